@@ -1,0 +1,1 @@
+"""The harness: suites, metrics, runner, statistics and reports over the methods."""

@@ -1,0 +1,35 @@
+"""Where things lie: configuration and pocket weights in checkout or wheel, caches, outputs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def configs_dir() -> Path:
+    """Folder of the YAML configurations: `configs/` of a checkout, `methods/_configs` of a wheel."""
+    packaged = _PACKAGE / "_configs"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs"
+
+
+def pocket_dir() -> Path:
+    """Folder of the shipped pocket weights, one subfolder per model."""
+    return _PACKAGE / "pocket" / "weights"
+
+
+def cache_dir() -> Path:
+    """Folder of derived data (face analyses, tokens): `$SPID_CACHE`, else the user's cache folder.
+
+    Cached face embeddings are biometric data; delete the folder to forget them.
+    """
+    if configured := os.environ.get("SPID_CACHE"):
+        return Path(configured)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "spid"
+
+
+def default_output_dir() -> Path:
+    """Folder that commands write to unless told otherwise, relative to the working directory."""
+    return Path("outputs")
