@@ -1,0 +1,68 @@
+"""The attention layers of a U-Net, by name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention layer.
+
+    name:          module path in the U-Net, such as `down_blocks.0.attentions.0.transformer_blocks.0.attn2`
+    index:         place in the order of `unet.attn_processors`: the i of public keys `ip_adapter.{i}.*`
+    kind:          `self` (attn1) or `cross` (attn2)
+    level:         how often the latent grid was halved here
+    width:         channels of query and output = heads * head_dim
+    context_width: channels of the text features, None for self-attention
+    """
+
+    name: str
+    index: int
+    kind: Literal["self", "cross"]
+    level: int
+    width: int
+    heads: int
+    head_dim: int
+    context_width: int | None
+
+    def grid(self, latent_height: int, latent_width: int) -> tuple[int, int]:
+        """Token grid (h, w) for a latent size; the U-Net's stride-2 convolutions round up."""
+        cell = 2**self.level
+        return -(-latent_height // cell), -(-latent_width // cell)
+
+
+def enumerate_sites(unet: UNet2DConditionModel) -> tuple[Site, ...]:
+    """Every attention layer of a U-Net in the order of `unet.attn_processors` (down, up, mid)."""
+    deepest = len(unet.config.block_out_channels) - 1
+    sites = []
+    for index, key in enumerate(unet.attn_processors):
+        name = key.removesuffix(".processor")
+        layer = unet.get_submodule(name)
+        cross = name.endswith("attn2")
+        sites.append(
+            Site(
+                name=name,
+                index=index,
+                kind="cross" if cross else "self",
+                level=_level(name, deepest),
+                width=layer.to_q.out_features,
+                heads=layer.heads,
+                head_dim=layer.to_q.out_features // layer.heads,
+                context_width=layer.to_k.in_features if cross else None,
+            )
+        )
+    return tuple(sites)
+
+
+def _level(name: str, deepest: int) -> int:
+    block = re.match(r"(down|up)_blocks\.(\d+)\.", name)
+    if block is None:
+        return deepest
+    number = int(block[2])
+    return number if block[1] == "down" else deepest - number
