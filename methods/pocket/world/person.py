@@ -1,0 +1,214 @@
+"""Who is in the picture: the identity parameters of a rendered person, and the named celebrities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+GENDERS = ("man", "woman")
+HAIR_STYLES = (
+    "bald", "buzz", "short", "side part", "quiff", "spiky", "curly",
+    "afro", "bob", "long straight", "long wavy", "bun", "ponytail",
+)  # fmt: skip
+HAIR_COLOURS = (
+    "black", "dark brown", "brown", "auburn", "ginger", "blond", "platinum", "grey", "white",
+    "blue", "pink", "green", "purple",
+)  # fmt: skip
+IRIS_COLOURS = ("dark", "brown", "amber", "green", "blue", "grey", "violet")
+NOSE_SHAPES = ("button", "straight", "broad", "pointed", "hooked")
+LIP_COLOURS = ("natural", "rose", "red", "plum", "pale")
+BEARDS = ("none", "stubble", "moustache", "goatee", "full", "long")
+MARKS = (
+    "none", "freckles", "mole left cheek", "mole right cheek", "mole chin",
+    "scar left cheek", "scar right cheek", "rosy cheeks", "birthmark left", "birthmark right",
+)  # fmt: skip
+MAKEUPS = ("none", "smoky", "blue", "rose", "green")
+
+_CATEGORIES: dict[str, tuple[str, ...]] = {
+    "gender": GENDERS,
+    "hair_style": HAIR_STYLES,
+    "hair_colour": HAIR_COLOURS,
+    "iris": IRIS_COLOURS,
+    "nose_shape": NOSE_SHAPES,
+    "lip_colour": LIP_COLOURS,
+    "beard": BEARDS,
+    "mark": MARKS,
+    "makeup": MAKEUPS,
+}
+_WEIGHTS = {"skin": 3.0, "hair_style": 1.5, "hair_colour": 2.0, "gender": 1.0, "beard": 1.5, "mark": 1.0}
+
+
+@dataclass(frozen=True)
+class Person:
+    """Identity parameters; every float lies in [0, 1] and every word in the tuple of its kind above."""
+
+    gender: str
+    skin: float
+    undertone: float
+    face_width: float
+    face_length: float
+    jaw: float
+    chin: float
+    forehead: float
+    ears: float
+    eye_size: float
+    eye_openness: float
+    eye_spacing: float
+    eye_tilt: float
+    iris: str
+    brow_thickness: float
+    brow_arch: float
+    brow_angle: float
+    brow_height: float
+    nose_shape: str
+    nose_width: float
+    nose_length: float
+    mouth_width: float
+    mouth_height: float
+    lip_fullness: float
+    lip_colour: str
+    hair_style: str
+    hair_colour: str
+    beard: str
+    mark: str
+    makeup: str
+    age: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Person:
+        """Inverse of :meth:`to_dict`; raises ValueError for a missing, unknown or out-of-range parameter."""
+        names = {f.name for f in fields(cls)}
+        if set(values) != names:
+            raise ValueError(f"person parameters differ: {sorted(names ^ set(values))}")
+        for name, value in values.items():
+            if name in _CATEGORIES:
+                if value not in _CATEGORIES[name]:
+                    raise ValueError(f"{name}: {value!r} is none of {', '.join(_CATEGORIES[name])}")
+            elif not 0.0 <= float(value) <= 1.0:
+                raise ValueError(f"{name}: {value!r} is outside [0, 1]")
+        return cls(**values)
+
+
+def _pick(rng: np.random.Generator, values: tuple[str, ...], weights: list[float]) -> str:
+    share = np.asarray(weights, dtype=np.float64)
+    return values[int(rng.choice(len(values), p=share / share.sum()))]
+
+
+def sample_person(seed: int) -> Person:
+    """The person with identity number `seed` (any int >= 0); the same seed always gives the same person."""
+    rng = np.random.default_rng([seed, 7919])
+
+    def wide(centre: float = 0.5) -> float:
+        """A value in [0, 1], flat or U-shaped rather than bell-shaped, pulled a little towards `centre`."""
+        value = float(rng.beta(0.8, 0.8))
+        return round(min(1.0, max(0.0, value + 0.3 * (centre - 0.5))), 4)
+
+    woman = bool(rng.random() < 0.5)
+    age = float(rng.beta(0.9, 1.5))
+    hair_style = _pick(
+        rng,
+        HAIR_STYLES,
+        [0.2, 0.5, 1, 1, 0.4, 0.6, 1.2, 1, 1.5, 1.6, 1.6, 1.4, 1.4]
+        if woman
+        else [1.2, 1.1, 1.4, 1.3, 1.3, 1.2, 1.1, 1, 0.3, 0.5, 0.6, 0.4, 0.4],
+    )
+    hair_colour = _pick(
+        rng, HAIR_COLOURS, [1.6, 1.3, 1.3, 1, 1, 1.2, 0.6, 0.4 + 1.5 * age, 0.3 + 1.2 * age, 0.5, 0.5, 0.4, 0.4]
+    )
+    beard = "none" if woman else _pick(rng, BEARDS, [2.2, 1, 1, 1, 1.2, 0.7])
+    return Person(
+        gender="woman" if woman else "man",
+        skin=round(float(rng.random()), 4),
+        undertone=wide(),
+        face_width=wide(0.4 if woman else 0.6),
+        face_length=wide(),
+        jaw=wide(0.25 if woman else 0.75),
+        chin=wide(0.3 if woman else 0.65),
+        forehead=wide(),
+        ears=wide(),
+        eye_size=wide(0.65 if woman else 0.4),
+        eye_openness=wide(0.6 if woman else 0.45),
+        eye_spacing=wide(),
+        eye_tilt=wide(),
+        iris=_pick(rng, IRIS_COLOURS, [1, 1.2, 1, 1, 1.2, 1, 0.5]),
+        brow_thickness=wide(0.25 if woman else 0.7),
+        brow_arch=wide(0.65 if woman else 0.4),
+        brow_angle=wide(),
+        brow_height=wide(),
+        nose_shape=_pick(rng, NOSE_SHAPES, [1, 1, 1, 1, 1]),
+        nose_width=wide(),
+        nose_length=wide(),
+        mouth_width=wide(),
+        mouth_height=wide(),
+        lip_fullness=wide(0.7 if woman else 0.35),
+        lip_colour=_pick(rng, LIP_COLOURS, [1, 1, 1.2, 0.8, 0.5] if woman else [3, 0.6, 0, 0.2, 1]),
+        hair_style=hair_style,
+        hair_colour=hair_colour,
+        beard=beard,
+        mark=_pick(rng, MARKS, [3.5, 1.2, 0.7, 0.7, 0.7, 0.6, 0.6, 1, 0.6, 0.6]),
+        makeup=_pick(rng, MAKEUPS, [1.6, 0.8, 0.7, 0.7, 0.5]) if woman else "none",
+        age=round(age, 4),
+    )
+
+
+def _vector(person: Person) -> np.ndarray:
+    parts: list[float] = []
+    for field in fields(Person):
+        weight = _WEIGHTS.get(field.name, 0.6)
+        value = getattr(person, field.name)
+        if field.name in _CATEGORIES:
+            # two different words are `weight` apart, whichever they are
+            parts += [weight / np.sqrt(2.0) * float(value == word) for word in _CATEGORIES[field.name]]
+        else:
+            parts.append(weight * value)
+    return np.asarray(parts)
+
+
+_SPAN = float(np.sqrt(sum(_WEIGHTS.get(f.name, 0.6) ** 2 for f in fields(Person))))
+
+
+def person_distance(a: Person, b: Person) -> float:
+    """Normalised distance of the parameters of two people: 0 same, 1 everything different."""
+    return float(np.linalg.norm(_vector(a) - _vector(b)) / _SPAN)
+
+
+_FIRST_NAMES = (
+    "mira anton celia dorian elena felix greta hugo iris jonas kira leon maya nico olga pavel quinn rosa "
+    "silas tessa ulric vera walt xenia yuri zelda amara boris clara dmitri esme fabio gwen hector ingrid "
+    "jasper keiko lars marta noah odette percy rhea stefan tamsin umar violet wendel yara zane astrid bruno "
+    "coral darius edith flynn gaia harvey imani jules kofi luna milo nadia oscar petra raul sonia tariq una "
+    "viktor willa yosef zora alma basil chiara dexter elio freya"
+).split()
+_LAST_NAMES = (
+    "solano brook castell dunmore everhart falk gallow hartwell ilves jarrow kestrel lindqvist marlow norrin "
+    "orsini pell quill ravenel stroud thorne usher valdez winslow yarrow zabel arden birch calder drake "
+    "ember fenwick grove holt inkwell joyner knox lark moreau nash oakley pike rook sable tarn upton voss "
+    "wilder yates zimmer ash bellamy crane dove elm frost glass harbor ivory juniper keene lowell mercer "
+    "north onyx palmer reed sterling tidewell vance wren york zeller ames barlow cove delgado ellison finch linden rowe"
+).split()
+
+
+@lru_cache(maxsize=1)
+def celebrities() -> dict[str, Person]:
+    """80 named people, farthest-point sampled from the identity numbers 1,000,000 to 1,001,499."""
+    pool = [sample_person(1_000_000 + i) for i in range(1500)]
+    vectors = np.stack([_vector(person) for person in pool])
+    chosen = [0]
+    distance = np.linalg.norm(vectors - vectors[0], axis=1)
+    while len(chosen) < len(_FIRST_NAMES):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
+    names = [f"{first} {last}" for first, last in zip(_FIRST_NAMES, _LAST_NAMES, strict=True)]
+    # plain first names are not gendered here: a name says nothing about the parameters behind it
+    return dict(zip(names, (pool[i] for i in chosen), strict=True))
+
+
+CELEBRITIES: dict[str, Person] = celebrities()
