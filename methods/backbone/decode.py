@@ -1,0 +1,71 @@
+"""Latents to pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods.backbone.device import resident
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+_PICTURES_AT_ONCE = 4  # on an accelerator; a CPU gains nothing, and one at a time keeps the bits of each
+
+
+def decode(backbone: Backbone, latents: Tensor) -> tuple[Tensor, list[dict[str, str]]]:
+    """Decode float32 latents [J, C, h, w] to float32 pixels [J, 3, H, W] in [-1, 1], and notes per picture.
+
+    float16 autoencoders that overflow (`force_upcast`) run in float32, as in diffusers; any other half
+    precision result that is not finite is decoded again in float32, which the notes record.
+    """
+    vae = backbone.vae
+    half = backbone.dtype != torch.float32
+    notes: list[dict[str, str]] = [{} for _ in latents]
+    upcast = backbone.dtype == torch.float16 and vae.config.force_upcast
+    with resident(vae, backbone.device, backbone.offload):
+        pixels = _decode(backbone, latents, torch.float32 if upcast else backbone.dtype)
+        if half and not upcast:
+            finite_in = torch.isfinite(latents).flatten(1).all(dim=1)
+            broken = finite_in & ~torch.isfinite(pixels).flatten(1).all(dim=1)
+            for place in broken.nonzero().flatten().tolist():
+                pixels[place] = _decode(backbone, latents[place : place + 1], torch.float32)[0]
+                notes[place]["vae"] = f"not finite in {backbone.dtype}, decoded again in float32"
+    return pixels, notes
+
+
+def to_picture(latent: Tensor, pixels: Tensor) -> tuple[Image.Image | None, str]:
+    """Picture and status of one job from its latent and its pixels [3, H, W] in [-1, 1].
+
+    `non_finite` without a picture, `degenerate` for a constant one, else `ok`.
+    """
+    if not (torch.isfinite(latent).all() and torch.isfinite(pixels).all()):
+        return None, "non_finite"
+    levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    status = "ok" if int(levels.max()) - int(levels.min()) > 1 else "degenerate"
+    return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy()), status
+
+
+def _decode(backbone: Backbone, latents: Tensor, dtype: torch.dtype) -> Tensor:
+    vae = backbone.vae
+    mean, std = vae.config.latents_mean, vae.config.latents_std
+    latents = latents / vae.config.scaling_factor
+    if mean is not None and std is not None:
+        latents = latents * _channels(std, latents) + _channels(mean, latents)
+    one_by_one = backbone.vae_slicing or latents.device.type == "cpu"
+    was = vae.dtype
+    try:
+        if was != dtype:
+            vae.to(dtype)
+        chunks = latents.to(dtype).split(1 if one_by_one else _PICTURES_AT_ONCE)
+        return torch.cat([vae.decode(chunk).sample.float() for chunk in chunks])
+    finally:
+        if was != dtype:
+            vae.to(was)
+
+
+def _channels(values: list[float], like: Tensor) -> Tensor:
+    return torch.tensor(values, device=like.device, dtype=like.dtype).view(1, -1, 1, 1)

@@ -1,0 +1,211 @@
+"""The one sampling loop: every picture of the project, by whatever method, is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods.backbone.attention import AttentionSession, ColumnCapture
+from methods.backbone.decode import decode, to_picture
+from methods.backbone.device import resident
+from methods.backbone.schedulers import make_scheduler, noise_sigma
+from methods.contract import Conditioning, Job, Method, RowLayout, StepInfo
+from methods.errors import UsageError
+from methods.none import NoMethod
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+Callback = Callable[[StepInfo, Tensor], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One finished job.
+
+    picture:   RGB; None when the latents left the finite numbers
+    latents:   float32 [C, h, w] on the CPU, before the VAE
+    status:    `ok`, `non_finite`, or `degenerate` (a constant picture)
+    notes:     what happened on the way and belongs in the record (VAE retried in float32, prompt truncated)
+    records:   what the method kept (masks, maps), if asked
+    attention: captured columns by site name, float32 [N, C], if asked
+    """
+
+    picture: Image.Image | None
+    latents: Tensor
+    job: Job
+    status: str
+    notes: dict[str, str] = field(default_factory=dict)
+    records: dict[str, Any] = field(default_factory=dict)
+    attention: dict[str, Tensor] = field(default_factory=dict)
+
+
+def sample(
+    backbone: Backbone,
+    jobs: Sequence[Job],
+    method: Method | None = None,
+    *,
+    scheduler: str | None = None,
+    batch_size: int | None = None,
+    callback: Callback | None = None,
+    record: bool = False,
+    capture: Sequence[Sequence[int]] | None = None,
+    capture_max_tokens: int | None = None,
+) -> list[Result]:
+    """Make the pictures of jobs with a method (None: the plain backbone); results in the order of jobs.
+
+    scheduler:  `ddim`, `euler` or `dpmpp`; None for the backbone's own
+    batch_size: jobs per U-Net call. The noise of a job depends on its seed alone, but rounding depends on
+                the batch; None means 1 on a CPU, so that a picture has the same bits in any company, and 8 else
+    callback:   called after every step with the StepInfo and the latents, float32 [jobs of the batch, C, h, w]
+    record:     ask the method to keep what it has to show (`Result.records`)
+    capture:    for each job, the places of tokens whose attention columns are wanted, equally many per job
+                (`backbone.text.token_positions`); at sites of at most `capture_max_tokens` image tokens
+
+    Raises UsageError for a size or a number of steps that cannot be sampled.
+    """
+    method = NoMethod() if method is None else method
+    size = batch_size or (1 if backbone.device.type == "cpu" else 8)
+    for job in jobs:
+        _check(job, backbone)
+    results: dict[int, Result] = {}
+    for places in _batches(jobs, method, size):
+        columns = None if capture is None else torch.tensor([list(capture[place]) for place in places])
+        watcher = None if columns is None else ColumnCapture(columns.to(backbone.device), capture_max_tokens)
+        batch = [jobs[place] for place in places]
+        made = _sample_batch(backbone, batch, method, scheduler, callback, record, watcher)
+        results.update(zip(places, made, strict=True))
+    return [results[place] for place in range(len(jobs))]
+
+
+def initial_noise(job: Job, backbone: Backbone) -> Tensor:
+    """Standard normal noise of a job: float32 [C, h, w], drawn on the CPU from the job's own seed."""
+    height, width = latent_size(job, backbone)
+    generator = torch.Generator("cpu").manual_seed(job.seed)
+    return torch.randn(backbone.unet.config.in_channels, height, width, generator=generator)
+
+
+def latent_size(job: Job, backbone: Backbone) -> tuple[int, int]:
+    """(height, width) of a job's latent grid."""
+    return job.height // backbone.latent_factor, job.width // backbone.latent_factor
+
+
+@torch.inference_mode()
+def _sample_batch(
+    backbone: Backbone,
+    jobs: Sequence[Job],
+    method: Method,
+    scheduler_name: str | None,
+    callback: Callback | None,
+    record: bool,
+    capture: ColumnCapture | None,
+) -> list[Result]:
+    unet, device = backbone.unet, backbone.device
+    scheduler = make_scheduler(scheduler_name or backbone.defaults.scheduler, backbone.scheduler_config)
+    scheduler.set_timesteps(jobs[0].steps, device=device)
+
+    with method.attach(backbone, jobs) as hooks:
+        hooks.record = record
+        rows = RowLayout(len(jobs), jobs[0].guided, hooks.streams)
+        text = backbone.text.conditioning(jobs, rows)
+        guidance = torch.tensor([job.guidance for job in jobs], device=device).view(-1, 1, 1, 1)
+        noise = torch.stack([initial_noise(job, backbone) for job in jobs]).to(device)
+        latents = (noise * scheduler.init_noise_sigma).repeat(len(rows.streams), 1, 1, 1)  # [S * J, C, h, w]
+
+        with (
+            resident(unet, device, backbone.offload),
+            AttentionSession(unet, backbone.sites, hooks, capture) as attention,
+            backbone.attention_backend(),
+        ):
+            for index, timestep in enumerate(scheduler.timesteps):
+                sigma = noise_sigma(scheduler, index, timestep)
+                step = StepInfo(
+                    index=index,
+                    count=len(scheduler.timesteps),
+                    timestep=float(timestep),
+                    sigma=sigma,
+                    noise_level=sigma / (1 + sigma) if sigma != float("inf") else 1.0,
+                    rows=rows,
+                    latent_size=latent_size(jobs[0], backbone),
+                )
+                hooks.on_step(step)
+                conditioning = hooks.conditioning(step, text)
+                attention.begin(step, conditioning)
+
+                scaled = to_rows(scheduler.scale_model_input(latents, timestep), rows).to(backbone.dtype)
+                added = added_conditions(conditioning, jobs, rows)
+                predicted = unet(scaled, timestep, conditioning.key, added_cond_kwargs=added).sample
+                predicted = guide(predicted.float(), guidance, rows)
+                latents = scheduler.step(predicted, timestep, latents).prev_sample
+                if callback is not None:
+                    callback(step, latents[: len(jobs)])
+
+        records = [hooks.records(place) if record else {} for place in range(len(jobs))]
+
+    latents = latents[: len(jobs)]
+    decoded, notes = decode(backbone, latents)
+    results = []
+    for place, job in enumerate(jobs):
+        picture, status = to_picture(latents[place], decoded[place])
+        overflow = backbone.text.encode(job.prompt).truncated
+        noted = {**notes[place], **({"prompt truncated": overflow} if overflow else {})}
+        columns = {} if capture is None else capture.maps(place)
+        latent = latents[place].cpu().clone()
+        results.append(Result(picture, latent, job, status, noted, records[place], columns))
+    return results
+
+
+def to_rows(latents: Tensor, rows: RowLayout) -> Tensor:
+    """Latents of all streams [S * J, C, h, w] -> one copy per U-Net row [R, C, h, w]."""
+    by_stream = latents.unflatten(0, (len(rows.streams), 1, rows.jobs))
+    return by_stream.expand(-1, rows.halves, -1, -1, -1, -1).flatten(0, 2)
+
+
+def guide(predicted: Tensor, guidance: Tensor, rows: RowLayout) -> Tensor:
+    """Classifier-free guidance e_0 + g (e - e_0) with one g per job.
+
+    predicted [R, C, h, w], guidance [J, 1, 1, 1] -> [S * J, C, h, w]
+    """
+    if not rows.guided:
+        return predicted
+    halves = predicted.unflatten(0, (len(rows.streams), 2, rows.jobs))
+    uncond, cond = halves[:, 0], halves[:, 1]
+    return (uncond + guidance * (cond - uncond)).flatten(0, 1)
+
+
+def added_conditions(
+    conditioning: Conditioning, jobs: Sequence[Job], rows: RowLayout
+) -> dict[str, Tensor] | None:
+    """SDXL's pooled text [R, P] and time ids [R, 6]: original size, crop corner, target size (h, w each)."""
+    pooled = conditioning.pooled
+    if pooled is None:
+        return None
+    ids = rows.per_row([(job.height, job.width, 0, 0, job.height, job.width) for job in jobs])
+    return {"text_embeds": pooled, "time_ids": torch.tensor(ids, dtype=pooled.dtype, device=pooled.device)}
+
+
+def _batches(jobs: Sequence[Job], method: Method, size: int) -> Iterator[list[int]]:
+    """Places of jobs that can share a batch: equal sizes, steps and guidedness, and the method agrees."""
+    groups: dict[Any, list[int]] = {}
+    for place, job in enumerate(jobs):
+        key = (job.width, job.height, job.steps, job.guided, method.batch_key(job))
+        groups.setdefault(key, []).append(place)
+    for places in groups.values():
+        for start in range(0, len(places), size):
+            yield places[start : start + size]
+
+
+def _check(job: Job, backbone: Backbone) -> None:
+    cell = backbone.latent_factor
+    if job.width < cell or job.height < cell or job.width % cell or job.height % cell:
+        raise UsageError(
+            f"{job.width}x{job.height} pixels cannot be sampled.",
+            hint=f"Give a width and a height that are multiples of {cell}.",
+        )
+    if job.steps < 1:
+        raise UsageError(f"{job.steps} steps cannot be sampled.", hint="Give at least one step.")

@@ -1,0 +1,151 @@
+"""Where a backbone lies, and what it consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from methods.errors import WeightsError
+from methods.paths import cache_dir, pocket_dir
+from methods.weights import save_json
+
+_COMPONENTS = (
+    "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
+)  # fmt: skip
+_HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w.-]+")
+_REMEMBER_FROM = 64 * 2**20  # bytes; smaller files are hashed anew each time
+
+
+@dataclass(frozen=True)
+class Source:
+    """A located pipeline: a folder in diffusers layout, or a single file (then `folder` is None).
+
+    files:   everything that decides what the pipeline computes
+    variant: `fp16` where only half-precision files are there
+    commit:  of the hub repository it came from
+    """
+
+    folder: Path | None
+    files: tuple[Path, ...]
+    variant: str | None = None
+    commit: str | None = None
+
+
+def locate(name: str, revision: str | None = None) -> Source:
+    """Find a pipeline by name. Raises WeightsError naming the path where it was expected."""
+    if name == "pocket":
+        folder = pocket_dir() / "sd"
+        if not (folder / "model_index.json").is_file():
+            raise WeightsError(
+                f"The pocket backbone is missing: expected {folder / 'model_index.json'}.",
+                hint="Reinstall the package, or run scripts/train_pocket.py.",
+            )
+        return _folder(folder)
+    path = Path(name).expanduser()
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise WeightsError(
+                f"{path} is no .safetensors file.", hint="Convert it in a trusted environment."
+            )
+        return Source(folder=None, files=(path,))
+    if path.is_dir():
+        return _folder(path)
+    if _HUB_ID.fullmatch(name):
+        return _hub(name, revision)
+    raise WeightsError(
+        f"No backbone at {path.absolute()}.", hint="Give `pocket`, a folder, a .safetensors file or a hub id."
+    )
+
+
+def is_pocket(name: str) -> bool:
+    """Whether a backbone is of the pocket family, told without loading it."""
+    if name == "pocket":
+        return True
+    try:
+        shipped = json.loads((Path(name).expanduser() / "spid.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return shipped.get("spid_family") == "pocket"
+
+
+def fingerprint(source: Source) -> str:
+    """SHA-256 over names and contents of all files of a pipeline."""
+    root = source.folder or source.files[0].parent
+    digest = hashlib.sha256()
+    for path in sorted(source.files):
+        name = path.relative_to(root).as_posix() if source.folder else "single-file"
+        digest.update(f"{name}\0{_content_hash(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder(folder: Path, commit: str | None = None) -> Source:
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError(
+            f"{folder} is no pipeline: it has no model_index.json.", hint="Give a folder in diffusers layout."
+        )
+    files = [path for part in _COMPONENTS for path in sorted((folder / part).glob("*")) if path.is_file()]
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    if not any(path.parent.name == "unet" for path in weights):
+        raise WeightsError(
+            f"No .safetensors weights in {folder / 'unet'}.",
+            hint="Convert the pipeline in a trusted environment (save_pretrained writes .safetensors).",
+        )
+    plain = [path for path in weights if path.stem.count(".") == 0]
+    variant = None if any(path.parent.name == "unet" for path in plain) else "fp16"
+    chosen = plain if variant is None else [path for path in weights if f".{variant}" in path.name]
+    texts = [path for path in files if path.suffix in (".json", ".txt")]
+    own = [path for name in ("model_index.json", "spid.json") if (path := folder / name).is_file()]
+    return Source(folder, tuple(own + texts + chosen), variant, commit)
+
+
+def _hub(name: str, revision: str | None) -> Source:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["model_index.json", *(f"{part}/*" for part in _COMPONENTS)]
+    unwanted = ["*.bin", "*.ckpt", "*.msgpack", "*.onnx", "*.onnx_data", "*non_ema*", "*.xml", "*.pb"]
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=wanted,
+            ignore_patterns=unwanted,
+            local_files_only=offline,
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        expected = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots" / (revision or "*")
+        why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else "the hub did not give it"
+        raise WeightsError(
+            f"No folder {name!r} here and no hub model of that name: {why}; expected {expected}.",
+            hint="Go online once, or pass a folder in diffusers layout.",
+        ) from error
+    return _folder(Path(folder), commit=Path(folder).name)
+
+
+def _content_hash(path: Path) -> str:
+    """SHA-256 of a file; that of a large one is remembered by size and modification time."""
+    state = path.stat()
+    if state.st_size < _REMEMBER_FROM:
+        return _sha256(path)
+    store = cache_dir() / "fingerprints.json"
+    key = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
+    try:
+        known = json.loads(store.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        known[key] = _sha256(path)
+        save_json(store, known)
+    return known[key]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

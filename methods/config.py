@@ -1,0 +1,91 @@
+"""Options from YAML and mappings into frozen dataclasses, strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from methods.errors import UsageError
+from methods.registry import unknown_name
+
+T = TypeVar("T")
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping with `safe_load`; {} for an empty file. Raises UsageError naming the file."""
+    path = Path(path)
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"No configuration file at {path}.", hint="Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path} is no readable YAML: {reason[:160]}.", hint="Correct the file.") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path} holds a {type(loaded).__name__}.", hint="Write `option: value` lines.")
+    return loaded
+
+
+def build(cls: type[T], options: Mapping[str, Any] | None, *, where: str) -> T:
+    """A dataclass from options; `where` names their source in errors.
+
+    Raises UsageError for an unknown option (with the nearest known one) or a value of the wrong type or
+    outside what the dataclass allows (its `__post_init__` raises ValueError or UsageError).
+    """
+    options = dict(options or {})
+    hints = get_type_hints(cls)
+    known = [field.name for field in dataclasses.fields(cls) if field.init]  # type: ignore[arg-type]
+    for name, value in options.items():
+        if name not in known:
+            raise unknown_name(f"option of {where}", str(name), known)
+        options[name] = _coerce(value, hints[name], f"{where}: {name}")
+    try:
+        return cls(**options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{where}: {error}", hint="Correct the value.") from error
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """Check a YAML value against a type hint; int widens to float, lists become tuples."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise unknown_name(f"value of {where}", str(value), map(str, arguments))
+    if origin in (Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _coerce(value, option, where)
+            except UsageError:
+                continue
+        raise _wrong(value, hint, where)
+    if hint is type(None):
+        if value is None:
+            return None
+        raise _wrong(value, hint, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(inner) != len(value):
+            raise _wrong(value, hint, where)
+        return tuple(_coerce(item, kind, where) for item, kind in zip(value, inner, strict=True))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise _wrong(value, hint, where)
+
+
+def _wrong(value: Any, hint: Any, where: str) -> UsageError:
+    name = getattr(hint, "__name__", str(hint))
+    return UsageError(f"{where} is {value!r}; it must be {name}.", hint="Correct the value.")

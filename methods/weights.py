@@ -1,0 +1,141 @@
+"""Weights in and out: the only place of the project that opens a weights file.
+
+Nothing in a file executes: safetensors first; torch's own formats only with `weights_only=True`; everything
+else (pickles, Lua archives) is refused with the way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from methods.errors import WeightsError
+
+_SAFETENSORS = {".safetensors"}
+_TORCH = {".bin", ".pt", ".pth", ".ckpt"}
+_EXECUTABLE = {".pkl", ".pickle", ".t7", ".joblib", ".npy", ".npz"}
+_CONVERT = "Convert it to .safetensors in an environment you trust, then pass that file."
+
+
+def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Read a flat state dict from a weights file.
+
+    Nested dicts of the torch formats are flattened with dots, so that the public IP-Adapter layout
+    `{"image_proj": {...}, "ip_adapter": {...}}` reads the same from `.bin` and `.safetensors`.
+
+    Raises WeightsError for a missing, corrupt, unsafe or unknown file, naming it.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise WeightsError(f"No weights file at {path}.", hint="Check the path, or download the file there.")
+    if suffix in _SAFETENSORS:
+        try:
+            return load_file(path, device=str(device))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise _corrupt(path, error) from error
+    if suffix in _TORCH:
+        return _load_torch(path, device)
+    known = "a format that can execute code" if suffix in _EXECUTABLE else "no known weights format"
+    raise WeightsError(f"{path} is refused: {suffix or 'a file without suffix'} is {known}.", hint=_CONVERT)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The metadata of a .safetensors file, {} without any. Raises WeightsError as `load_weights`."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"No weights file at {path}.", hint="Check the path, or download the file there.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _corrupt(path, error) from error
+
+
+def save_weights(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors as .safetensors, whole or not at all. The metadata always says `format: pt`."""
+    own = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    content = save(own, metadata={"format": "pt", **(metadata or {})})
+    write_atomic(path, lambda file: file.write(content))
+
+
+def save_json(path: str | Path, data: Any) -> None:
+    """Write JSON (two-space indent), whole or not at all."""
+    content = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path, lambda file: file.write(content.encode()))
+
+
+def write_atomic(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary file in the folder of `path`, then move it there in one step."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def fingerprint_files(paths: Iterable[Path], root: Path) -> str:
+    """SHA-256 over names (relative to `root`) and contents of files, in order of name."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(root).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of tensors, in order of name."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous().cpu()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _load_torch(path: Path, device: str | torch.device) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, runtime and end-of-file errors alike
+        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+            raise WeightsError(f"{path} holds more than tensors and is refused.", hint=_CONVERT) from error
+        raise _corrupt(path, error) from error
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict.", hint=_CONVERT)
+    return dict(_flatten(loaded))
+
+
+def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, Tensor]]:
+    for name, value in tree.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+
+
+def _corrupt(path: Path, error: Exception) -> WeightsError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return WeightsError(
+        f"{path} is corrupt or not what its name says: {reason[:120]}.", hint="Download or copy it again."
+    )
