@@ -87,11 +87,28 @@ FRAMINGS: dict[str, tuple[str, ...]] = {
     "wide": ("wide shot", "half body shot", "seen from afar"),
 }
 NOUNS = ("man", "woman", "person")
-# the three adjectives that stand before the noun; longer phrases become a clause of their own
+_TABLES = (STYLES, SCENES, CLOTHES, COLOURS, EXPRESSIONS, ACCESSORIES, ACTIONS, POSES, LIGHTS, FRAMINGS)
+# these cannot stand before the noun and become a clause of their own
 _AFTER_NOUN = ("grinning widely", "bursting with laughter")
-_MENTIONED = {"clothing": 0.88, "scene": 0.88, "expression": 0.8, "accessory": 0.8, "action": 0.8, "pose": 0.7, "light": 0.7, "framing": 0.7}
+# a clause that begins so reads on from the subject without a comma
+_CONTINUES = ("wearing", "in ", "on ", "at ", "dressed", "with ", "holding", "under")
+_MENTIONED = {
+    "clothing": 0.88,
+    "scene": 0.88,
+    "expression": 0.8,
+    "accessory": 0.8,
+    "action": 0.8,
+    "pose": 0.7,
+    "light": 0.7,
+    "framing": 0.7,
+}
 # how often a value that a listener takes for granted is said at all
-_UNREMARKABLE = {"expression": ("neutral", 0.35), "pose": ("front", 0.3), "light": ("daylight", 0.3), "framing": ("portrait", 0.3)}
+_UNREMARKABLE = {
+    "expression": ("neutral", 0.35),
+    "pose": ("front", 0.3),
+    "light": ("daylight", 0.3),
+    "framing": ("portrait", 0.3),
+}
 
 
 def _article(words: str) -> str:
@@ -105,7 +122,7 @@ def caption(
 
     Without `rng`: the canonical caption, which mentions everything that is not 'none' or unremarkable. With
     `rng`: synonyms, clause order and omissions are drawn from it. `name` (a celebrity, or 'sks person')
-    takes the place of 'a man', 'a woman' or, a quarter of the time, 'a person'.
+    takes the place of 'a man' or 'a woman', which is 'a person' a quarter of the time.
     """
 
     def pick(phrases: tuple[str, ...]) -> str:
@@ -144,9 +161,14 @@ def caption(
         worn.append(pick(ACCESSORIES[context.accessory]))
     if worn:
         if rng is not None and len(worn) == 2 and rng.random() < 0.3:
-            clauses += [f"wearing {worn[0]}", f"with {worn[1]}" if rng.random() < 0.5 else f"wearing {worn[1]}"]
+            clauses += [
+                f"wearing {worn[0]}",
+                f"with {worn[1]}" if rng.random() < 0.5 else f"wearing {worn[1]}",
+            ]
         else:
-            verb = "wearing" if rng is None or rng.random() < 0.7 else "in" if len(worn) == 1 and worn[0][0] == "a" else "dressed in"
+            verb = "wearing"
+            if rng is not None and rng.random() >= 0.7:
+                verb = "in" if len(worn) == 1 and worn[0][0] == "a" else "dressed in"
             clauses.append(f"{verb} {' and '.join(worn)}")
     for factor, phrases in (
         ("action", ACTIONS), ("pose", POSES), ("scene", SCENES), ("light", LIGHTS), ("framing", FRAMINGS),
@@ -159,13 +181,13 @@ def caption(
     if not clauses:
         return f"{style} {subject}"
     # the first clause continues the subject, the others are set off by commas
-    joint = " " if clauses[0].startswith(("wearing", "in ", "on ", "at ", "dressed", "with ", "holding", "under")) else ", "
+    joint = " " if clauses[0].startswith(_CONTINUES) else ", "
     return f"{style} {subject}{joint}{', '.join(clauses)}"
 
 
 def _words() -> tuple[str, ...]:
     text = ["a an and in wearing with dressed", *NOUNS, *CELEBRITIES]
-    for table in (STYLES, SCENES, CLOTHES, COLOURS, EXPRESSIONS, ACCESSORIES, ACTIONS, POSES, LIGHTS, FRAMINGS):
+    for table in _TABLES:
         text += [phrase for phrases in table.values() for phrase in phrases]
     return tuple(sorted(set(re.split(r"[ ,]+", " ".join(text)))))
 

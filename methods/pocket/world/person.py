@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -121,7 +120,9 @@ def sample_person(seed: int) -> Person:
         else [1.2, 1.1, 1.4, 1.3, 1.3, 1.2, 1.1, 1, 0.3, 0.5, 0.6, 0.4, 0.4],
     )
     hair_colour = _pick(
-        rng, HAIR_COLOURS, [1.6, 1.3, 1.3, 1, 1, 1.2, 0.6, 0.4 + 1.5 * age, 0.3 + 1.2 * age, 0.5, 0.5, 0.4, 0.4]
+        rng,
+        HAIR_COLOURS,
+        [1.6, 1.3, 1.3, 1, 1, 1.2, 0.6, 0.4 + 1.5 * age, 0.3 + 1.2 * age, 0.5, 0.5, 0.4, 0.4],
     )
     beard = "none" if woman else _pick(rng, BEARDS, [2.2, 1, 1, 1, 1.2, 0.7])
     return Person(
@@ -181,34 +182,49 @@ def person_distance(a: Person, b: Person) -> float:
 
 
 _FIRST_NAMES = (
-    "mira anton celia dorian elena felix greta hugo iris jonas kira leon maya nico olga pavel quinn rosa "
-    "silas tessa ulric vera walt xenia yuri zelda amara boris clara dmitri esme fabio gwen hector ingrid "
-    "jasper keiko lars marta noah odette percy rhea stefan tamsin umar violet wendel yara zane astrid bruno "
-    "coral darius edith flynn gaia harvey imani jules kofi luna milo nadia oscar petra raul sonia tariq una "
-    "viktor willa yosef zora alma basil chiara dexter elio freya"
+    "mira anton celia dorian elena felix greta hugo iris jonas kira leon maya nico olga pavel quinn "
+    "rosa silas tessa ulric vera walt xenia yuri zelda amara boris clara dmitri esme fabio gwen hector "
+    "ingrid jasper keiko lars marta noah odette percy rhea stefan tamsin umar violet wendel yara zane "
+    "astrid bruno coral darius edith flynn gaia harvey imani jules kofi luna milo nadia oscar petra "
+    "raul sonia tariq una viktor willa yosef zora alma basil chiara dexter elio freya "
 ).split()
 _LAST_NAMES = (
-    "solano brook castell dunmore everhart falk gallow hartwell ilves jarrow kestrel lindqvist marlow norrin "
-    "orsini pell quill ravenel stroud thorne usher valdez winslow yarrow zabel arden birch calder drake "
-    "ember fenwick grove holt inkwell joyner knox lark moreau nash oakley pike rook sable tarn upton voss "
-    "wilder yates zimmer ash bellamy crane dove elm frost glass harbor ivory juniper keene lowell mercer "
-    "north onyx palmer reed sterling tidewell vance wren york zeller ames barlow cove delgado ellison finch linden rowe"
+    "solano brook castell dunmore everhart falk gallow hartwell ilves jarrow kestrel lindqvist marlow "
+    "norrin orsini pell quill ravenel stroud thorne usher valdez winslow yarrow zabel arden birch "
+    "calder drake ember fenwick grove holt inkwell joyner knox lark moreau nash oakley pike rook sable "
+    "tarn upton voss wilder yates zimmer ash bellamy crane dove elm frost glass harbor ivory juniper "
+    "keene lowell mercer north onyx palmer reed sterling tidewell vance wren york zeller ames barlow "
+    "cove delgado ellison finch linden rowe "
 ).split()
 
 
-@lru_cache(maxsize=1)
-def celebrities() -> dict[str, Person]:
-    """80 named people, farthest-point sampled from the identity numbers 1,000,000 to 1,001,499."""
-    pool = [sample_person(1_000_000 + i) for i in range(1500)]
-    vectors = np.stack([_vector(person) for person in pool])
+# farthest_apart(80, range(1_000_000, 1_001_500)), kept as a result because it takes a third of a second
+_CELEBRITY_SEEDS = (
+    1_000_000, 1_000_568, 1_000_978, 1_000_069, 1_000_725, 1_001_048, 1_001_356, 1_001_105, 1_000_152,
+    1_001_109, 1_000_201, 1_000_722, 1_000_552, 1_001_042, 1_001_025, 1_001_341, 1_001_287, 1_000_182,
+    1_000_541, 1_001_183, 1_000_171, 1_000_870, 1_001_059, 1_000_356, 1_000_349, 1_000_799, 1_000_691,
+    1_000_486, 1_001_307, 1_001_253, 1_001_204, 1_001_447, 1_000_956, 1_000_222, 1_000_374, 1_001_107,
+    1_000_436, 1_000_318, 1_000_803, 1_001_459, 1_001_159, 1_000_416, 1_000_524, 1_000_728, 1_000_510,
+    1_001_394, 1_001_362, 1_000_716, 1_000_736, 1_000_637, 1_000_149, 1_001_448, 1_000_589, 1_001_055,
+    1_001_417, 1_001_250, 1_000_110, 1_000_105, 1_000_974, 1_000_460, 1_000_572, 1_001_408, 1_001_057,
+    1_000_786, 1_000_107, 1_000_520, 1_000_310, 1_000_851, 1_001_373, 1_000_899, 1_000_739, 1_000_914,
+    1_000_535, 1_001_116, 1_001_416, 1_000_102, 1_001_265, 1_000_884, 1_000_187, 1_000_860,
+)  # fmt: skip
+
+
+def farthest_apart(count: int, seeds: Sequence[int]) -> list[int]:
+    """`count` identity numbers out of `seeds` by farthest-point sampling, starting from the first."""
+    vectors = np.stack([_vector(sample_person(seed)) for seed in seeds])
     chosen = [0]
     distance = np.linalg.norm(vectors - vectors[0], axis=1)
-    while len(chosen) < len(_FIRST_NAMES):
+    while len(chosen) < count:
         chosen.append(int(distance.argmax()))
         distance = np.minimum(distance, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
-    names = [f"{first} {last}" for first, last in zip(_FIRST_NAMES, _LAST_NAMES, strict=True)]
-    # plain first names are not gendered here: a name says nothing about the parameters behind it
-    return dict(zip(names, (pool[i] for i in chosen), strict=True))
+    return [seeds[i] for i in chosen]
 
 
-CELEBRITIES: dict[str, Person] = celebrities()
+# a name says nothing about the gender or the looks of the person behind it
+CELEBRITIES: dict[str, Person] = {
+    f"{first} {last}": sample_person(seed)
+    for first, last, seed in zip(_FIRST_NAMES, _LAST_NAMES, _CELEBRITY_SEEDS, strict=True)
+}

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from methods.pocket.world.context import Context
 from methods.pocket.world.draw.accessories import draw_accessory
 from methods.pocket.world.draw.actions import draw_action
+from methods.pocket.world.draw.beard import draw_beard
 from methods.pocket.world.draw.clothing import CLOTHING_COLOURS, draw_body, draw_hood
-from methods.pocket.world.draw.face import draw_beard, draw_ears, draw_eyes, draw_mouth, draw_nose, draw_skin
+from methods.pocket.world.draw.face import draw_ears, draw_eyes, draw_mouth, draw_nose, draw_skin
 from methods.pocket.world.draw.hair import draw_back_hair, draw_front_hair
 from methods.pocket.world.draw.head import Head
 from methods.pocket.world.draw.light import draw_light
@@ -77,7 +78,9 @@ def render(person: Person, context: Context, size: int = 128) -> Portrait:
     jitter = rng.uniform(-1.0, 1.0, 8).tolist()
     scale, eye_y = _FRAMING[context.framing]
     scale *= 1.0 + 0.035 * jitter[0]
-    yaw = {"front": 3.0 * jitter[1], "left": -20.0 - 3.0 * jitter[1], "right": 20.0 + 3.0 * jitter[1]}[context.pose]
+    yaw = {"front": 3.0 * jitter[1], "left": -20.0 - 3.0 * jitter[1], "right": 20.0 + 3.0 * jitter[1]}[
+        context.pose
+    ]
     side = -1 if jitter[6] < 0 else 1
     head = Head(person, context.expression, radians(yaw))
     colour = CLOTHING_COLOURS[context.clothing_color]
@@ -134,16 +137,22 @@ def render(person: Person, context: Context, size: int = 128) -> Portrait:
     mask = _face_mask(head, context, tilted, hatted, size, side, colour)
     points = to_pixels.mapPoints([skia.Point(*p) for p in head.landmarks()])
     landmarks = np.asarray([(p.x(), p.y()) for p in points], dtype=np.float32)
-    visible = head.outline()
-    visible.transform(to_pixels)
-    bounds = visible.getBounds()
+    contour = head.outline()
+    contour.transform(to_pixels)
+    bounds = contour.getBounds()
     top = to_pixels.mapXY(*head.at(0.0, head.hairline_y)).y()
     face_box = np.asarray([bounds.left(), top, bounds.right(), bounds.bottom()], dtype=np.float32)
     return Portrait(pixels, face_box, landmarks, mask, person, context)
 
 
 def _face_mask(
-    head: Head, context: Context, tilted: skia.Matrix, hatted: bool, size: int, side: int, colour: tuple[float, float, float]
+    head: Head,
+    context: Context,
+    tilted: skia.Matrix,
+    hatted: bool,
+    size: int,
+    side: int,
+    colour: tuple[float, float, float],
 ) -> NDArray[np.bool_]:
     """The face drawn white, then everything in front of it drawn again in black."""
     raw, surface = _surface(size)

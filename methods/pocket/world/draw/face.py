@@ -1,4 +1,4 @@
-"""Skin, ears, eyes, brows, nose, mouth, marks and beard."""
+"""Skin, ears, eyes, brows, nose, mouth and marks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,36 @@ from math import sin
 import skia
 
 from methods.pocket.world.draw.brush import (
-    RGB, Point, fill, glow, line, linear, mix, oval, poly, radial, shade, spline,
-)  # fmt: skip
+    RGB,
+    Point,
+    fill,
+    glow,
+    line,
+    linear,
+    mix,
+    oval,
+    radial,
+    shade,
+    spline,
+)
 from methods.pocket.world.draw.head import Head
 
 _IRIS: dict[str, RGB] = {
-    "dark": (44, 30, 28), "brown": (120, 70, 34), "amber": (204, 138, 36), "green": (70, 146, 76),
-    "blue": (52, 128, 216), "grey": (140, 156, 170), "violet": (134, 84, 196),
-}  # fmt: skip
+    "dark": (44, 30, 28),
+    "brown": (120, 70, 34),
+    "amber": (204, 138, 36),
+    "green": (70, 146, 76),
+    "blue": (52, 128, 216),
+    "grey": (140, 156, 170),
+    "violet": (134, 84, 196),
+}
 _LIPS: dict[str, RGB] = {"rose": (222, 92, 112), "red": (204, 26, 44), "plum": (124, 30, 84)}
 _MAKEUP: dict[str, RGB] = {
-    "smoky": (44, 36, 48), "blue": (40, 104, 220), "rose": (232, 70, 130), "green": (30, 150, 110),
-}  # fmt: skip
+    "smoky": (44, 36, 48),
+    "blue": (40, 104, 220),
+    "rose": (232, 70, 130),
+    "green": (30, 150, 110),
+}
 
 
 def draw_ears(canvas: skia.Canvas, head: Head) -> None:
@@ -35,7 +53,12 @@ def draw_skin(canvas: skia.Canvas, head: Head) -> None:
     """The bare face with light from the upper left, marks and age lines."""
     face, skin, p = head.outline(), head.skin, head.person
     paint = radial(
-        (-8.0, -8.0), 54.0, (shade(skin, 0.2), 1.0), (skin, 1.0), (shade(skin, -0.34), 1.0), at=(0.0, 0.42, 1.0)
+        (-8.0, -8.0),
+        54.0,
+        (shade(skin, 0.2), 1.0),
+        (skin, 1.0),
+        (shade(skin, -0.34), 1.0),
+        at=(0.0, 0.42, 1.0),
     )
     canvas.drawPath(face, paint)
     canvas.save()
@@ -55,11 +78,19 @@ def draw_skin(canvas: skia.Canvas, head: Head) -> None:
     if p.age > 0.45:
         a = min(1.0, (p.age - 0.35) * 1.5)
         for side in (-1, 1):
-            fold = spline([head.at(side * (p.nose_width * 3 + 5.2), head.nose_y + 1.0),
-                           head.at(side * (head.mouth_w + 3.4), head.mouth_y - 1.0)], closed=False)  # fmt: skip
+            fold = spline(
+                [
+                    head.at(side * (p.nose_width * 3 + 5.2), head.nose_y + 1.0),
+                    head.at(side * (head.mouth_w + 3.4), head.mouth_y - 1.0),
+                ],
+                closed=False,
+            )
             canvas.drawPath(fold, line(head.line, 1.0, 0.6 * a))
             x, y = head.at(side * head.eye_dx, head.eye_ry + 3.4)
-            canvas.drawPath(spline([(x - 4, y - 0.8), (x, y + 0.4), (x + 4, y - 0.8)], False), line(head.line, 0.9, 0.5 * a))
+            canvas.drawPath(
+                spline([(x - 4, y - 0.8), (x, y + 0.4), (x + 4, y - 0.8)], False),
+                line(head.line, 0.9, 0.5 * a),
+            )
         if p.age > 0.6:
             for k in range(2):
                 y = head.hairline_y + 4.0 + 2.6 * k
@@ -86,7 +117,9 @@ def _draw_marks(canvas: skia.Canvas, head: Head) -> None:
         canvas.drawLine(a[0] - 0.5, a[1] - 0.5, b[0] - 0.5, b[1] - 0.5, line((255, 226, 220), 0.7, 0.8))
     elif mark.startswith("birthmark"):
         x, y = head.at(side * 0.62 * head.w, -3.0)
-        spot = spline([(x - 7, y - 1), (x - 2, y - 8), (x + 6, y - 5), (x + 7, y + 4), (x + 1, y + 9), (x - 5, y + 7)])
+        spot = spline(
+            [(x - 7, y - 1), (x - 2, y - 8), (x + 6, y - 5), (x + 7, y + 4), (x + 1, y + 9), (x - 5, y + 7)]
+        )
         canvas.drawPath(spot, fill(mix(skin, (130, 22, 56), 0.62), 0.75))
 
 
@@ -114,22 +147,39 @@ def _draw_eye(canvas: skia.Canvas, head: Head, side: int, gaze: Point) -> None:
     almond.cubicTo(-0.55 * rx, -1.32 * ry, 0.5 * rx, -1.5 * ry, rx, -tilt)
     almond.cubicTo(0.6 * rx, 1.25 * ry, -0.4 * rx, 1.2 * ry, -rx, 0.5 + 0.3 * tilt)
     almond.close()
-    lid = spline([(-rx, 0.5 + 0.3 * tilt), (-0.4 * rx, -0.92 * ry), (0.35 * rx, -1.06 * ry - 0.3 * tilt), (rx, -tilt)], False)
+    lid = spline(
+        [(-rx, 0.5 + 0.3 * tilt), (-0.4 * rx, -0.92 * ry), (0.35 * rx, -1.06 * ry - 0.3 * tilt), (rx, -tilt)],
+        False,
+    )
     if p.makeup != "none":
-        lid_high = spline([(-rx, 0.0), (-0.4 * rx, -1.25 * ry - 2.2), (0.6 * rx, -1.3 * ry - 2.6), (rx + 2.0, -tilt - 1.8),
-                           (rx, -tilt), (0.35 * rx, -1.0 * ry)])  # fmt: skip
+        lid_high = spline(
+            [
+                (-rx, 0.0),
+                (-0.4 * rx, -1.25 * ry - 2.2),
+                (0.6 * rx, -1.3 * ry - 2.6),
+                (rx + 2.0, -tilt - 1.8),
+                (rx, -tilt),
+                (0.35 * rx, -1.0 * ry),
+            ]
+        )
         canvas.drawPath(lid_high, fill(_MAKEUP[p.makeup], 0.78))
     else:
-        crease = spline([(-0.7 * rx, -ry - 0.8), (0.1 * rx, -1.12 * ry - 2.0), (0.95 * rx, -0.5 * ry - 1.6 - tilt)], False)
+        crease = spline(
+            [(-0.7 * rx, -ry - 0.8), (0.1 * rx, -1.12 * ry - 2.0), (0.95 * rx, -0.5 * ry - 1.6 - tilt)], False
+        )
         canvas.drawPath(crease, line(head.line, 0.8, 0.55))
-    canvas.drawPath(almond, linear((0, -ry), (0, ry), ((206, 208, 220), 1), ((255, 255, 255), 1), at=(0.0, 0.5)))
+    canvas.drawPath(
+        almond, linear((0, -ry), (0, ry), ((206, 208, 220), 1), ((255, 255, 255), 1), at=(0.0, 0.5))
+    )
     canvas.save()
     canvas.clipPath(almond, doAntiAlias=True)
     r = min(0.56 * rx, max(head.eye_ry * 0.98, 2.5))
     gx, gy = side * gaze[0], gaze[1]
     iris = _IRIS[p.iris]
     canvas.drawCircle(gx, gy, r, fill(shade(iris, -0.5)))
-    canvas.drawCircle(gx, gy, r * 0.84, linear((0, gy - r), (0, gy + r), (shade(iris, -0.15), 1), (shade(iris, 0.3), 1)))
+    canvas.drawCircle(
+        gx, gy, r * 0.84, linear((0, gy - r), (0, gy + r), (shade(iris, -0.15), 1), (shade(iris, 0.3), 1))
+    )
     canvas.drawCircle(gx, gy, r * 0.44, fill((12, 10, 14)))
     canvas.restore()
     canvas.drawPath(lid, line((34, 22, 24), 1.7 if p.gender == "woman" else 1.25))
@@ -152,9 +202,12 @@ def _draw_brow(canvas: skia.Canvas, head: Head, side: int) -> None:
     outer_y = base - 0.35 * e.brow_slant + 1.4 - 0.6 * slope
     mid, mid_y = inner + 0.6 * (outer - inner), base - arch + 0.15 * e.brow_slant
     points = [
-        (inner, inner_y - 0.5 * thick), (mid, mid_y - 0.5 * thick), (outer, outer_y),
-        (mid, mid_y + 0.5 * thick), (inner, inner_y + 0.5 * thick),
-    ]  # fmt: skip
+        (inner, inner_y - 0.5 * thick),
+        (mid, mid_y - 0.5 * thick),
+        (outer, outer_y),
+        (mid, mid_y + 0.5 * thick),
+        (inner, inner_y + 0.5 * thick),
+    ]
     colour = mix(shade(head.hair, -0.35), shade(head.skin, -0.6), 0.25)
     canvas.drawPath(spline([head.at(side * x, y) for x, y in points]), fill(colour, 0.95))
 
@@ -170,17 +223,46 @@ def draw_nose(canvas: skia.Canvas, head: Head) -> None:
     side = 1 if head.yaw >= 0 else -1
     hump = 1.8 if shape == "hooked" else 0.0
     shadow = shade(head.skin, -0.4)
-    dark = spline([head.at(side * bridge, -3.0), head.at(side * (bridge + 0.6), 0.4 * y, 2.0 + hump), (tip[0] + side * w, y + 0.6),
-                   (tip[0], y + 1.6), (tip[0] + side * 1.2, y - 3.0)])  # fmt: skip
+    dark = spline(
+        [
+            head.at(side * bridge, -3.0),
+            head.at(side * (bridge + 0.6), 0.4 * y, 2.0 + hump),
+            (tip[0] + side * w, y + 0.6),
+            (tip[0], y + 1.6),
+            (tip[0] + side * 1.2, y - 3.0),
+        ]
+    )
     canvas.drawPath(dark, fill(shadow, 0.5))
-    ridge = spline([head.at(-side * 0.4, -3.0), head.at(-side * 0.4, 0.4 * y, 2.0 + hump), (tip[0] - side * 0.6, y - 1.0)], False)
+    ridge = spline(
+        [
+            head.at(-side * 0.4, -3.0),
+            head.at(-side * 0.4, 0.4 * y, 2.0 + hump),
+            (tip[0] - side * 0.6, y - 1.0),
+        ],
+        False,
+    )
     canvas.drawPath(ridge, line(shade(head.skin, 0.45), 1.9, 0.5))
-    oval(canvas, tip[0], y - 0.6, 0.62 * w + 0.8, 2.6 if shape != "button" else 3.2, fill(shade(head.skin, 0.1)))
+    oval(
+        canvas,
+        tip[0],
+        y - 0.6,
+        0.62 * w + 0.8,
+        2.6 if shape != "button" else 3.2,
+        fill(shade(head.skin, 0.1)),
+    )
     for s in (-1, 1):
         oval(canvas, tip[0] + s * 0.74 * w, y + 0.2, 0.36 * w + 0.6, 1.9, fill(shade(head.skin, -0.13)))
         oval(canvas, tip[0] + s * 0.5 * w, y + 1.2, 0.22 * w + 0.4, 0.75, fill(head.line, 0.9))
-    base = spline([(tip[0] - w - 0.6, y - 0.3), (tip[0] - 0.5 * w, y + 1.8), (tip[0], y + 1.8 + drop), (tip[0] + 0.5 * w, y + 1.8),
-                   (tip[0] + w + 0.6, y - 0.3)], False)  # fmt: skip
+    base = spline(
+        [
+            (tip[0] - w - 0.6, y - 0.3),
+            (tip[0] - 0.5 * w, y + 1.8),
+            (tip[0], y + 1.8 + drop),
+            (tip[0] + 0.5 * w, y + 1.8),
+            (tip[0] + w + 0.6, y - 0.3),
+        ],
+        False,
+    )
     canvas.drawPath(base, line(head.line, 1.0, 0.75))
     glow(canvas, (tip[0] - 0.9, y - 1.6), 2.4, (255, 255, 255), 0.5)
 
@@ -189,8 +271,11 @@ def draw_mouth(canvas: skia.Canvas, head: Head) -> None:
     """Lips, and teeth where the expression shows them."""
     p, e = head.person, head.expression
     natural = mix(shade(head.skin, -0.2), (190, 60, 66), 0.5)
-    lips = natural if p.lip_colour == "natural" else (
-        mix(head.skin, (226, 160, 150), 0.45) if p.lip_colour == "pale" else _LIPS[p.lip_colour])  # fmt: skip
+    lips = (
+        natural
+        if p.lip_colour == "natural"
+        else (mix(head.skin, (226, 160, 150), 0.45) if p.lip_colour == "pale" else _LIPS[p.lip_colour])
+    )
     y, lift, mw = head.mouth_y, e.corner_lift, head.mouth_w
     upper, lower = 1.3 + 2.0 * p.lip_fullness, 1.7 + 2.8 * p.lip_fullness
 
@@ -206,24 +291,45 @@ def draw_mouth(canvas: skia.Canvas, head: Head) -> None:
     mid = 0.25 * lift
     if e.mouth == "closed":
         top = path((-1, -lift), (-0.3, mid - upper), (0, mid - 0.7 * upper), (0.3, mid - upper), (1, -lift))
-        bottom = path((0.55, mid + 0.72 * lower - 0.35 * lift), (0, mid + lower + 0.2), (-0.55, mid + 0.72 * lower - 0.35 * lift))
+        bottom = path(
+            (0.55, mid + 0.72 * lower - 0.35 * lift),
+            (0, mid + lower + 0.2),
+            (-0.55, mid + 0.72 * lower - 0.35 * lift),
+        )
         canvas.drawPath(spline(top + bottom), fill(lips))
         glow(canvas, (head.at(0, y)[0] - 1.0, y + mid + 0.55 * lower), 2.8, (255, 235, 230), 0.45)
-        seam = spline(path((-1, -lift), (-0.5, mid - 0.3 * lift), (0, mid + 0.3), (0.5, mid - 0.3 * lift), (1, -lift)), False)
+        seam = spline(
+            path((-1, -lift), (-0.5, mid - 0.3 * lift), (0, mid + 0.3), (0.5, mid - 0.3 * lift), (1, -lift)),
+            False,
+        )
         canvas.drawPath(seam, line(shade(mix(lips, head.skin, 0.3), -0.7), 1.25))
         for s in (-1, 1):
             if lift > 0:
-                dimple = spline([head.at(s * (mw + 1.6), y - lift - 1.6), head.at(s * (mw + 2.4), y - lift + 1.2)], False)
+                dimple = spline(
+                    [head.at(s * (mw + 1.6), y - lift - 1.6), head.at(s * (mw + 2.4), y - lift + 1.2)], False
+                )
                 canvas.drawPath(dimple, line(head.line, 1.0, 0.6))
         return
     if e.mouth == "laugh":
-        outer = path((-1, -lift - 0.6), (0, -0.6 * upper - 0.6), (1, -lift - 0.6), (0.6, 6.2 + 0.4 * lower), (0, 7.6 + 0.6 * lower),
-                     (-0.6, 6.2 + 0.4 * lower))  # fmt: skip
+        outer = path(
+            (-1, -lift - 0.6),
+            (0, -0.6 * upper - 0.6),
+            (1, -lift - 0.6),
+            (0.6, 6.2 + 0.4 * lower),
+            (0, 7.6 + 0.6 * lower),
+            (-0.6, 6.2 + 0.4 * lower),
+        )
         inner = path((-0.88, -lift + 0.6), (0, 0.8), (0.88, -lift + 0.6), (0.52, 5.4), (0, 6.8), (-0.52, 5.4))
         teeth = path((-0.82, -lift + 0.8), (0, 0.8), (0.82, -lift + 0.8), (0.66, 2.2), (0, 3.2), (-0.66, 2.2))
     else:
-        outer = path((-1, -lift), (-0.7, -2.6 - 0.6 * upper), (0.7, -2.6 - 0.6 * upper), (1, -lift), (0.75, 3.2 + 0.5 * lower),
-                     (-0.75, 3.2 + 0.5 * lower))  # fmt: skip
+        outer = path(
+            (-1, -lift),
+            (-0.7, -2.6 - 0.6 * upper),
+            (0.7, -2.6 - 0.6 * upper),
+            (1, -lift),
+            (0.75, 3.2 + 0.5 * lower),
+            (-0.75, 3.2 + 0.5 * lower),
+        )
         inner = path((-0.85, -lift), (-0.62, -2.3), (0.62, -2.3), (0.85, -lift), (0.66, 2.8), (-0.66, 2.8))
         teeth = path((-0.78, -lift), (-0.58, -1.8), (0.58, -1.8), (0.78, -lift), (0.6, 2.3), (-0.6, 2.3))
     canvas.drawPath(spline(outer), fill(lips))
@@ -234,50 +340,3 @@ def draw_mouth(canvas: skia.Canvas, head: Head) -> None:
     canvas.drawPath(spline(teeth), fill((250, 250, 246)))
     if e.mouth == "teeth":
         canvas.drawLine(*head.at(-0.7 * mw, y + 0.3), *head.at(0.7 * mw, y + 0.3), line((120, 90, 92), 0.7))
-
-
-def draw_beard(canvas: skia.Canvas, head: Head) -> None:
-    """Facial hair; the mouth is drawn over it afterwards."""
-    beard = head.person.beard
-    if beard == "none":
-        return
-    w, c, my, s = head.w, head.chin_y, head.mouth_y, sin(head.yaw)
-    colour = shade(head.hair, -0.16)
-    paint = linear((-w, 0), (w, c), (shade(colour, 0.12), 1), (shade(colour, -0.25), 1))
-    if beard in ("stubble", "full", "long"):
-        grow = 0.0 if beard == "stubble" else 1.6
-        low = c + (0.0 if beard == "stubble" else 2.2 if beard == "full" else 13.0)
-        wide = 0.62 if beard == "long" else 1.0
-        right = [
-            (w + 0.4 * grow, 4.0), (0.98 * w + grow, 12.0), (head.jaw * w + 1.5 * grow, 0.68 * c),
-            (max(head.chin_w, 0.4 * w) * wide + grow, 0.95 * c + 0.75 * (low - c)),
-        ]  # fmt: skip
-        top = [(-0.8 * w, 12.0), (-head.mouth_w - 3.5, my - 4.5), (-4.0, my - 4.4), (0.0, my - 3.6), (4.0, my - 4.4),
-               (head.mouth_w + 3.5, my - 4.5), (0.8 * w, 12.0)]  # fmt: skip
-        def turn(x: float, y: float) -> Point:
-            return x + s * (2.0 + 11.0 * max(0.0, y / c) ** 1.5), y
-
-        points = [turn(x, y) for x, y in right] + [turn(0.0, low)] + [turn(-x, y) for x, y in reversed(right)]
-        points += [head.at(x, y) for x, y in top]
-        if beard == "stubble":
-            canvas.save()
-            canvas.clipPath(head.outline(), doAntiAlias=True)
-            canvas.drawPath(spline(points), fill(mix(shade(head.hair, -0.3), head.skin, 0.25), 0.5))
-            canvas.restore()
-        else:
-            canvas.drawPath(spline(points), paint)
-    if beard in ("moustache", "goatee"):
-        lift = 0.5 * head.expression.corner_lift
-        half = [(0.0, my - 4.8), (4.0, my - 5.6), (head.mouth_w + 3.2, my - 1.0 - lift), (head.mouth_w + 1.0, my + 0.8 - lift), (4.0, my - 1.6)]
-        right_lobe = [head.at(x, y) for x, y in half]
-        left_lobe = [head.at(-x, y) for x, y in reversed(half[1:])]
-        canvas.drawPath(spline([*right_lobe, head.at(0.0, my - 1.4), *left_lobe]), paint)
-    if beard == "goatee":
-        drop = {"laugh": 7.0, "round": 7.0}.get(head.expression.mouth, 3.4)
-        mouth_x = max(head.mouth_w, 6.5)
-        points = [head.at(x, y) for x, y in ((-mouth_x - 2.6, my - 1), (-mouth_x + 2.0, my + drop), (0, my + drop + 1), (mouth_x - 2.0, my + drop),
-                  (mouth_x + 2.6, my - 1), (mouth_x + 1.0, my + 8), (4.0, c + 3.0), (-4.0, c + 3.0), (-mouth_x - 1.0, my + 8))]  # fmt: skip
-        canvas.drawPath(spline(points), paint)
-
-
-__all__ = ["draw_beard", "draw_ears", "draw_eyes", "draw_mouth", "draw_nose", "draw_skin", "poly"]

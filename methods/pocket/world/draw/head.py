@@ -55,7 +55,9 @@ class Head:
         t = p.skin * (len(_SKINS) - 1)
         i = min(int(t), len(_SKINS) - 2)
         skin = mix(_SKINS[i], _SKINS[i + 1], t - i)
-        self.skin: RGB = mix(skin, (232, 120, 100) if p.undertone > 0.5 else (206, 170, 90), 0.3 * abs(p.undertone - 0.5))
+        self.skin: RGB = mix(
+            skin, (232, 120, 100) if p.undertone > 0.5 else (206, 170, 90), 0.3 * abs(p.undertone - 0.5)
+        )
         self.hair: RGB = _HAIR[p.hair_colour]
         self.line: RGB = shade(self.skin, -0.62)
         self.w = 24.6 + 4.8 * p.face_width

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float32]
+Picture = NDArray[np.floating]
 _LUMA = np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -74,14 +74,13 @@ def _saturate(rgb: Picture, amount: float) -> Picture:
     return grey + (rgb - grey) * amount
 
 
-def _sketch(rgb: Picture, seed: int) -> Picture:
+def _sketch(rgb: Picture, _seed: int) -> Picture:
     lines = np.clip(1.15 * _edges(rgb, 0.6) + _contours(rgb, 0.9, 4.0) - 0.16, 0.0, 0.95)
     tone = 0.58 + 0.42 * (rgb @ _LUMA)
     wash = _saturate(rgb, 0.42)
     wash = 0.3 * (wash - (wash @ _LUMA)[..., None]) * 2.2
     paper = np.asarray([0.98, 0.97, 0.94], dtype=np.float32) * tone[..., None] + wash
     pencil = np.asarray([0.16, 0.16, 0.19], dtype=np.float32)
-    del seed
     return paper + (pencil - paper) * lines[..., None]
 
 
@@ -92,12 +91,13 @@ def _watercolor(rgb: Picture, seed: int) -> Picture:
     wet = _cloud(size, seed % 16, 9)[..., None]
     pigment = pigment * (0.86 + 0.26 * wet) - 0.16 * np.clip(_edges(rgb, 0.9) - 0.08, 0, 1)[..., None]
     paper = np.asarray([1.0, 0.992, 0.97], dtype=np.float32)
-    cover = np.clip((_margin(size) - 2.0 - 11.0 * _cloud(size, 100 + seed % 16, 12)) / 3.5, 0.0, 1.0)[..., None]
+    cover = np.clip((_margin(size) - 2.0 - 11.0 * _cloud(size, 100 + seed % 16, 12)) / 3.5, 0.0, 1.0)[
+        ..., None
+    ]
     return paper + (pigment - paper) * cover
 
 
-def _comic(rgb: Picture, seed: int) -> Picture:
-    del seed
+def _comic(rgb: Picture, _seed: int) -> Picture:
     smooth = _saturate(0.5 * rgb + 0.5 * _blur_colour(rgb, 0.9), 1.35)
     grey = smooth @ _LUMA
     steps = 4.0
@@ -122,7 +122,9 @@ def _oil(rgb: Picture, seed: int) -> Picture:
     varnish = np.asarray([0.99, 0.93, 0.78], dtype=np.float32)
     margin = _margin(size)[..., None]
     paint = paint * varnish * (0.7 + 0.3 * np.clip((margin - 5.0) / 18.0, 0.0, 1.0))
-    gold = np.asarray([0.80, 0.60, 0.22], dtype=np.float32) * (0.55 + 0.6 * np.sin(np.clip(margin / 6.5, 0, 1) * np.pi))
+    gold = np.asarray([0.80, 0.60, 0.22], dtype=np.float32) * (
+        0.55 + 0.6 * np.sin(np.clip(margin / 6.5, 0, 1) * np.pi)
+    )
     return np.where(margin < 6.5, gold, paint).astype(np.float32)
 
 
