@@ -1,0 +1,126 @@
+"""The `spid` application: its commands, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from methods.errors import SpidError
+from spatialid_cli import console
+from spatialid_cli.doctor import doctor
+from spatialid_cli.generate import generate
+from spatialid_cli.methods import list_methods
+from spatialid_cli.render import render
+from spatialid_cli.show import show
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="spid",
+    help="Compare identity-preserving personalization methods for text-to-image diffusion.",
+    epilog="First steps: spid render --person 7 --output people, then spid generate "
+    '--reference people/person-0007.png --prompt "a {person} at the beach".',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command()(generate)
+app.command()(render)
+app.command()(show)
+app.command("methods")(list_methods)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"spid {console.version()}")
+        raise typer.Exit()
+
+
+@app.callback()
+def spid(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and library messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Compare identity-preserving personalization methods for text-to-image diffusion."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for a failure, 2 for misuse, 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    # `--debug` is accepted anywhere on the line, as an error message tells people to append it.
+    given = [argument for argument in given if argument != "--debug"]
+    _quieten_libraries(debug)
+    try:
+        code = app(given, prog_name="spid", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except SpidError as error:
+        if debug:
+            raise
+        console.error(error.message, error.hint)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (spid ... | head); nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if _is_parser_error(error):
+            console.error(*_explain_parser_error(error))
+            return 2
+        if debug:
+            raise
+        console.error(_one_line(error), "Run it again with --debug to see where.")
+        return 1
+    if code == INTERRUPTED:
+        console.log("interrupted")
+    return code if isinstance(code, int) else 0
+
+
+def _quieten_libraries(debug: bool) -> None:
+    """No telemetry ever; library chatter only under --debug. Set before any of them is imported."""
+    for name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        os.environ[name] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if debug:
+        return
+    import logging
+    import warnings
+
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+
+
+def _is_parser_error(error: Exception) -> bool:
+    # typer carries its own click since 0.25 and used the separate package before; both look like this.
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _explain_parser_error(error: Any) -> tuple[str, str]:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "spid"
+    return " ".join(error.format_message().split()), f"See {command} --help."
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

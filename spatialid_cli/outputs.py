@@ -1,0 +1,159 @@
+"""The folder a `generate` run leaves: pictures, a table as CSV and Markdown, a contact sheet, masks.
+
+Every file appears whole or not at all, and pictures appear as they are made, so that an interrupted run
+keeps what it had. File names hold a row number, the method and a hash of the job: no word of a prompt.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from methods.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from methods.generate import Generated
+
+COLUMNS = (
+    "file", "status", "method", "identity", "prompt", "seed",
+    "width", "height", "steps", "guidance", "id_weight", "scheduler", "backbone",
+)  # fmt: skip
+
+
+def check_output(folder: Path) -> None:
+    """Refuse an output place that cannot become a folder, before any work is done."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output {folder}: is a file.", hint="Name a folder; it is made when missing.")
+
+
+@dataclass
+class Gallery:
+    """Collects what a run made and writes it.
+
+    folder:     where everything goes
+    references: picture file of each identity, for the sheet
+    methods:    the sheet's columns, in order
+    """
+
+    folder: Path
+    references: Mapping[str, Path]
+    methods: Sequence[str]
+    records: list[dict[str, Any]] = field(default_factory=list)
+    _rows: dict[tuple[str | None, str, int], dict[str, Image]] = field(default_factory=dict)
+
+    def add(self, made: Generated) -> dict[str, Any]:
+        """Write one picture with its metadata; returns its row of the table."""
+        from methods.images import save_png
+
+        key = (made.identity, made.prompt, made.seed)
+        row = self._rows.setdefault(key, {})
+        number = list(self._rows).index(key)
+        record = {column: made.job.get(column) for column in COLUMNS}
+        record |= {"status": made.status, "method": made.method, "identity": made.identity}
+        record |= {"prompt": made.prompt, "seed": made.seed, "file": None}
+        if made.picture is not None:
+            name = f"{number:03d}_{_safe(made.method)}_{job_hash(made.job)}.png"
+            save_png(self.folder / name, made.picture, parameters=parameters_text(made.job), job=made.job)
+            row[made.method] = made.picture
+            record["file"] = name
+        self.records.append(record)
+        return record
+
+    def finish(self) -> dict[str, str]:
+        """Write the tables, and the sheet when there is something to compare; returns name -> file."""
+        from methods.images import write_atomically
+
+        files = {"table": "table.csv", "markdown": "table.md"}
+        write_atomically(self.folder / "table.csv", csv_table(self.records).encode())
+        write_atomically(self.folder / "table.md", markdown_table(self.records).encode())
+        if sum(map(len, self._rows.values())) > 1:
+            self._write_sheet(self.folder / "sheet.png")
+            files["sheet"] = "sheet.png"
+        return {kind: str(self.folder / name) for kind, name in files.items()}
+
+    def _write_sheet(self, path: Path) -> None:
+        from methods.images import contact_sheet, load_picture, save_png
+
+        references = {name: load_picture(file) for name, file in self.references.items()}
+        several_seeds = len({(identity, prompt) for identity, prompt, _ in self._rows}) < len(self._rows)
+        rows, titles = [], []
+        for (identity, prompt, seed), pictures in self._rows.items():
+            made = [pictures.get(method) for method in self.methods]
+            rows.append([references.get(identity or ""), *made] if references else made)
+            who = f"{identity}: " if len(references) > 1 else ""
+            titles.append(f"{who}{prompt}" + (f" (seed {seed})" if several_seeds else ""))
+        columns = ["reference", *self.methods] if references else list(self.methods)
+        widest = max(picture.width for pictures in self._rows.values() for picture in pictures.values())
+        save_png(path, contact_sheet(rows, columns, titles, cell=256 if widest <= 256 else 384))
+
+
+def job_hash(job: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that stand for everything in a job."""
+    canonical = json.dumps(job, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def parameters_text(job: Mapping[str, Any]) -> str:
+    """The job as the `parameters` text of AUTOMATIC1111, which most picture viewers show."""
+    lines = [" ".join(str(job.get("prompt", "")).split())]
+    if job.get("negative_prompt"):
+        lines.append(f"Negative prompt: {' '.join(str(job['negative_prompt']).split())}")
+    settings = {
+        "Steps": job.get("steps"),
+        "Sampler": job.get("scheduler"),
+        "CFG scale": job.get("guidance"),
+        "Seed": job.get("seed"),
+        "Size": f"{job.get('width')}x{job.get('height')}",
+        "Model": job.get("backbone"),
+        "Method": job.get("method"),
+        "ID weight": job.get("id_weight"),
+        "Version": "spid",
+    }
+    lines.append(
+        ", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items() if value is not None)
+    )
+    return "\n".join(lines)
+
+
+def csv_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The table as CSV, one line a picture."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """The table as Markdown with the pictures linked; columns without any value are left out."""
+    shown = [column for column in COLUMNS if any(record.get(column) is not None for record in records)]
+    lines = [" | ".join(shown), " | ".join("---" for _ in shown)]
+    lines += [
+        " | ".join(_markdown_cell(column, record.get(column)) for column in shown) for record in records
+    ]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _markdown_cell(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    text = re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", " ".join(str(value).split()))
+    return f"[{text}]({value})" if column == "file" else text
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text) if any(mark in text for mark in ",:\n") else text
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") or "method"
