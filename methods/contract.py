@@ -48,6 +48,8 @@ class MethodInfo:
     needs: tuple[str, ...] = ()
     backbones: tuple[str, ...] = ("pocket", "sd1", "sd2", "sdxl")
     arxiv: str | None = None
+    identity: bool = True
+    """Whether the method needs somebody; only baselines do without."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,6 +248,15 @@ class Method(ABC):
         Raises WeightsError when weights are missing, corrupt or made for another backbone.
         """
         return cls(config)
+
+    @classmethod
+    def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
+        """The method with freshly initialised weights: where training starts, and what tests attach."""
+        return cls(config)
+
+    def word(self, identity: Identity) -> str:
+        """What `{person}` in a prompt becomes; methods that learn a word for an identity return that."""
+        return "person"
 
     def save(self, folder: str | Path) -> None:
         """Write trained weights (safetensors + config.json); methods without any have nothing to write."""

@@ -19,6 +19,7 @@ INFO = MethodInfo(
     status="official",
     licence="Apache-2.0",
     summary="Classifier-free guided sampling of the backbone alone: what the prompt gives by itself.",
+    identity=False,
     equations="eps = eps(z, t, c_0) + g (eps(z, t, c) - eps(z, t, c_0))",
 )
 

@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbone.sites import Site
+from methods.backbone.sites import Site, attention_layer
 from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
+
+KeyValue = tuple[Tensor, Tensor]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -32,7 +34,10 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V with heads concatenated: [R, heads, N, d] x [R, heads, M, d] -> [R, N, width]"""
+    """softmax(Q K^T / sqrt(d)) V with heads concatenated.
+
+    query [R, heads, N, d], key and value [R, heads, M, d] -> [R, N, heads * d]
+    """
     return merge_heads(F.scaled_dot_product_attention(query, key, value))
 
 
@@ -54,7 +59,7 @@ class AttentionSession:
         self.capture = capture
         self.step: StepInfo
         self.conditioning: Conditioning
-        self._layers = [(site, unet.get_submodule(site.name)) for site in sites]
+        self._layers = [(site, attention_layer(unet, site)) for site in sites]
         self._projected: WeakKeyDictionary[Conditioning, dict[int, tuple[Tensor, Tensor]]] = (
             WeakKeyDictionary()
         )
@@ -79,7 +84,7 @@ class AttentionSession:
         self.step = step
         self.conditioning = conditioning
 
-    def text_keys_values(self, site: Site, layer: Any) -> tuple[Tensor, Tensor]:
+    def text_keys_values(self, site: Site, layer: Any) -> KeyValue:
         """Keys and values of the current text at a site, [R, heads, T, d] each; projected on first use."""
         if torch.is_grad_enabled():
             return self._project(layer)
@@ -88,7 +93,7 @@ class AttentionSession:
             known[site.index] = self._project(layer)
         return known[site.index]
 
-    def _project(self, layer: Any) -> tuple[Tensor, Tensor]:
+    def _project(self, layer: Any) -> KeyValue:
         text = self.conditioning
         norm: Callable[[Tensor], Tensor] = layer.norm_encoder_hidden_states if layer.norm_cross else _same
         key = layer.to_k(norm(text.key))
@@ -178,7 +183,7 @@ class ColumnCapture:
         mean += (column - mean) / seen
 
     def maps(self, job: int) -> dict[str, Tensor]:
-        """Mean attention of one job by site name: float32 [N, C] on the CPU, N row-major on the site's grid."""
+        """Mean attention of one job by site name: float32 [N, C] on the CPU, N row-major on its grid."""
         return {name: mean[job].cpu() for name, mean in self._mean.items()}
 
 

@@ -34,6 +34,8 @@ _FAMILY_DEFAULTS: dict[Family, tuple[int, float]] = {  # steps, guidance
     "sdxl": (30, 5.0),
 }
 
+Parts = tuple[Any, Any, tuple[Any, ...], tuple[Any, ...], dict[str, Any], dict[str, Any]]
+
 
 def load_backbone(
     name_or_path: str | Path = "pocket",
@@ -157,9 +159,7 @@ def _load_folder(
     return unet, vae, tuple(text_models), tuple(tokenizers), scheduler, index
 
 
-def _load_single_file(
-    source: Source, dtype: torch.dtype, config: str | Path | None
-) -> tuple[Any, Any, Any, Any, dict[str, Any], dict[str, Any]]:
+def _load_single_file(source: Source, dtype: torch.dtype, config: str | Path | None) -> Parts:
     """The same from one checkpoint file in the original layout, through diffusers' own converter."""
     _prepare_imports()
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline

@@ -61,8 +61,8 @@ def sample(
 
     scheduler:  `ddim`, `euler` or `dpmpp`; None for the backbone's own
     batch_size: jobs per U-Net call. The noise of a job depends on its seed alone, but rounding depends on
-                the batch; None means 1 on a CPU, so that a picture has the same bits in any company, and 8 else
-    callback:   called after every step with the StepInfo and the latents, float32 [jobs of the batch, C, h, w]
+                the batch; None means 1 on a CPU, so that a picture has the same bits in any company, else 8
+    callback:   called after every step with the StepInfo and the latents, float32 [jobs in batch, C, h, w]
     record:     ask the method to keep what it has to show (`Result.records`)
     capture:    for each job, the places of tokens whose attention columns are wanted, equally many per job
                 (`backbone.text.token_positions`); at sites of at most `capture_max_tokens` image tokens
@@ -109,7 +109,7 @@ def _sample_batch(
     scheduler = make_scheduler(scheduler_name or backbone.defaults.scheduler, backbone.scheduler_config)
     scheduler.set_timesteps(jobs[0].steps, device=device)
 
-    with method.attach(backbone, jobs) as hooks:
+    with resident(unet, device, backbone.offload), method.attach(backbone, jobs) as hooks:
         hooks.record = record
         rows = RowLayout(len(jobs), jobs[0].guided, hooks.streams)
         text = backbone.text.conditioning(jobs, rows)
@@ -117,11 +117,8 @@ def _sample_batch(
         noise = torch.stack([initial_noise(job, backbone) for job in jobs]).to(device)
         latents = (noise * scheduler.init_noise_sigma).repeat(len(rows.streams), 1, 1, 1)  # [S * J, C, h, w]
 
-        with (
-            resident(unet, device, backbone.offload),
-            AttentionSession(unet, backbone.sites, hooks, capture) as attention,
-            backbone.attention_backend(),
-        ):
+        session = AttentionSession(unet, backbone.sites, hooks, capture)
+        with session as attention, backbone.attention_backend():
             for index, timestep in enumerate(scheduler.timesteps):
                 sigma = noise_sigma(scheduler, index, timestep)
                 step = StepInfo(

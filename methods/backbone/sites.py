@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,13 @@ class Site:
         return -(-latent_height // cell), -(-latent_width // cell)
 
 
-def enumerate_sites(unet: UNet2DConditionModel) -> tuple[Site, ...]:
-    """Every attention layer of a U-Net in the order of `unet.attn_processors` (down, up, mid)."""
+def attention_layer(unet: nn.Module, site: Site) -> Any:
+    """The diffusers `Attention` module of a site."""
+    return unet.get_submodule(site.name)
+
+
+def enumerate_sites(unet: Any) -> tuple[Site, ...]:
+    """Every attention layer of a `UNet2DConditionModel` in the order of its `attn_processors`."""
     deepest = len(unet.config.block_out_channels) - 1
     sites = []
     for index, key in enumerate(unet.attn_processors):

@@ -48,9 +48,7 @@ def locate(name: str, revision: str | None = None) -> Source:
     path = Path(name).expanduser()
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise WeightsError(
-                f"{path} is no .safetensors file.", hint="Convert it in a trusted environment."
-            )
+            raise WeightsError(f"{path} is no .safetensors file.", hint="Convert it where you trust it.")
         return Source(folder=None, files=(path,))
     if path.is_dir():
         return _folder(path)

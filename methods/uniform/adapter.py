@@ -1,0 +1,183 @@
+"""The trainable part of `uniform`, in the public IP-Adapter FaceID key layout.
+
+    image_proj.proj.{0,2}.{weight,bias}, image_proj.norm.{weight,bias}    face embedding -> identity tokens
+    ip_adapter.{i}.to_{k,v}_ip.weight                                     keys, values at cross site i
+    ip_adapter.{i}.to_{q,k,v,out}_lora.{down,up}.weight                   optional, at every site i
+
+with i the place of the site in `unet.attn_processors`, so that public checkpoints load unchanged and ours
+load in diffusers (`load_ip_adapter`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from methods.backbone.attention import split_heads
+from methods.backbone.sites import Site, attention_layer, enumerate_sites
+from methods.errors import WeightsError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class TokenProjection(nn.Module):
+    """Z = LayerNorm(reshape(W_2 GELU(W_0 e))): a face embedding [B, D] -> identity tokens [B, n, C]."""
+
+    def __init__(self, embedding_dim: int, hidden: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.count = tokens
+        self.proj = nn.Sequential(
+            nn.Linear(embedding_dim, hidden), nn.GELU(), nn.Linear(hidden, tokens * width)
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.norm(self.proj(embedding).unflatten(-1, (self.count, -1)))
+
+
+class LowRank(nn.Module):
+    """A low-rank addition to a linear layer: x -> up(down(x))."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(inputs, rank, bias=False)
+        self.up = nn.Linear(rank, outputs, bias=False)
+
+    def delta(self) -> Tensor:
+        """The weight it adds, [outputs, inputs]."""
+        return self.up.weight @ self.down.weight
+
+
+class SiteAdapter(nn.Module):
+    """What one site owns: keys and values of the identity (cross sites), low-rank additions (if any)."""
+
+    def __init__(self, site: Site, lora_rank: int) -> None:
+        super().__init__()
+        context = site.context_width or site.width
+        if site.kind == "cross":
+            self.to_k_ip = nn.Linear(context, site.width, bias=False)
+            self.to_v_ip = nn.Linear(context, site.width, bias=False)
+        if lora_rank:
+            self.to_q_lora = LowRank(site.width, site.width, lora_rank)
+            self.to_k_lora = LowRank(context, site.width, lora_rank)
+            self.to_v_lora = LowRank(context, site.width, lora_rank)
+            self.to_out_lora = LowRank(site.width, site.width, lora_rank)
+
+
+class UniformAdapter(nn.Module):
+    """Identity tokens from a face embedding, and their keys and values at every cross-attention site.
+
+    An ordinary module: differentiable, and its `state_dict` is the public layout.
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        *,
+        embedding_dim: int = 512,
+        tokens: int = 4,
+        hidden: int | None = None,
+        lora_rank: int = 0,
+    ) -> None:
+        super().__init__()
+        width = next(site.context_width for site in sites if site.context_width is not None)
+        self.embedding_dim = embedding_dim
+        self.lora_rank = lora_rank
+        self.image_proj = TokenProjection(embedding_dim, hidden or 2 * embedding_dim, tokens, width)
+        self.ip_adapter = nn.ModuleDict(
+            {
+                str(site.index): SiteAdapter(site, lora_rank)
+                for site in sites
+                if lora_rank or site.kind == "cross"
+            }
+        )
+
+    @classmethod
+    def from_backbone(cls, unet: nn.Module, *, tokens: int = 4, embedding_dim: int = 512) -> Self:
+        """An untrained adapter for a U-Net: keys and values start as copies of the text's, float32.
+
+        The random projection follows torch's global seed.
+        """
+        sites = enumerate_sites(unet)
+        adapter = cls(sites, embedding_dim=embedding_dim, tokens=tokens)
+        with torch.no_grad():
+            for site in sites:
+                if site.kind == "cross":
+                    layer, own = attention_layer(unet, site), adapter.at(site)
+                    own.to_k_ip.weight.copy_(layer.to_k.weight)
+                    own.to_v_ip.weight.copy_(layer.to_v.weight)
+        return adapter
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor], sites: Sequence[Site], source: str) -> Self:
+        """Rebuild an adapter from a checkpoint, accounting for every key of it.
+
+        Raises WeightsError naming `source` for another kind of adapter, another backbone's shapes, and
+        missing or unknown keys.
+        """
+        _check_kind(state, source)
+        hidden, embedding_dim = state["image_proj.proj.0.weight"].shape
+        context = state["image_proj.norm.weight"].shape[0]
+        down = next((value for key, value in state.items() if key.endswith("_lora.down.weight")), None)
+        wanted = next(site.context_width for site in sites if site.context_width is not None)
+        if context != wanted:
+            raise WeightsError(
+                f"{source} was made for text features of width {context}, this backbone has {wanted}.",
+                hint="Give the adapter that belongs to this backbone.",
+            )
+        with torch.device("meta"):
+            adapter = cls(
+                sites,
+                embedding_dim=embedding_dim,
+                tokens=state["image_proj.proj.2.weight"].shape[0] // context,
+                hidden=hidden,
+                lora_rank=0 if down is None else down.shape[0],
+            )
+        _check_keys(state, adapter.state_dict(), source)
+        adapter.load_state_dict(dict(state), assign=True)
+        return adapter.requires_grad_(False).eval()
+
+    def at(self, site: Site) -> SiteAdapter:
+        """What one site owns."""
+        return cast(SiteAdapter, self.ip_adapter[str(site.index)])
+
+    def tokens(self, embedding: Tensor) -> Tensor:
+        """Identity tokens Z [B, n, C] of face embeddings [B, D]; zeros give the tokens of `no identity`."""
+        return self.image_proj(embedding.to(self.image_proj.norm.weight.dtype))
+
+    def keys_values(self, site: Site, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Z W_k', Z W_v' at a cross-attention site: [R, heads, n, head_dim] each from tokens [R, n, C]."""
+        own = self.at(site)
+        return split_heads(own.to_k_ip(tokens), site.heads), split_heads(own.to_v_ip(tokens), site.heads)
+
+
+def _check_kind(state: Mapping[str, Tensor], source: str) -> None:
+    if "image_proj.norm.weight" in state and "image_proj.proj.0.weight" in state:
+        return
+    if any(key.startswith("image_proj.perceiver_resampler.") for key in state):
+        what = "a FaceID Plus adapter, which also needs CLIP picture features"
+    elif "image_proj.proj.weight" in state or "image_proj.latents" in state:
+        what = "an IP-Adapter for whole pictures, not for face embeddings"
+    else:
+        what = "no IP-Adapter FaceID checkpoint"
+    raise WeightsError(
+        f"{source} is {what}.", hint="Give an IP-Adapter FaceID checkpoint (image_proj.proj.0)."
+    )
+
+
+def _check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
+    hint = "Give the adapter that belongs to this backbone."
+    if missing := sorted(expected.keys() - state.keys()):
+        raise WeightsError(f"{source} lacks {len(missing)} tensors, the first is {missing[0]}.", hint=hint)
+    if unknown := sorted(state.keys() - expected.keys()):
+        raise WeightsError(
+            f"{source} has {len(unknown)} unknown tensors, the first is {unknown[0]}.", hint=hint
+        )
+    for key, tensor in expected.items():
+        if state[key].shape != tensor.shape:
+            found, wanted = tuple(state[key].shape), tuple(tensor.shape)
+            raise WeightsError(f"{source}: {key} is {found}, this backbone needs {wanted}.", hint=hint)

@@ -1,0 +1,203 @@
+"""`uniform`: the same identity attention at every image token and every step.
+
+    h <- h + alpha * Attn(Q, Z W_k', Z W_v'),    Z = LayerNorm(MLP(e)) in R^{4 x C}
+
+with e the L2-normalised face embedding, Q the query of the text attention, alpha the identity weight.
+IP-Adapter (arXiv 2308.06721), FaceID variant: the public checkpoints' layout, the equations of their
+code. Under guidance the unconditional rows see the tokens of the zero embedding, as in diffusers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from methods.contract import Identity, Job, Method
+from methods.errors import UsageError, WeightsError
+from methods.paths import pocket_dir
+from methods.provenance import spid_version
+from methods.uniform.adapter import UniformAdapter
+from methods.uniform.attention import IdentityAttention
+from methods.uniform.info import INFO
+from methods.weights import fingerprint_tensors, load_weights, save_json, save_weights
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from methods.backbone.backbone import Backbone
+
+WEIGHTS_FILE = "adapter.safetensors"
+
+
+@dataclass(frozen=True)
+class Config:
+    """lora_scale: weight of a checkpoint's low-rank additions (public FaceID files have some; ours none)."""
+
+    lora_scale: float = 1.0
+
+
+class Uniform(Method):
+    """IP-Adapter FaceID on the shared backbone."""
+
+    info = INFO
+    Config = Config
+
+    def __init__(self, config: Any = None, adapter: UniformAdapter | None = None) -> None:
+        super().__init__(config)
+        self._adapter = adapter
+        self._family: str | None = None
+
+    @property
+    def adapter(self) -> UniformAdapter:
+        """The weights at work. Raises WeightsError when none were loaded."""
+        if self._adapter is None:
+            raise WeightsError(
+                f"The method {self.info.name} has no adapter weights.",
+                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
+            )
+        return self._adapter
+
+    @classmethod
+    def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
+        """Load an adapter: our folder (adapter.safetensors + config.json) or a public FaceID file.
+
+        `folder` None means the adapter shipped for the pocket backbone.
+        """
+        path = _default_folder(backbone) if folder is None else Path(folder).expanduser()
+        if path.is_dir():
+            _check_config(path / "config.json", backbone)
+            path = path / WEIGHTS_FILE
+        adapter = UniformAdapter.from_state_dict(load_weights(path), backbone.sites, str(path))
+        return cls._ready(adapter, backbone, config)
+
+    @classmethod
+    def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapter = UniformAdapter.from_backbone(backbone.unet)
+        return cls._ready(adapter, backbone, config)
+
+    @classmethod
+    def _ready(cls, adapter: UniformAdapter, backbone: Backbone, config: Any) -> Self:
+        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype))
+        method._family = backbone.family
+        return method
+
+    def save(self, folder: str | Path) -> None:
+        save_adapter(folder, self.adapter, family=self._family, method=INFO.name)
+
+    def weights_fingerprint(self) -> str | None:
+        return fingerprint_tensors(self.adapter.state_dict())
+
+    def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
+        """`tokens`: Z [n, C] of the identity's face embedding. Raises UsageError without a fitting one."""
+        if identity.embedding is None:
+            raise UsageError(f"{identity.name} has no face embedding.", hint="Give a picture with a face.")
+        found, wanted = identity.embedding.shape[-1], self.adapter.embedding_dim
+        if found != wanted:
+            raise UsageError(
+                f"The face encoder gives embeddings of length {found}, the adapter reads {wanted}.",
+                hint="Choose the face encoder that the adapter was trained with.",
+            )
+        return {"tokens": self._project(identity.embedding.to(backbone.device))}
+
+    def batch_key(self, job: Job) -> Hashable:
+        """Low-rank additions act on whole layers: jobs that switch them at different steps part company."""
+        if self.adapter.lora_rank == 0:
+            return None
+        return job.identity is not None and bool(job.id_weight), job.id_start, job.id_end
+
+    def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> IdentityAttention:
+        return IdentityAttention(**self.identity_of(backbone, jobs))
+
+    def identity_of(self, backbone: Backbone, jobs: Sequence[Job]) -> dict[str, Any]:
+        """What an `IdentityAttention` (or a subclass of it) is made of, for a batch of jobs."""
+        tokens = [
+            None if job.identity is None else self.tokens(job.identity, backbone)["tokens"] for job in jobs
+        ]
+        null = self._project(torch.zeros(self.adapter.embedding_dim, device=backbone.device))
+        return {
+            "unet": backbone.unet,
+            "sites": backbone.sites,
+            "adapter": self.adapter,
+            "jobs": jobs,
+            "tokens": tokens,
+            "null": null,
+            "lora_scale": getattr(self.config, "lora_scale", 1.0),
+        }
+
+    @torch.no_grad()
+    def _project(self, embedding: Tensor) -> Tensor:
+        return self.adapter.tokens(embedding[None])[0]
+
+
+def save_adapter(
+    folder: str | Path,
+    adapter: UniformAdapter,
+    *,
+    family: str | None,
+    method: str = INFO.name,
+    dtype: torch.dtype | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an adapter folder: public-layout weights (optionally in another dtype) and config.json."""
+    folder = Path(folder)
+    state = {key: value if dtype is None else value.to(dtype) for key, value in adapter.state_dict().items()}
+    config = {
+        "method": method,
+        "backbone": family,
+        "spid_version": spid_version(),
+        "embedding_dim": adapter.embedding_dim,
+        "tokens": adapter.image_proj.count,
+        **(extra or {}),
+    }
+    save_weights(
+        folder / WEIGHTS_FILE,
+        state,
+        {"method": method, "backbone": str(family), "spid_version": spid_version()},
+    )
+    save_json(folder / "config.json", config)
+
+
+def _default_folder(backbone: Backbone) -> Path:
+    folder = pocket_dir() / "uniform"
+    if backbone.family != "pocket":
+        raise WeightsError(
+            f"No identity adapter is shipped for {backbone.family} backbones.",
+            hint="Give one with --adapter, for instance ip-adapter-faceid_sd15.bin.",
+        )
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise WeightsError(
+            f"The pocket adapter is missing: expected {folder / WEIGHTS_FILE}.",
+            hint="Reinstall the package, or run scripts/train_pocket.py.",
+        )
+    return folder
+
+
+def _check_config(path: Path, backbone: Backbone) -> None:
+    """An adapter folder names its backbone family; a wrong one is refused before shapes are compared."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path.parent} has no config.json.", hint="Give the whole adapter folder."
+        ) from error
+    except ValueError as error:
+        raise WeightsError(f"{path} is damaged: {error}.", hint="Download or copy it again.") from error
+    if config.get("method") != INFO.name:
+        raise WeightsError(
+            f"{path.parent} holds weights of the method {config.get('method')!r}, not {INFO.name!r}.",
+            hint="Give the folder of an identity adapter.",
+        )
+    family = config.get("backbone")
+    if family is not None and family != backbone.family:
+        raise WeightsError(
+            f"{path.parent} was trained for {family} backbones, {backbone.name} is {backbone.family}.",
+            hint="Give the adapter that belongs to this backbone.",
+        )
