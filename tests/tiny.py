@@ -8,11 +8,20 @@ and time ids, no attention at the finest level).
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from methods.backbone.backbone import Backbone
+from methods.backbone.load import load_backbone
+from methods.compat import ensure_torchvision
+
+ensure_torchvision()
+
+# ruff: noqa: E402
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -21,6 +30,19 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 FAMILIES = ("sd1", "sd2", "sdxl")
 _LENGTH = 16
 _BEGIN, _END = "<|startoftext|>", "<|endoftext|>"
+_ROOT = tempfile.TemporaryDirectory(prefix="tiny-pipelines-")  # removed when the test process ends
+
+
+@cache
+def tiny_folder(family: str) -> Path:
+    """A tiny pipeline of a family, written once per test process; do not change it."""
+    return tiny_pipeline(Path(_ROOT.name) / family, family)
+
+
+@cache
+def tiny_backbone(family: str) -> Backbone:
+    """The same, loaded on the CPU in float32; a test that changes it must put it back."""
+    return load_backbone(tiny_folder(family), device="cpu")
 
 
 def tiny_pipeline(folder: Path, family: str, seed: int = 0) -> Path:

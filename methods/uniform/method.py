@@ -73,8 +73,14 @@ class Uniform(Method):
         if path.is_dir():
             _check_config(path / "config.json", backbone)
             path = path / WEIGHTS_FILE
-        adapter = UniformAdapter.from_state_dict(load_weights(path), backbone.sites, str(path))
-        return cls._ready(adapter, backbone, config)
+        return cls.from_state(load_weights(path), backbone, config, source=str(path))
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], backbone: Backbone, config: Any = None, *, source: str = "state dict"
+    ) -> Self:
+        """The method from a flat state dict in the public FaceID layout; `source` names it in errors."""
+        return cls._ready(UniformAdapter.from_state_dict(state, backbone.sites, source), backbone, config)
 
     @classmethod
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:

@@ -1,0 +1,135 @@
+"""The loop gives what diffusers' own pipelines give, from the same noise, within float32 rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from tiny import FAMILIES, tiny_backbone, tiny_folder
+
+from methods.backbone.sampling import initial_noise, sample
+from methods.backbone.schedulers import SCHEDULERS, make_scheduler
+from methods.contract import Identity, Job
+from methods.uniform.method import Uniform
+
+ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def reference_pipeline(folder, family, scheduler, config):
+    pipeline_class = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
+    pipeline = pipeline_class.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = make_scheduler(scheduler, config)
+    return pipeline
+
+
+def reference_latents(pipeline, backbone, job, **options):
+    return pipeline(
+        job.prompt,
+        negative_prompt=job.negative_prompt or None,
+        width=job.width,
+        height=job.height,
+        guidance_scale=job.guidance,
+        num_inference_steps=job.steps,
+        latents=initial_noise(job, backbone)[None],
+        output_type="latent",
+        **options,
+    ).images[0]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_none(family, scheduler):
+    backbone = tiny_backbone(family)
+    jobs = [
+        Job("photo of the person", 64, 64, guidance=5.0, seed=3, steps=6),
+        Job("the red beach", 64, 64, guidance=2.5, seed=4, steps=6, negative_prompt="photo"),
+        Job("the red beach", 48, 72, guidance=7.5, seed=5, steps=4),
+        Job("person on the beach", 64, 64, guidance=1.0, seed=6, steps=6),
+    ]
+    pipeline = reference_pipeline(tiny_folder(family), family, scheduler, backbone.scheduler_config)
+    for batch_size in (1, 2):
+        for result in sample(backbone, jobs, scheduler=scheduler, batch_size=batch_size):
+            expected = reference_latents(pipeline, backbone, result.job)
+            torch.testing.assert_close(result.latents, expected, **ROUNDING)
+            assert result.status == "ok"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures(family):
+    backbone = tiny_backbone(family)
+    job = Job("photo of the person", 64, 48, guidance=5.0, seed=3, steps=4)
+    pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.scheduler_config)
+    [result] = sample(backbone, [job], scheduler="ddim")
+    expected = pipeline(
+        job.prompt,
+        width=64,
+        height=48,
+        guidance_scale=5.0,
+        num_inference_steps=4,
+        latents=initial_noise(job, backbone)[None],
+    ).images[0]
+    assert result.picture.size == (64, 48)
+    difference = torch.tensor(list(result.picture.tobytes())) - torch.tensor(list(expected.tobytes()))
+    assert difference.abs().max() <= 1
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_uniform(family, scheduler):
+    backbone = tiny_backbone(family)
+    method = Uniform.untrained(backbone, seed=7)
+    generator = torch.Generator().manual_seed(1)
+    identities = [
+        Identity(name, torch.nn.functional.normalize(torch.randn(512, generator=generator), dim=0))
+        for name in ("a", "b")
+    ]
+    jobs = [
+        Job("photo of the person", 64, 64, 5.0, seed=3, steps=5, identity=identities[0]),
+        Job("the red beach", 64, 64, 3.0, seed=4, steps=5, identity=identities[1], id_weight=0.6),
+    ]
+    pipeline = reference_pipeline(tiny_folder(family), family, scheduler, backbone.scheduler_config)
+    load_faceid(pipeline, method.adapter.state_dict())
+    plain = sample(backbone, jobs, scheduler=scheduler)
+    for result, without in zip(sample(backbone, jobs, method, scheduler=scheduler), plain, strict=True):
+        embedding = result.job.identity.embedding
+        pipeline.set_ip_adapter_scale(result.job.id_weight)
+        both_rows = torch.stack([torch.zeros_like(embedding), embedding])[:, None, None]
+        expected = reference_latents(pipeline, backbone, result.job, ip_adapter_image_embeds=[both_rows])
+        torch.testing.assert_close(result.latents, expected, **ROUNDING)
+        assert (result.latents - without.latents).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_uniform_with_low_rank_additions(family):
+    """Public FaceID checkpoints carry LoRA weights; diffusers applies them through peft, we merge them."""
+    backbone = tiny_backbone(family)
+    state = faceid_state_with_lora(backbone)
+    method = Uniform.from_state(state, backbone)
+    identity = Identity("a", torch.nn.functional.normalize(torch.randn(512), dim=0))
+    job = Job("photo of the person", 64, 64, 5.0, seed=3, steps=4, identity=identity)
+    pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.scheduler_config)
+    load_faceid(pipeline, state)
+    both_rows = torch.stack([torch.zeros(512), identity.embedding])[:, None, None]
+    expected = reference_latents(pipeline, backbone, job, ip_adapter_image_embeds=[both_rows])
+    [result] = sample(backbone, [job], method, scheduler="ddim")
+    torch.testing.assert_close(result.latents, expected, **ROUNDING)
+
+
+def faceid_state_with_lora(backbone):
+    from methods.uniform.adapter import UniformAdapter
+
+    torch.manual_seed(5)
+    adapter = UniformAdapter(backbone.sites, lora_rank=2)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    return adapter.state_dict()
+
+
+def load_faceid(pipeline, flat):
+    nested = {"image_proj": {}, "ip_adapter": {}}
+    for key, value in flat.items():
+        part, _, rest = key.partition(".")
+        nested[part][rest] = value
+    pipeline.load_ip_adapter(nested, subfolder="", weight_name="", image_encoder_folder=None)
