@@ -24,8 +24,8 @@ app = typer.Typer(
     help="Compare identity-preserving personalization methods for text-to-image diffusion.",
     epilog="First steps: spid render --person 7 --output people, then spid generate "
     '--reference people/person-0007.png --prompt "a {person} at the beach".',
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command()(generate)
@@ -37,7 +37,9 @@ app.command()(doctor)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"spid {console.version()}")
+        from methods.provenance import spid_version
+
+        console.out(f"spid {spid_version()}")
         raise typer.Exit()
 
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     # `--debug` is accepted anywhere on the line, as an error message tells people to append it.
-    given = [argument for argument in given if argument != "--debug"]
+    given = [argument for argument in given if argument != "--debug"] or ["--help"]
     _quieten_libraries(debug)
     try:
         code = app(given, prog_name="spid", standalone_mode=False)

@@ -14,17 +14,6 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 
-def version() -> str:
-    """Version of the installed package; 'unknown' when run from a folder that was never installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
-
-    try:
-        return installed("spid")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def log(text: str) -> None:
     """One line for people, on stderr."""
     print(text, file=sys.stderr, flush=True)

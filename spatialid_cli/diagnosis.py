@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from methods.paths import cache_dir, configs_dir, pocket_dir
-from spatialid_cli.console import version
+from methods.provenance import library_version, spid_version
 
 _POCKET = {
     "sd": "text to image",
@@ -54,7 +54,7 @@ def diagnose() -> Diagnosis:
     """Look at packages, devices, models and caches; downloads nothing."""
     found = Diagnosis()
     found.facts["spid"] = {
-        "version": version(),
+        "version": spid_version(),
         "python": f"{platform.python_version()} ({sys.executable})",
         "platform": platform.platform(),
         "configs": str(configs_dir()),
@@ -81,7 +81,7 @@ def _packages(found: Diagnosis) -> None:
     for requirement in map(Requirement, stated):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        present = _version(requirement.name)
+        present = library_version(requirement.name)
         facts[requirement.name] = present or "missing"
         if present is None or not requirement.specifier.contains(present.split("+")[0], prereleases=True):
             state = f"{requirement.name} {present}" if present else f"{requirement.name} (not installed)"
@@ -92,7 +92,7 @@ def _packages(found: Diagnosis) -> None:
                 )
             )
     for extra, (package, use) in _EXTRAS.items():
-        present = _version(package)
+        present = library_version(package)
         facts[f"{package} (extra {extra})"] = present or "missing"
         if present is None:
             found.optional.append(Finding(f"extra {extra}: {use}", f'pip install "spid[{extra}]"'))
@@ -101,7 +101,7 @@ def _packages(found: Diagnosis) -> None:
 
 def _opencv(found: Diagnosis) -> None:
     """Both OpenCV packages write into the same folder, so they must be of one version."""
-    full, headless = _version("opencv-python"), _version("opencv-python-headless")
+    full, headless = library_version("opencv-python"), library_version("opencv-python-headless")
     if full and headless and full != headless:
         found.problems.append(
             Finding(
@@ -140,7 +140,7 @@ def _devices(found: Diagnosis) -> None:
 
 def _onnxruntime(found: Diagnosis) -> None:
     facts = found.facts["onnxruntime"] = {}
-    cpu, gpu = _version("onnxruntime"), _version("onnxruntime-gpu")
+    cpu, gpu = library_version("onnxruntime"), library_version("onnxruntime-gpu")
     if cpu and gpu:
         found.problems.append(
             Finding(
@@ -217,13 +217,6 @@ def _storage(found: Diagnosis) -> None:
         "(face analyses are biometric data; delete the folder to forget them)",
         "hub": f"{os.environ.get('HF_HOME') or '~/.cache/huggingface'}{', offline' if offline else ''}",
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _size(folder: Path) -> int:

@@ -12,7 +12,10 @@ from spatialid_cli import console
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
-    """Check the installation; exits with 1 when something needed is missing or broken."""
+    """Check the installation and say how to mend it.
+
+    Exits with 1 when something needed is missing or broken.
+    """
     from spatialid_cli.diagnosis import diagnose
 
     found = diagnose()

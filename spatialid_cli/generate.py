@@ -148,7 +148,10 @@ def generate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
 ) -> None:
-    """Make pictures of a person and, with --compare, see what other methods make of the same noise."""
+    """Make pictures of a person by one method or several.
+
+    With --compare, other methods start from the same noise, and a contact sheet shows them side by side.
+    """
     from spatialid_cli import request
     from spatialid_cli.outputs import Gallery, check_output
 

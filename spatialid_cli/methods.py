@@ -18,7 +18,7 @@ def list_methods(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
-    """List the methods, or print what is known of one: paper, equations, licence, needs."""
+    """List the methods, or print the card of one."""
     from dataclasses import asdict
 
     from methods.registry import method_info, method_names

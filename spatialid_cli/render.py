@@ -63,7 +63,10 @@ def render(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
-    """Render pictures of pocket people, the only people the pocket models know."""
+    """Render pocket people to try things on.
+
+    They are the only people whom the pocket models know. Every picture carries its ground truth.
+    """
     if show_list:
         _print_list(as_json)
         return
