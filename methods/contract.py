@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from methods.backbone.backbone import Backbone
     from methods.backbone.sites import Site
-    from methods.faces import Face
+    from methods.faces import Face, FaceEncoder
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,16 @@ class MethodInfo:
 class Identity:
     """One person: reference pictures and what a face encoder says about them.
 
-    embedding: float32 [D], L2-normalised; None for methods that look at pictures only.
+    embedding: float32 [D], L2-normalised; None for methods that look at pictures only
+    pictures:  files of the references
+    face:      the analysed face the embedding came from, and the encoder that made it
     """
 
     name: str
     embedding: Tensor | None = None
     pictures: tuple[str, ...] = ()
     face: Face | None = None
+    encoder: FaceEncoder | None = None
 
 
 @dataclass(frozen=True)

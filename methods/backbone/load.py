@@ -119,6 +119,7 @@ def load_backbone(
         sdpa=sdpa,
         origin={
             "revision": source.commit,
+            "config": None if config is None else str(config),
             "cpu_offload": cpu_offload,
             "vae_slicing": vae_slicing,
             "vae_tiling": vae_tiling,

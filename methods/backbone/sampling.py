@@ -69,18 +69,45 @@ def sample(
 
     Raises UsageError for a size or a number of steps that cannot be sampled.
     """
+    results = dict(
+        iterate_samples(
+            backbone,
+            jobs,
+            method,
+            scheduler=scheduler,
+            batch_size=batch_size,
+            callback=callback,
+            record=record,
+            capture=capture,
+            capture_max_tokens=capture_max_tokens,
+        )
+    )
+    return [results[place] for place in range(len(jobs))]
+
+
+def iterate_samples(
+    backbone: Backbone,
+    jobs: Sequence[Job],
+    method: Method | None = None,
+    *,
+    scheduler: str | None = None,
+    batch_size: int | None = None,
+    callback: Callback | None = None,
+    record: bool = False,
+    capture: Sequence[Sequence[int]] | None = None,
+    capture_max_tokens: int | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """As `sample`, but each result as soon as its batch is done, with its job's place in `jobs`."""
     method = NoMethod() if method is None else method
     size = batch_size or (1 if backbone.device.type == "cpu" else 8)
     for job in jobs:
         _check(job, backbone)
-    results: dict[int, Result] = {}
     for places in _batches(jobs, method, size):
         columns = None if capture is None else torch.tensor([list(capture[place]) for place in places])
         watcher = None if columns is None else ColumnCapture(columns.to(backbone.device), capture_max_tokens)
         batch = [jobs[place] for place in places]
         made = _sample_batch(backbone, batch, method, scheduler, callback, record, watcher)
-        results.update(zip(places, made, strict=True))
-    return [results[place] for place in range(len(jobs))]
+        yield from zip(places, made, strict=True)
 
 
 def initial_noise(job: Job, backbone: Backbone) -> Tensor:
