@@ -40,12 +40,13 @@ def decode(backbone: Backbone, latents: Tensor) -> tuple[Tensor, list[dict[str, 
 def to_picture(latent: Tensor, pixels: Tensor) -> tuple[Image.Image | None, str]:
     """Picture and status of one job from its latent and its pixels [3, H, W] in [-1, 1].
 
-    `non_finite` without a picture, `degenerate` for a constant one, else `ok`.
+    `non_finite` without a picture, `degenerate` for one plain colour, else `ok`.
     """
     if not (torch.isfinite(latent).all() and torch.isfinite(pixels).all()):
         return None, "non_finite"
     levels = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    status = "ok" if int(levels.max()) - int(levels.min()) > 1 else "degenerate"
+    low, high = levels.flatten(1).amin(dim=1).int(), levels.flatten(1).amax(dim=1).int()
+    status = "ok" if bool((high - low > 1).any()) else "degenerate"
     return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy()), status
 
 

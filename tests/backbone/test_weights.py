@@ -1,0 +1,114 @@
+"""The one loader: what it reads, what it refuses, what it leaves behind."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from methods.errors import WeightsError
+from methods.weights import load_weights, read_metadata, save_json, save_weights, write_atomic
+
+TENSORS = {"image_proj.norm.weight": torch.arange(3.0), "ip_adapter.1.to_k_ip.weight": torch.eye(2).half()}
+
+
+class Malicious:
+    """Unpickles to a call that creates a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt"])
+def test_pickles_do_not_run(tmp_path, suffix):
+    target = tmp_path / "touched"
+    torch.save({"weight": Malicious(target)}, tmp_path / f"evil{suffix}")
+    (tmp_path / f"raw{suffix}").write_bytes(pickle.dumps(Malicious(target)))
+    for name in ("evil", "raw"):
+        with pytest.raises(WeightsError, match=f"{name}{suffix}"):
+            load_weights(tmp_path / f"{name}{suffix}")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["style.pkl", "expression.t7", "weights", "weights.onnx"])
+def test_other_formats_are_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(WeightsError, match="refused"):
+        load_weights(tmp_path / name)
+
+
+def test_round_trip_and_public_bin_layout(tmp_path):
+    save_weights(tmp_path / "a.safetensors", TENSORS, {"method": "uniform"})
+    nested = {
+        "image_proj": {"norm.weight": torch.arange(3.0)},
+        "ip_adapter": {"1.to_k_ip.weight": torch.eye(2).half()},
+    }
+    torch.save(nested, tmp_path / "a.bin")
+    for name in ("a.safetensors", "a.bin"):
+        loaded = load_weights(tmp_path / name)
+        assert loaded.keys() == TENSORS.keys()
+        for key, tensor in TENSORS.items():
+            assert loaded[key].dtype == tensor.dtype and torch.equal(loaded[key], tensor)
+    assert read_metadata(tmp_path / "a.safetensors") == {"format": "pt", "method": "uniform"}
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\xff" * 100])
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_corrupt_files_are_named(tmp_path, suffix, content):
+    path = tmp_path / f"broken{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="broken"):
+        load_weights(path)
+
+
+def test_truncated_safetensors(tmp_path):
+    save_weights(tmp_path / "a.safetensors", TENSORS)
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(whole[:-3])
+    with pytest.raises(WeightsError, match="corrupt"):
+        load_weights(tmp_path / "a.safetensors")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(WeightsError, match="absent.bin"):
+        load_weights(tmp_path / "absent.bin")
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path):
+    save_json(tmp_path / "a.json", {"version": 1})
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(tmp_path / "a.json", fail)
+    assert (tmp_path / "a.json").read_text() == '{\n  "version": 1\n}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_nobody_else_opens_weights():
+    """`torch.load` occurs in the one loader, and for the trainings' own checkpoints; never unrestricted."""
+    root = Path(__file__).parents[2]
+    for package in ("methods", "benchmarks", "spatialid_cli", "scripts"):
+        for path in (root / package).rglob("*.py"):
+            for call in path.read_text().split("torch.load(")[1:]:
+                assert "weights_only=True" in call[:200], path
+                assert path.name == "weights.py" or "training" in path.parts, path
+
+
+def test_cards_and_registry_do_without_torch():
+    code = (
+        "import sys, methods, methods.config, methods.contract, methods.registry as r;"
+        "[r.method_info(name) for name in r.method_names()];"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
