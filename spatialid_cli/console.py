@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -73,29 +73,22 @@ def out_fields(fields: Mapping[str, str]) -> None:
             out(f"{' ' * width}  {line}".rstrip())
 
 
-class Progress:
-    """Steps done out of steps known, with the time that is left."""
-
-    def __init__(self, advance: Any) -> None:
-        self._advance = advance
-
-    def __call__(self, done: int, total: int, label: str) -> None:
-        """Report `done` of `total` steps; the last call has done == total."""
-        self._advance(done, total, label)
+Progress = Callable[[int, int], None]
+"""Takes the steps done and the steps in all."""
 
 
 @contextmanager
-def progress(quiet: bool = False) -> Iterator[Progress]:
-    """A progress display on stderr: a bar on a terminal, a line every few seconds elsewhere."""
-    if quiet:
-        yield Progress(lambda done, total, label: None)
-    elif sys.stderr.isatty():
-        yield from _bar()
+def progress(label: str) -> Iterator[Progress]:
+    """A progress display on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        with _bar(label) as advance:
+            yield advance
     else:
-        yield Progress(_plain_lines())
+        yield _plain_lines(label)
 
 
-def _bar() -> Iterator[Progress]:
+@contextmanager
+def _bar(label: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -104,28 +97,28 @@ def _bar() -> Iterator[Progress]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("left"),
+        TextColumn("steps, left"),
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("preparing", total=None)
 
-        def advance(done: int, total: int, label: str) -> None:
+        def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, description=label)
 
-        yield Progress(advance)
+        yield advance
 
 
-def _plain_lines(every_s: float = 5.0) -> Any:
+def _plain_lines(label: str, every_s: float = 5.0) -> Progress:
     started = last = time.monotonic()
 
-    def advance(done: int, total: int, label: str) -> None:
+    def advance(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
         if done < total and now - last < every_s:
             return
         last = now
-        left = (now - started) / max(done, 1) * (total - done)
+        left = (now - started) / done * (total - done)
         rest = f", {left:.0f} s left" if done < total else ""
         log(f"{label}: {done}/{total} steps{rest}")
 

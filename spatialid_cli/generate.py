@@ -152,68 +152,68 @@ def generate(
 
     With --compare, other methods start from the same noise, and a contact sheet shows them side by side.
     """
-    from spatialid_cli import request
     from spatialid_cli.outputs import Gallery, check_output
 
     folder = output or _new_folder()
     check_output(folder)
+    if deterministic:
+        from spatialid_cli.sampling import use_deterministic_kernels
+
+        use_deterministic_kernels()
     if source is not None:
         from spatialid_cli.reproduce import refuse_other_flags, reproduce
 
         refuse_other_flags(context)
-        gallery = Gallery(folder, {}, [])
-        with console.progress() as progress:
-            reproduce(source, reference, gallery, progress)
-        _report(gallery, as_json)
+        _report(reproduce(source, folder, reference, save_masks=save_masks), as_json)
         return
+
+    from spatialid_cli import request
 
     lines = request.collect_prompts(prompt or [], prompt_file)
     methods = request.collect_methods(method, compare)
     references = request.collect_references(reference, identity or [])
     request.check_references(methods, references)
     options = request.collect_options(settings or [], methods)
-    request.check_window(id_start, id_end)
 
-    gallery = Gallery(folder, references, methods)
-    with console.progress() as progress:
-        request.run(
-            lines,
-            gallery,
-            progress,
-            deterministic=deterministic,
-            save_masks=save_masks,
-            model={
-                "name_or_path": backbone,
-                "config": backbone_config,
-                "revision": revision,
-                "device": device,
-                "dtype": dtype,
-                "cpu_offload": cpu_offload,
-                "vae_slicing": vae_slicing,
-                "vae_tiling": vae_tiling,
-                "attention_backend": attention_backend,
-                "compile": compile_unet,
-            },
-            wanted={
-                "methods": methods,
-                "references": references or None,
-                "negative_prompt": negative_prompt,
-                "seed": seed,
-                "num_images": num_images,
-                "steps": steps,
-                "guidance": guidance,
-                "width": width,
-                "height": height,
-                "id_weight": id_weight,
-                "id_start": id_start,
-                "id_end": id_end,
-                "scheduler": scheduler,
-                "face_select": face_select,
-                "face_encoder": face_encoder,
-                "adapter": adapter,
-                "method_options": options,
-            },
-        )
+    from spatialid_cli.sampling import rows_of, run
+
+    gallery = Gallery(folder, rows_of(lines, list(references), seed, num_images), methods, references)
+    run(
+        lines,
+        gallery,
+        model={
+            "name_or_path": backbone,
+            "config": backbone_config,
+            "revision": revision,
+            "device": device,
+            "dtype": dtype,
+            "cpu_offload": cpu_offload,
+            "vae_slicing": vae_slicing,
+            "vae_tiling": vae_tiling,
+            "attention_backend": attention_backend,
+            "compile": compile_unet,
+        },
+        wanted={
+            "methods": methods,
+            "references": references or None,
+            "negative_prompt": negative_prompt,
+            "seed": seed,
+            "num_images": num_images,
+            "steps": steps,
+            "guidance": guidance,
+            "width": width,
+            "height": height,
+            "id_weight": id_weight,
+            "id_start": id_start,
+            "id_end": id_end,
+            "scheduler": scheduler,
+            "face_select": face_select,
+            "face_encoder": face_encoder,
+            "adapter": adapter,
+            "method_options": options,
+            "keep_masks": save_masks,
+        },
+    )
     _report(gallery, as_json)
 
 

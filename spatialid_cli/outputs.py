@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from methods.errors import UsageError
 
@@ -35,38 +35,60 @@ def check_output(folder: Path) -> None:
         raise UsageError(f"--output {folder}: is a file.", hint="Name a folder; it is made when missing.")
 
 
+class Row(NamedTuple):
+    """What the pictures of one row share; `line` is the prompt's number, as a prompt may occur twice."""
+
+    identity: str | None
+    line: int
+    prompt: str
+    seed: int
+
+
 @dataclass
 class Gallery:
     """Collects what a run made and writes it.
 
     folder:     where everything goes
-    references: picture file of each identity, for the sheet
+    rows:       the sheet's rows in order, each the noise and words that its pictures share
     methods:    the sheet's columns, in order
+    references: picture file of each identity, for the sheet's first column
     """
 
     folder: Path
-    references: Mapping[str, Path]
+    rows: Sequence[Row]
     methods: Sequence[str]
-    records: list[dict[str, Any]] = field(default_factory=list)
-    _rows: dict[tuple[str | None, str, int], dict[str, Image]] = field(default_factory=dict)
+    references: Mapping[str, Path] = field(default_factory=dict)
+    _records: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    _pictures: dict[tuple[int, str], Image] = field(default_factory=dict)
 
-    def add(self, made: Generated) -> dict[str, Any]:
-        """Write one picture with its metadata; returns its row of the table."""
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The table so far, row by row and in the order of methods, whatever order they were made in."""
+        return [
+            self._records[row, method]
+            for row in range(len(self.rows))
+            for method in self.methods
+            if (row, method) in self._records
+        ]
+
+    def add(self, made: Generated, line: int = 0) -> None:
+        """Write one picture of prompt number `line` with its metadata, and its masks if it has some."""
         from methods.images import save_png
 
-        key = (made.identity, made.prompt, made.seed)
-        row = self._rows.setdefault(key, {})
-        number = list(self._rows).index(key)
+        place = self.rows.index(Row(made.identity, line, made.prompt, made.seed)), made.method
         record = {column: made.job.get(column) for column in COLUMNS}
-        record |= {"status": made.status, "method": made.method, "identity": made.identity}
-        record |= {"prompt": made.prompt, "seed": made.seed, "file": None}
+        record |= {"status": made.status, "method": made.method, "identity": made.identity, "file": None}
+        stem = f"{place[0]:03d}_{_safe(made.method)}_{job_hash(made.job)}"
         if made.picture is not None:
-            name = f"{number:03d}_{_safe(made.method)}_{job_hash(made.job)}.png"
-            save_png(self.folder / name, made.picture, parameters=parameters_text(made.job), job=made.job)
-            row[made.method] = made.picture
-            record["file"] = name
-        self.records.append(record)
-        return record
+            record["file"] = f"{stem}.png"
+            path = self.folder / f"{stem}.png"
+            save_png(path, made.picture, parameters=parameters_text(made.job), job=made.job)
+            self._pictures[place] = made.picture
+        if "masks" in made.extras:
+            from methods.spatialid.masks_io import save_masks
+
+            save_masks(self.folder / "masks", made.extras["masks"], made.picture, stem=stem)
+        self._records[place] = record
 
     def finish(self) -> dict[str, str]:
         """Write the tables, and the sheet when there is something to compare; returns name -> file."""
@@ -75,25 +97,27 @@ class Gallery:
         files = {"table": "table.csv", "markdown": "table.md"}
         write_atomically(self.folder / "table.csv", csv_table(self.records).encode())
         write_atomically(self.folder / "table.md", markdown_table(self.records).encode())
-        if sum(map(len, self._rows.values())) > 1:
+        if len(self._pictures) > 1:
             self._write_sheet(self.folder / "sheet.png")
             files["sheet"] = "sheet.png"
+        if (self.folder / "masks").is_dir():
+            files["masks"] = "masks"
         return {kind: str(self.folder / name) for kind, name in files.items()}
 
     def _write_sheet(self, path: Path) -> None:
         from methods.images import contact_sheet, load_picture, save_png
 
         references = {name: load_picture(file) for name, file in self.references.items()}
-        several_seeds = len({(identity, prompt) for identity, prompt, _ in self._rows}) < len(self._rows)
-        rows, titles = [], []
-        for (identity, prompt, seed), pictures in self._rows.items():
-            made = [pictures.get(method) for method in self.methods]
-            rows.append([references.get(identity or ""), *made] if references else made)
-            who = f"{identity}: " if len(references) > 1 else ""
-            titles.append(f"{who}{prompt}" + (f" (seed {seed})" if several_seeds else ""))
+        several_seeds = len({(row.identity, row.line) for row in self.rows}) < len(self.rows)
+        cells, titles = [], []
+        for number, row in enumerate(self.rows):
+            made = [self._pictures.get((number, method)) for method in self.methods]
+            cells.append([references.get(row.identity or ""), *made] if references else made)
+            who = f"{row.identity}: " if len(references) > 1 else ""
+            titles.append(f"{who}{row.prompt}" + (f" (seed {row.seed})" if several_seeds else ""))
         columns = ["reference", *self.methods] if references else list(self.methods)
-        widest = max(picture.width for pictures in self._rows.values() for picture in pictures.values())
-        save_png(path, contact_sheet(rows, columns, titles, cell=256 if widest <= 256 else 384))
+        widest = max(picture.width for picture in self._pictures.values())
+        save_png(path, contact_sheet(cells, columns, titles, cell=256 if widest <= 256 else 384))
 
 
 def job_hash(job: Mapping[str, Any]) -> str:

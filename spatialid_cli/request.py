@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import UsageError
+from methods.prompts import expand
 from spatialid_cli.prompt_file import PromptLine, read_prompt_file
 
 NEED_REFERENCE = "Give --reference face.png; spid render --person 7 --output people makes one."
@@ -17,6 +18,8 @@ def collect_prompts(prompts: Sequence[str], prompt_file: Path | None) -> list[Pr
     lines = [PromptLine(prompt.strip()) for prompt in prompts if prompt.strip()]
     if prompt_file is not None:
         lines += read_prompt_file(prompt_file)
+    for line in lines:
+        expand(line.prompt)
     if not lines:
         raise UsageError(
             "There is no prompt.", hint='Give --prompt "a {person} at the beach" or --prompt-file.'
@@ -61,8 +64,10 @@ def collect_methods(method: str, compare: str) -> list[str]:
 
 
 def check_references(methods: Sequence[str], references: Mapping[str, Path]) -> None:
-    """Raise UsageError when a method that needs a person got none; `none` is the one that does not."""
-    needy = [name for name in methods if name != "none"]
+    """Raise UsageError when a method that needs a person got none."""
+    from methods.registry import method_info
+
+    needy = [name for name in methods if method_info(name).identity]
     if needy and not references:
         raise UsageError(f"The method {needy[-1]!r} needs a reference picture.", hint=NEED_REFERENCE)
 

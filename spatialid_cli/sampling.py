@@ -1,0 +1,89 @@
+"""Runs what a `generate` command asked for, and what a picture made earlier says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from spatialid_cli import console
+from spatialid_cli.outputs import Gallery, Row
+from spatialid_cli.prompt_file import PromptLine
+
+if TYPE_CHECKING:
+    from methods.generate import Generated
+
+_OWN = ("negative_prompt", "width", "height", "seed", "guidance", "steps")
+"""What a line of a prompt file may set for itself."""
+
+
+def rows_of(lines: Sequence[PromptLine], identities: Sequence[str], seed: int, num_images: int) -> list[Row]:
+    """The rows of the sheet: identity by identity, prompt by prompt, seed by seed."""
+    people: Sequence[str | None] = identities or [None]
+    return [
+        Row(identity, number, line.prompt, (seed if line.seed is None else line.seed) + image)
+        for identity in people
+        for number, line in enumerate(lines)
+        for image in range(num_images)
+    ]
+
+
+def run(
+    lines: Sequence[PromptLine], gallery: Gallery, model: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+    """Make all pictures, each written as soon as it is there.
+
+    model:  arguments of `load_backbone`
+    wanted: arguments of `methods.generate.generate` that hold for every line
+    """
+    from methods.generate import generate
+
+    groups = _groups(lines)
+    backbone: Any = model["name_or_path"]
+    options = {name: value for name, value in model.items() if name != "name_or_path"}
+    if len(groups) > 1:  # load it once for all of them
+        from methods.backbone.load import load_backbone
+
+        backbone, options = load_backbone(**model), {}
+    for number, (own, lines_of) in enumerate(groups, start=1):
+
+        def keep(made: Generated, lines_of: Mapping[str, list[int]] = lines_of) -> None:
+            for line in lines_of[made.prompt]:
+                gallery.add(made, line)
+
+        label = "sampling" if len(groups) == 1 else f"sampling, part {number} of {len(groups)}"
+        with console.progress(label) as progress:
+            generate(
+                prompts=list(lines_of),
+                backbone=backbone,
+                backbone_options=options,
+                progress=progress,
+                on_picture=keep,
+                **{**wanted, **own},
+            )
+
+
+def _groups(lines: Sequence[PromptLine]) -> list[tuple[dict[str, Any], dict[str, list[int]]]]:
+    """Lines that can share a call: what they set for themselves, and prompt -> numbers of its lines."""
+    groups: list[tuple[dict[str, Any], dict[str, list[int]]]] = []
+    for number, line in enumerate(lines):
+        own = {name: value for name, value in asdict(line).items() if name in _OWN and value is not None}
+        members = next((members for known, members in groups if known == own), None)
+        if members is None:
+            members = {}
+            groups.append((own, members))
+        members.setdefault(line.prompt, []).append(number)
+    return groups
+
+
+def use_deterministic_kernels() -> None:
+    """Ask every library for kernels that give the same bits in every run, at some cost in speed."""
+    import os
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

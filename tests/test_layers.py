@@ -1,0 +1,156 @@
+"""The house rules that code can check: who imports whom, what may open a file, what stays light."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("methods", "benchmarks", "spatialid_cli")
+"""Bottom to top; a module imports from its own layer and those below."""
+
+CODE = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
+EVERYTHING = [*CODE, *sorted((ROOT / "scripts").rglob("*.py"))]
+
+TORCH_FREE = (
+    "methods",
+    "methods.errors",
+    "methods.paths",
+    "methods.registry",
+    "methods.contract",
+    "methods.config",
+    "methods.images",
+    "methods.prompts",
+    "methods.provenance",
+    "methods.pocket",
+    "methods.pocket.world",
+    "benchmarks",
+    "spatialid_cli.app",
+    "spatialid_cli.outputs",
+    "spatialid_cli.request",
+)
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def called(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def relative(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_downwards(layer: str) -> None:
+    above = LAYERS[LAYERS.index(layer) + 1 :]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / layer).rglob("*.py"))
+        for name in imported(tree_of(path))
+        if name.split(".")[0] in (*above, "tests", "scripts")
+    ]
+    assert wrong == []
+
+
+def test_the_command_line_imports_no_heavy_library_at_the_top() -> None:
+    heavy = {"torch", "diffusers", "transformers", "numpy", "pandas", "skia", "onnxruntime", "insightface"}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted((ROOT / "spatialid_cli").glob("*.py"))
+        for node in tree_of(path).body
+        for name in imported(node)
+        if name.split(".")[0] in heavy and not isinstance(node, ast.If | ast.FunctionDef | ast.ClassDef)
+    ]
+    assert wrong == []
+
+
+def test_light_modules_import_no_torch() -> None:
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *TORCH_FREE], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_one_loader_opens_weights_and_trainings_their_own_checkpoints() -> None:
+    calls = [
+        (path, call) for path in EVERYTHING for name, call in called(tree_of(path)) if name == "torch.load"
+    ]
+    assert {*relative([path for path, _ in calls])} <= {
+        "methods/weights.py",
+        "methods/pocket/training/common.py",
+    }
+    for _, call in calls:
+        (safe,) = [keyword.value for keyword in call.keywords if keyword.arg == "weights_only"]
+        assert isinstance(safe, ast.Constant) and safe.value is True
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "yaml.load",
+        "yaml.full_load",
+        "yaml.unsafe_load",
+        "pickle.load",
+        "pickle.loads",
+        "eval",
+        "exec",
+        "os.system",
+    ],
+)
+def test_nothing_in_a_file_executes(forbidden: str) -> None:
+    users = [path for path in EVERYTHING if any(name == forbidden for name, _ in called(tree_of(path)))]
+    assert relative(users) == []
+
+
+@pytest.mark.parametrize("keyword", ["trust_remote_code", "allow_pickle", "shell"])
+def test_no_call_asks_for_code_from_elsewhere(keyword: str) -> None:
+    users = [
+        path
+        for path in EVERYTHING
+        for _, call in called(tree_of(path))
+        for word in call.keywords
+        if word.arg == keyword and ast.unparse(word.value) != "False"
+    ]
+    assert relative(users) == []
+
+
+def test_files_are_of_one_purpose() -> None:
+    paths = [*EVERYTHING, *sorted((ROOT / "tests").rglob("*.py"))]
+    assert relative([path for path in paths if len(path.read_text().splitlines()) > 400]) == []
+
+
+def test_no_path_of_a_machine_stands_in_the_tree() -> None:
+    pattern = re.compile("/(?:" + "home|root|Users|work" + r")/[a-z]")
+    texts = [
+        *EVERYTHING,
+        *sorted((ROOT / "tests").rglob("*.py")),
+        *sorted((ROOT / "configs").rglob("*.yaml")),
+        *(path for path in (ROOT / "scripts").iterdir() if path.is_file()),
+        ROOT / "README.md",
+        ROOT / ".github" / "CONTRIBUTING.md",
+        ROOT / "pyproject.toml",
+    ]
+    assert relative([path for path in texts if pattern.search(path.read_text(encoding="utf-8"))]) == []
