@@ -70,6 +70,7 @@ def generate(
     references: Mapping[str, PathArgument] | PathArgument | None = None,
     methods: Sequence[str] | str = "spatialid",
     backbone: PathArgument | Backbone = "pocket",
+    backbone_options: Mapping[str, Any] | None = None,
     face_encoder: PathArgument | FaceEncoder | None = None,
     negative_prompt: str = "",
     seed: int = 0,
@@ -94,7 +95,7 @@ def generate(
 
     prompts:        may contain {person} or {id}
     references:     one picture, or name -> picture for several identities; None only for baselines
-    backbone:       name for `load_backbone`, or a loaded one
+    backbone:       name for `load_backbone` with `backbone_options`, or a loaded one
     face_encoder:   name for `methods.faces.load_encoder`, or a loaded one; None is the backbone's own
     seed:           of the first of `num_images` pictures; the others count up. The same noise for all
                     methods, identities and prompts, so that pictures can be compared
@@ -121,7 +122,8 @@ def generate(
         expand(text)
     people = _analyse(_references(references), infos, backbone, face_encoder, face_select)
 
-    model = backbone if isinstance(backbone, Backbone) else load_backbone(_name(backbone))
+    options = backbone_options or {}
+    model = backbone if isinstance(backbone, Backbone) else load_backbone(_name(backbone), **options)
     sampler = scheduler or model.defaults.scheduler
     plans: list[tuple[str, Method, list[_Wish]]] = []
     for name in names:
