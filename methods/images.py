@@ -324,7 +324,7 @@ def _fit(picture: Image.Image, cell: int) -> Image.Image:
 def _wrap(text: str, font: Any, width: int, most: int = 4) -> list[str]:
     """Break at spaces, inside a word only when it alone is wider than the column."""
     lines = [""]
-    for word in text.split():
+    for word in text[:500].split():
         candidate = f"{lines[-1]} {word}".strip()
         if font.getlength(candidate) <= width:
             lines[-1] = candidate
@@ -332,7 +332,7 @@ def _wrap(text: str, font: Any, width: int, most: int = 4) -> list[str]:
         if lines[-1]:
             lines.append("")
         while font.getlength(word) > width:
-            cut = next(n for n in range(len(word), 0, -1) if n == 1 or font.getlength(word[:n]) <= width)
+            cut = next(n for n in range(1, len(word)) if font.getlength(word[: n + 1]) > width)
             lines[-1], word = word[:cut], word[cut:]
             lines.append("")
         lines[-1] = word

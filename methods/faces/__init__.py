@@ -1,0 +1,29 @@
+"""Faces: encoders as plug-ins, and the one way from a picture to an embedded face.
+
+encoder = load_encoder("pocket")
+face = analyse("person.png", encoder)      # Face: box, landmarks, embedding, aligned crop
+"""
+
+from methods.faces.analyse import MIN_FACE, analyse, detect
+from methods.faces.domain import is_rendered, rendered_score
+from methods.faces.geometry import POLICIES, TEMPLATE, align, check_policy, select_face
+from methods.faces.registry import encoder_names, load_encoder
+from methods.faces.types import Detection, Face, FaceEncoder
+
+__all__ = [
+    "MIN_FACE",
+    "POLICIES",
+    "TEMPLATE",
+    "Detection",
+    "Face",
+    "FaceEncoder",
+    "align",
+    "analyse",
+    "check_policy",
+    "detect",
+    "encoder_names",
+    "is_rendered",
+    "load_encoder",
+    "rendered_score",
+    "select_face",
+]

@@ -1,0 +1,83 @@
+"""Alignment by five landmarks, and which of several faces is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.errors import FaceError, SeveralFacesError, UsageError
+from methods.faces.types import Detection
+
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
+    dtype=np.float32,
+)
+"""Where insightface puts the five landmarks in a 112 x 112 crop, (x, y) in pixels."""
+
+POLICIES = ("largest", "center", "index:<n>", "error")
+
+
+def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rotation, uniform scale and shift M [2, 3] minimising sum |M [source; 1] - target|^2.
+
+    source, target [n, 2]. Umeyama 1991, eq. 40-42, as insightface's `estimate_norm`.
+    """
+    source, target = source.astype(np.float64), target.astype(np.float64)
+    mu_x, mu_y = source.mean(0), target.mean(0)
+    x, y = source - mu_x, target - mu_y
+    u, d, vt = np.linalg.svd(y.T @ x / len(x))
+    s = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])  # never a reflection
+    rotation = u @ np.diag(s) @ vt
+    scale = (d * s).sum() / x.var(0).sum()
+    return np.column_stack([scale * rotation, mu_y - scale * rotation @ mu_x])
+
+
+def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int = 112) -> NDArray[np.uint8]:
+    """The face, upright in `size` x `size` pixels: uint8 [H, W, 3] -> uint8 [size, size, 3].
+
+    landmarks [5, 2] in insightface's order. Bilinear, black outside the picture, as insightface's
+    `norm_crop`. Recognisers see 112; other multiples of it show more detail of the same crop.
+    """
+    import cv2
+
+    matrix = similarity_transform(np.asarray(landmarks), TEMPLATE * (size / 112))
+    return np.asarray(cv2.warpAffine(rgb, matrix, (size, size), borderValue=0.0), dtype=np.uint8)
+
+
+def check_policy(policy: str) -> None:
+    """Raise UsageError unless `policy` is largest, center, index:<n> or error."""
+    kind, _, number = policy.partition(":")
+    if policy in ("largest", "center", "error") or (kind == "index" and number.isdecimal()):
+        return
+    raise UsageError(f"unknown face selection {policy!r}.", hint=f"Use one of {', '.join(POLICIES)}.")
+
+
+def select_face(detections: Sequence[Detection], policy: str, width: int, height: int) -> int:
+    """Which detection `policy` means; width and height of the picture.
+
+    'largest': by box area. 'center': box centre nearest to the picture's. 'index:n': the n-th from the left,
+    counted from 0. 'error': the only one, SeveralFacesError when there are more.
+    """
+    check_policy(policy)
+    boxes = np.stack([d.box for d in detections]).astype(np.float64)
+    if policy == "error":
+        if len(detections) > 1:
+            raise SeveralFacesError(
+                f"{len(detections)} faces found where one is expected.",
+                hint="Crop the picture, or choose with --face-select largest, center or index:<n>.",
+            )
+        return 0
+    if policy == "largest":
+        return int(np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    if policy == "center":
+        return int(np.argmin(((centres - (width / 2, height / 2)) ** 2).sum(1)))
+    index = int(policy.partition(":")[2])
+    if index >= len(detections):
+        raise FaceError(
+            f"--face-select {policy}: only {len(detections)} face(s) found.",
+            hint=f"Faces are counted from the left, 0 to {len(detections) - 1}.",
+        )
+    return int(np.argsort(centres[:, 0], kind="stable")[index])
