@@ -17,6 +17,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods.errors import WeightsError
@@ -28,8 +29,10 @@ from methods.pocket.training.dataset import Dataset, person_of
 def open_dataset(folder: Path) -> Dataset:
     """Open a rendered data set, or say how to make one."""
     if not (Path(folder) / "meta.npz").is_file():
-        raise WeightsError(f"{folder} holds no rendered data set.",
-                           hint="Run `python scripts/train_pocket.py dataset` first.")
+        raise WeightsError(
+            f"{folder} holds no rendered data set.",
+            hint="Run `python scripts/train_pocket.py dataset` first.",
+        )
     return Dataset(Path(folder))
 
 
@@ -89,13 +92,13 @@ def prefetch(make: Callable[[int], Any], first: int, depth: int = 3) -> Iterator
 
 
 # ------------------------------------------------------------------ pictures
-def to_tensor(pictures: NDArray[np.uint8], mean: float = 127.5, std: float = 127.5) -> Tensor:
+def to_tensor(pictures: NDArray[Any], mean: float = 127.5, std: float = 127.5) -> Tensor:
     """uint8 [N,H,W,3] to float32 [N,3,H,W], (x - mean) / std, channels_last in memory."""
     tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
     return tensor.float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
-def degrade(picture: NDArray[np.uint8], rng: np.random.Generator, strength: float = 1.0) -> NDArray[np.uint8]:
+def degrade(picture: NDArray[Any], rng: np.random.Generator, strength: float = 1.0) -> NDArray[Any]:
     """Light photometric damage: what an autoencoder, a camera or a JPEG does to a picture."""
     if rng.random() < 0.5:
         gain = rng.normal(1.0, 0.08 * strength) + rng.normal(0.0, 0.025 * strength, 3)
@@ -112,7 +115,7 @@ def degrade(picture: NDArray[np.uint8], rng: np.random.Generator, strength: floa
         picture = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
     elif choice < 0.5:
         ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 90))])
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if ok else picture
+        picture = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)) if ok else picture
     if rng.random() < 0.15:
         noise = rng.normal(0.0, rng.uniform(1.0, 6.0) * strength, picture.shape)
         picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
@@ -128,12 +131,21 @@ class Course:
         modules: everything that learns; its state is what a checkpoint restores.
     """
 
-    def __init__(self, folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, *,
-                 minutes: float, steps: int | None, resume: bool, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        modules: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        *,
+        minutes: float,
+        steps: int | None,
+        resume: bool,
+        seed: int,
+    ) -> None:
         self.budget = Budget(minutes, steps)
         self.optimiser, self.peak = optimiser, optimiser.param_groups[0]["lr"]
         self.modules = modules
-        self._rng = np.random.default_rng(seed)     # batches seed themselves by step; see `prefetch`
+        self._rng = np.random.default_rng(seed)  # batches seed themselves by step; see `prefetch`
         self._checkpoint = Checkpoint(Path(folder), self.budget, modules=modules, optimiser=optimiser)
         if resume:
             self._checkpoint.resume(self._rng)
@@ -168,8 +180,15 @@ class Course:
 
 
 # ------------------------------------------------------------------ export
-def export_onnx(model: nn.Module, example: Tensor, path: Path, *, input_name: str,
-                output_names: list[str], dynamic: dict[str, dict[int, str]]) -> None:
+def export_onnx(
+    model: nn.Module,
+    example: Tensor,
+    path: Path,
+    *,
+    input_name: str,
+    output_names: list[str],
+    dynamic: dict[str, dict[int, str]],
+) -> None:
     """Write an inference graph whose large weights are stored as float16 and computed in float32.
 
     Every large initialiser becomes float16 followed by a Cast, which onnxruntime folds when it
@@ -177,8 +196,16 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path, *, input_name: st
     """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    torch.onnx.export(model.eval().float(), (example,), str(temporary), input_names=[input_name],
-                      output_names=output_names, dynamic_axes=dynamic, opset_version=17, dynamo=False)
+    torch.onnx.export(
+        model.eval().float(),
+        (example,),
+        str(temporary),
+        input_names=[input_name],
+        output_names=output_names,
+        dynamic_axes=dynamic,
+        opset_version=17,
+        dynamo=False,
+    )
     proto = onnx.load(str(temporary))
     graph = proto.graph
     casts = []
@@ -188,13 +215,28 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path, *, input_name: st
             continue
         name = initialiser.name
         initialiser.CopyFrom(numpy_helper.from_array(array.astype(np.float16), name + ".half"))
-        casts.append(onnx.helper.make_node("Cast", [name + ".half"], [name], name="Cast." + name,
-                                           to=onnx.TensorProto.FLOAT))
+        casts.append(
+            onnx.helper.make_node(
+                "Cast", [name + ".half"], [name], name="Cast." + name, to=onnx.TensorProto.FLOAT
+            )
+        )
     nodes = casts + list(graph.node)
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.checker.check_model(proto)
     onnx.save(proto, str(temporary))
+    os.replace(temporary, path)
+
+
+def save_weights(state: dict[str, Tensor], path: Path) -> None:
+    """Write a state dict as safetensors, floating point as float16."""
+    half = {
+        name: (value.half() if value.is_floating_point() else value).contiguous()
+        for name, value in state.items()
+    }
+    temporary = Path(path).with_name(Path(path).name + ".tmp")
+    save_file(half, temporary)
+    temporary.chmod(0o644)
     os.replace(temporary, path)
 
 

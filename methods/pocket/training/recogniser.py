@@ -1,12 +1,13 @@
 """Two face recognisers on 112x112 aligned crops, 512-d embeddings, in insightface's ONNX format.
 
-`conditioning` is a small residual network trained as ArcFace trains (Deng et al. 2019, additive
-angular margin on a scaled softmax), with one difference: the centre of a class is not a free
-vector but a small network's function of that person's true renderer parameters. Each centre is
-then learned from all people, so a few minutes are enough and unseen people land where they
-belong. `scoring` judges what the first one conditioned, and shares nothing with it: another
-architecture (patch convolutions, then a transformer), another loss (supervised contrastive,
-Khosla et al. 2020, which sees no parameters), other crops, damage and seed.
+Both learn a margin softmax over people, with one difference from its authors: the centre of a class
+is not a free vector but a small network's function of that person's true renderer parameters. Each
+centre is then learned from all people, so a few minutes are enough and unseen people land where they
+belong. `conditioning` is a small residual network with ArcFace's additive angular margin (Deng et al.
+2019), which also has to give the parameters back. `scoring`, which judges what the first one
+conditioned, shares no weight with it and differs in architecture (patch convolutions, then a
+transformer), loss (CosFace's additive cosine margin, Wang et al. 2018, with the supervised
+contrastive loss of Khosla et al. 2020, and no parameters read back), batches, damage and seed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from methods.faces.geometry import TEMPLATE
 from methods.pocket.training.common import seed_everything
-from methods.pocket.training.dataset import HELD_OUT_SEED, Dataset
+from methods.pocket.training.dataset import Dataset
+from methods.pocket.training.face_figures import verification
 from methods.pocket.training.perception_loop import (
     Course,
     degrade,
@@ -34,17 +37,15 @@ from methods.pocket.training.perception_loop import (
     to_tensor,
     write_json,
 )
-from methods.pocket.world import render, sample_context, sample_person
 
 DIM = 512
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],
-                     [41.5493, 92.3655], [70.7299, 92.2041]], dtype=np.float32)
-"""insightface's five points in a 112x112 crop, (x, y)."""
 LICENCE = "Apache-2.0 (trained by this project on its own renders)"
 
 
 # ------------------------------------------------------------------ crops
-def similarity(landmarks: NDArray[np.floating], template: NDArray[np.floating] = TEMPLATE) -> NDArray[np.float32]:
+def similarity(
+    landmarks: NDArray[np.floating], template: NDArray[np.floating] = TEMPLATE
+) -> NDArray[np.float32]:
     """Least-squares similarity [N,2,3] that takes landmarks [N,5,2] to the template.
 
     In complex numbers, w = a z + b with a = sum conj(z - mean) (w - mean) / sum |z - mean|^2:
@@ -60,19 +61,24 @@ def similarity(landmarks: NDArray[np.floating], template: NDArray[np.floating] =
     return np.asarray(rows, dtype=np.float32).transpose(2, 0, 1)
 
 
-def crop(picture: NDArray[np.uint8], matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
+def crop(picture: NDArray[Any], matrix: NDArray[np.float32]) -> NDArray[Any]:
     return cv2.warpAffine(picture, matrix, (112, 112), borderValue=0.0)
 
 
-def jittered_crops(renders: Dataset, index: NDArray[np.integer], rng: np.random.Generator, *,
-                   strength: float) -> NDArray[np.uint8]:
+def jittered_crops(
+    renders: Dataset, index: NDArray[np.integer], rng: np.random.Generator, *, strength: float
+) -> NDArray[Any]:
     """Aligned crops uint8 [B,112,112,3] with a detector's landmark errors and photometric damage."""
     landmarks = renders.meta["landmarks"][index]
     span = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1)[:, None, None]
     noise = rng.normal(0.0, 0.03, landmarks.shape) + rng.normal(0.0, 0.02, (len(index), 1, 2))
     matrices = similarity(landmarks + strength * span * noise)
-    return np.stack([degrade(crop(np.asarray(renders.pictures[i]), m), rng, strength)
-                     for i, m in zip(index, matrices, strict=True)])
+    return np.stack(
+        [
+            degrade(crop(np.asarray(renders.pictures[i]), m), rng, strength)
+            for i, m in zip(index, matrices, strict=True)
+        ]
+    )
 
 
 # ------------------------------------------------------------------ networks
@@ -82,11 +88,21 @@ class Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.PReLU(outputs),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs))
-        self.shortcut = nn.Identity() if inputs == outputs and stride == 1 else nn.Sequential(
-            nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
-            nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.PReLU(outputs),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else nn.Sequential(
+                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                nn.Conv2d(inputs, outputs, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + self.shortcut(x))
@@ -99,11 +115,18 @@ class ResidualRecogniser(nn.Module):
         super().__init__()
         w = width
         self.body = nn.Sequential(
-            nn.Conv2d(3, w // 2, 3, 2, 1, bias=False), nn.BatchNorm2d(w // 2), nn.PReLU(w // 2),
+            nn.Conv2d(3, w // 2, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(w // 2),
+            nn.PReLU(w // 2),
             Residual(w // 2, w, 2),
-            Residual(w, 2 * w, 2), Residual(2 * w, 2 * w),
-            Residual(2 * w, 4 * w, 2), Residual(4 * w, 4 * w),
-            nn.Conv2d(4 * w, 64, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64))
+            Residual(w, 2 * w, 2),
+            Residual(2 * w, 2 * w),
+            Residual(2 * w, 4 * w, 2),
+            Residual(4 * w, 4 * w),
+            nn.Conv2d(4 * w, 64, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.PReLU(64),
+        )
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(64 * 49, DIM), nn.BatchNorm1d(DIM))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -122,21 +145,30 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, d = x.shape[1], x.shape[2]
-        q, k, v = self.qkv(self.norm1(x)).reshape(-1, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm1(x)).reshape(-1, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        )
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, n, d))
         return x + self.mlp(self.norm2(x))
 
 
 class HybridRecogniser(nn.Module):
-    """float32 [B,3,112,112] in [-1,1] to embeddings [B,512]: patch convolutions, then a transformer on 7x7."""
+    """float32 [B,3,112,112] in [-1,1] to embeddings [B,512]: patch convolutions, transformer on 7x7."""
 
     def __init__(self, width: int = 192, depth: int = 4) -> None:
         super().__init__()
         self.patches = nn.Sequential(
-            nn.Conv2d(3, 48, 4, 4, bias=False), nn.BatchNorm2d(48), nn.GELU(),
-            nn.Conv2d(48, 96, 3, 2, 1, bias=False), nn.BatchNorm2d(96), nn.GELU(),
-            nn.Conv2d(96, 96, 3, 1, 1, bias=False), nn.BatchNorm2d(96), nn.GELU(),
-            nn.Conv2d(96, width, 3, 2, 1))
+            nn.Conv2d(3, 48, 4, 4, bias=False),
+            nn.BatchNorm2d(48),
+            nn.GELU(),
+            nn.Conv2d(48, 96, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(96),
+            nn.GELU(),
+            nn.Conv2d(96, 96, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(96),
+            nn.GELU(),
+            nn.Conv2d(96, width, 3, 2, 1),
+        )
         self.position = nn.Parameter(0.02 * torch.randn(1, 49, width))
         self.blocks = nn.Sequential(*[Block(width, 6) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
@@ -151,33 +183,48 @@ class HybridRecogniser(nn.Module):
 
 # ------------------------------------------------------------------ losses
 class ParametricMargin(nn.Module):
-    """ArcFace's loss with class centres g(parameters), and the parameters read back from the embedding.
+    """Margin softmax whose class centres are a learned function of the people's parameters p_j.
 
-    L = -log softmax_y( s cos(theta_y + m), s cos(theta_j) ) + |R e - p|^2 (parameter regression).
+    L = -log softmax_j( s (cos theta_j, with the margin m at j = y) ), centres c_j = g(p_j);
+    angular (ArcFace): cos(theta_y + m); else (CosFace): cos(theta_y) - m.
     """
 
-    def __init__(self, targets: NDArray[np.float32], scale: float = 24.0) -> None:
+    def __init__(self, parameters: NDArray[np.float32], *, angular: bool, scale: float = 24.0) -> None:
         super().__init__()
-        self.scale = scale
-        self.targets: Tensor
-        self.register_buffer("targets", torch.from_numpy(targets), persistent=False)
-        self.centre = nn.Sequential(nn.Linear(targets.shape[1], 384), nn.GELU(), nn.Linear(384, DIM))
-        self.read = nn.Linear(DIM, targets.shape[1])
+        self.scale, self.angular = scale, angular
+        self.parameters_of: Tensor
+        self.register_buffer("parameters_of", torch.from_numpy(parameters), persistent=False)
+        self.centre = nn.Sequential(nn.Linear(parameters.shape[1], 384), nn.GELU(), nn.Linear(384, DIM))
 
     def forward(self, embedding: Tensor, label: Tensor, margin: float) -> tuple[Tensor, dict[str, float]]:
-        e = F.normalize(embedding.float(), dim=-1)
-        centres = F.normalize(self.centre(self.targets).float(), dim=-1)
-        cosine = e @ centres.T
+        with torch.autocast("cpu", torch.bfloat16):
+            centres = self.centre(self.parameters_of)
+        cosine = F.normalize(embedding.float(), dim=-1) @ F.normalize(centres.float(), dim=-1).T
         own = cosine.gather(1, label[:, None]).clamp(-0.9999, 0.9999)
-        shifted = torch.cos(torch.acos(own) + margin)
-        softmax = F.cross_entropy(self.scale * cosine.scatter(1, label[:, None], shifted), label)
-        reading = F.smooth_l1_loss(self.read(e * DIM ** 0.5).float(), self.targets[label])
+        shifted = torch.cos(torch.acos(own) + margin) if self.angular else own - margin
+        loss = F.cross_entropy(self.scale * cosine.scatter(1, label[:, None], shifted), label)
         accuracy = (cosine.argmax(1) == label).float().mean()
-        return softmax + 2.0 * reading, {"softmax": softmax.item(), "reading": reading.item(),
-                                         "accuracy": accuracy.item()}
+        return loss, {"margin_softmax": loss.item(), "accuracy": accuracy.item()}
 
 
-def supervised_contrastive(embedding: Tensor, label: Tensor, temperature: float) -> tuple[Tensor, dict[str, float]]:
+class ParameterReading(nn.Module):
+    """How well a linear map reads a person's parameters from the normalised embedding (smooth L1)."""
+
+    def __init__(self, parameters: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.parameters_of: Tensor
+        self.register_buffer("parameters_of", torch.from_numpy(parameters), persistent=False)
+        self.read = nn.Linear(DIM, parameters.shape[1])
+
+    def forward(self, embedding: Tensor, label: Tensor) -> tuple[Tensor, dict[str, float]]:
+        read = self.read(F.normalize(embedding.float(), dim=-1) * DIM**0.5)
+        loss = F.smooth_l1_loss(read, self.parameters_of[label])
+        return loss, {"reading": loss.item()}
+
+
+def supervised_contrastive(
+    embedding: Tensor, label: Tensor, temperature: float
+) -> tuple[Tensor, dict[str, float]]:
     """SupCon (L_out of Khosla et al. 2020, eq. 2) over one batch of several pictures per person."""
     e = F.normalize(embedding.float(), dim=-1)
     logits = e @ e.T / temperature
@@ -185,14 +232,13 @@ def supervised_contrastive(embedding: Tensor, label: Tensor, temperature: float)
     same = (label[:, None] == label[None]).float().fill_diagonal_(0.0)
     log_p = logits - logits.logsumexp(1, keepdim=True)
     loss = -((log_p * same).sum(1) / same.sum(1).clamp_min(1)).mean()
-    nearest = (label[logits.argmax(1)] == label).float().mean()
-    return loss, {"supcon": loss.item(), "accuracy": nearest.item()}
+    return loss, {"contrastive": loss.item()}
 
 
 # ------------------------------------------------------------------ training
 @dataclass(frozen=True)
 class Recipe:
-    """One recogniser: its network, batch (people x pictures of each), damage and learning rate."""
+    """One recogniser: its network, batch (people x pictures of each), damage of the crops and losses."""
 
     name: str
     network: Callable[[], nn.Module]
@@ -200,26 +246,61 @@ class Recipe:
     pictures: int
     strength: float
     learning_rate: float
+    margin: float
+    other_weight: float
 
 
-CONDITIONING = Recipe("pocket", ResidualRecogniser, people=128, pictures=2, strength=1.0, learning_rate=3e-3)
-SCORING = Recipe("pocket-scoring", HybridRecogniser, people=64, pictures=4, strength=1.3, learning_rate=1.5e-3)
+CONDITIONING = Recipe(
+    "pocket",
+    ResidualRecogniser,
+    people=128,
+    pictures=2,
+    strength=1.0,
+    learning_rate=3e-3,
+    margin=0.35,
+    other_weight=2.0,
+)
+SCORING = Recipe(
+    "pocket-scoring",
+    HybridRecogniser,
+    people=64,
+    pictures=4,
+    strength=1.3,
+    learning_rate=1.5e-3,
+    margin=0.25,
+    other_weight=1.0,
+)
 
 
-def train(dataset: Path, output: Path, work: Path, *, minutes: float, steps: int | None, resume: bool,
-          seed: int) -> dict[str, Any]:
+def train(
+    dataset: Path, output: Path, work: Path, *, minutes: float, steps: int | None, resume: bool, seed: int
+) -> dict[str, Any]:
     """Train the conditioning recogniser and write `rec.onnx` into `output`; see `train_recipe`."""
-    return train_recipe(CONDITIONING, dataset, output, work, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    return train_recipe(
+        CONDITIONING, dataset, output, work, minutes=minutes, steps=steps, resume=resume, seed=seed
+    )
 
 
-def train_scoring(dataset: Path, output: Path, work: Path, *, minutes: float, steps: int | None, resume: bool,
-                  seed: int) -> dict[str, Any]:
+def train_scoring(
+    dataset: Path, output: Path, work: Path, *, minutes: float, steps: int | None, resume: bool, seed: int
+) -> dict[str, Any]:
     """Train the scoring recogniser and write `rec.onnx` into `output`; see `train_recipe`."""
-    return train_recipe(SCORING, dataset, output, work, minutes=minutes, steps=steps, resume=resume, seed=seed + 77)
+    return train_recipe(
+        SCORING, dataset, output, work, minutes=minutes, steps=steps, resume=resume, seed=seed + 77
+    )
 
 
-def train_recipe(recipe: Recipe, dataset: Path, output: Path, work: Path, *, minutes: float,
-                 steps: int | None, resume: bool, seed: int) -> dict[str, Any]:
+def train_recipe(
+    recipe: Recipe,
+    dataset: Path,
+    output: Path,
+    work: Path,
+    *,
+    minutes: float,
+    steps: int | None,
+    resume: bool,
+    seed: int,
+) -> dict[str, Any]:
     """Train one recogniser on a rendered set and return its verification figures on held-out people."""
     seed_everything(seed)
     renders = open_dataset(dataset)
@@ -234,69 +315,41 @@ def train_recipe(recipe: Recipe, dataset: Path, output: Path, work: Path, *, min
         pictures = jittered_crops(renders, picks, rng, strength=recipe.strength)
         return to_tensor(pictures), torch.from_numpy(label[picks].astype(np.int64))
 
-    network = recipe.network().to(memory_format=torch.channels_last)
+    network = recipe.network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     modules: nn.ModuleDict = nn.ModuleDict({"network": network})
+    parameters = identity_targets(numbers)
+    modules["margin"] = ParametricMargin(parameters, angular=recipe is CONDITIONING)
     if recipe is CONDITIONING:
-        modules["margin"] = ParametricMargin(identity_targets(numbers))
-    optimiser = torch.optim.AdamW(modules.parameters(), lr=recipe.learning_rate, weight_decay=0.02, fused=True)
+        modules["reading"] = ParameterReading(parameters)
+    optimiser = torch.optim.AdamW(
+        modules.parameters(), lr=recipe.learning_rate, weight_decay=0.02, fused=True
+    )
     course = Course(work, modules, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
     modules.train()
     for pictures, labels in course.batches(batch):
         with torch.autocast("cpu", torch.bfloat16):
             embedding = network(pictures)
+        margin = recipe.margin * min(1.0, course.budget.progress / 0.4)
+        softmax, figures = modules["margin"](embedding, labels, margin)
         if recipe is CONDITIONING:
-            margin = 0.35 * min(1.0, course.budget.progress / 0.4)
-            loss, figures = modules["margin"](embedding, labels, margin)
+            other, more = modules["reading"](embedding, labels)
         else:
-            loss, figures = supervised_contrastive(embedding, labels, temperature=0.1)
+            other, more = supervised_contrastive(embedding, labels, temperature=0.1)
+        loss, figures = softmax + recipe.other_weight * other, figures | more
         course.learn(loss, figures)
 
     output.mkdir(parents=True, exist_ok=True)
-    export_onnx(network, torch.zeros(1, 3, 112, 112), output / "rec.onnx", input_name="data",
-                output_names=["embedding"], dynamic={"data": {0: "batch"}, "embedding": {0: "batch"}})
-    write_json(output / "pack.json", {"name": recipe.name, "licence": LICENCE, "det_size": [128, 128],
-                                      "domain": "pocket-render"})
-    parameters = sum(p.numel() for p in network.parameters())
-    return course.finish(verification(output / "rec.onnx") | {"parameters": parameters})
-
-
-# ------------------------------------------------------------------ evaluation
-def embed_crops(model: Path, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """L2-normalised embeddings [N,512] of RGB crops uint8 [N,112,112,3] by an exported recogniser."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    parts = []
-    for start in range(0, len(crops), 128):
-        data = (crops[start:start + 128].transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 127.5
-        parts.append(session.run(None, {"data": data})[0])
-    embedding = np.concatenate(parts)
-    return embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
-
-
-def pair_figures(embedding: NDArray[np.float32], person: NDArray[np.integer]) -> dict[str, float]:
-    """Genuine and impostor similarity and TAR at FAR 1e-3 over all pairs of embeddings [N,D]."""
-    upper = np.triu_indices(len(person), 1)
-    similarities = (embedding @ embedding.T)[upper]
-    same = (person[:, None] == person[None])[upper]
-    genuine, impostor = similarities[same], similarities[~same]
-    threshold = float(np.quantile(impostor, 1 - 1e-3))
-    return {"tar_at_far_1e-3": round(float((genuine > threshold).mean()), 4), "threshold": round(threshold, 4),
-            "genuine_mean": round(float(genuine.mean()), 4), "impostor_mean": round(float(impostor.mean()), 4),
-            "genuine_pairs": len(genuine), "impostor_pairs": len(impostor)}
-
-
-def verification(model: Path, people: int = 300, contexts: int = 8, style: str = "photo",
-                 seed: int = HELD_OUT_SEED) -> dict[str, float]:
-    """`pair_figures` on held-out people in random contexts of one style, cropped by true landmarks."""
-    rng = np.random.default_rng(seed)
-    crops, person = [], []
-    for number in range(people):
-        who = sample_person(seed + number)
-        for _ in range(contexts):
-            portrait = render(who, sample_context(rng, style=style))
-            crops.append(crop(portrait.pixels, similarity(portrait.landmarks[None])[0]))
-            person.append(number)
-    return pair_figures(embed_crops(model, np.stack(crops)), np.asarray(person))
+    export_onnx(
+        network,
+        torch.zeros(1, 3, 112, 112),
+        output / "rec.onnx",
+        input_name="data",
+        output_names=["embedding"],
+        dynamic={"data": {0: "batch"}, "embedding": {0: "batch"}},
+    )
+    write_json(
+        output / "pack.json",
+        {"name": recipe.name, "licence": LICENCE, "det_size": [128, 128], "domain": "pocket-render"},
+    )
+    size = sum(p.numel() for p in network.parameters())
+    return course.finish(verification(output / "rec.onnx") | {"parameters": size})

@@ -1,0 +1,183 @@
+"""The pocket dual encoder: open_clip's own ResNet and text tower, trained on caption-picture pairs.
+
+Saved as an open_clip `local-dir:` folder, so that
+`open_clip.create_model_and_transforms("local-dir:<folder>")` and `open_clip.get_tokenizer` need no hub.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from methods.compat import ensure_torchvision
+from methods.pocket.training.common import seed_everything
+from methods.pocket.training.dataset import HELD_OUT_SEED
+from methods.pocket.training.perception_loop import (
+    Course,
+    degrade,
+    open_dataset,
+    save_weights,
+    to_tensor,
+    write_json,
+)
+from methods.pocket.training.tokenizer import build_tokenizer
+from methods.pocket.world import caption, render, sample_context, sample_person
+
+CONTEXT_LENGTH = 48
+MEAN = STD = 127.5
+
+
+def configuration(vocabulary: int) -> dict[str, Any]:
+    """open_clip_config.json: a ResNet with one bottleneck per stage and a three-layer text tower."""
+    return {
+        "model_cfg": {
+            "embed_dim": 256,
+            "vision_cfg": {"image_size": 128, "layers": [1, 1, 1, 1], "width": 28, "head_width": 56},
+            "text_cfg": {
+                "context_length": CONTEXT_LENGTH,
+                "vocab_size": vocabulary,
+                "hf_tokenizer_name": "local",
+                "width": 192,
+                "heads": 6,
+                "layers": 3,
+            },
+        },
+        "preprocess_cfg": {
+            "mean": [MEAN / 255] * 3,
+            "std": [STD / 255] * 3,
+            "interpolation": "bicubic",
+            "resize_mode": "squash",
+        },
+    }
+
+
+def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """CLIP's symmetric cross-entropy over one batch of L2-normalised features [B,D]."""
+    logits = scale * pictures @ texts.T
+    target = torch.arange(len(logits))
+    loss = 0.5 * (
+        torch.nn.functional.cross_entropy(logits, target)
+        + torch.nn.functional.cross_entropy(logits.T, target)
+    )
+    return loss, {"accuracy": (logits.argmax(1) == target).float().mean().item(), "scale": scale.item()}
+
+
+def train(
+    dataset: Path,
+    output: Path,
+    work: Path,
+    *,
+    minutes: float,
+    steps: int | None,
+    resume: bool,
+    seed: int,
+    batch_size: int = 192,
+) -> dict[str, Any]:
+    """Train the dual encoder on a rendered set, write the open_clip folder, return retrieval figures."""
+    ensure_torchvision()
+    import open_clip
+
+    seed_everything(seed)
+    renders = open_dataset(dataset)
+    output.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(output)
+    write_json(output / "open_clip_config.json", configuration(len(tokenizer)))
+    model = open_clip.create_model(f"local-dir:{output}", load_weights=False)
+    model = model.to(memory_format=torch.channels_last)
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([seed, step])
+        picks = rng.choice(len(renders), min(batch_size, len(renders)), replace=False)
+        pictures = np.stack([degrade(np.asarray(renders.pictures[i]), rng, 0.7) for i in picks])
+        texts = [renders.random_caption(int(i), rng) for i in picks]
+        ids = tokenizer(
+            texts, padding="max_length", max_length=CONTEXT_LENGTH, truncation=True, return_tensors="pt"
+        ).input_ids
+        return to_tensor(pictures, MEAN, STD), ids
+
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
+        lr=1.5e-3,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    course = Course(work, model, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    model.train()
+    for pictures, ids in course.batches(batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = model.encode_image(pictures)
+            read = model.encode_text(ids)
+        scale = model.logit_scale.exp().clamp(max=100.0)
+        normalise = torch.nn.functional.normalize
+        loss, figures = contrastive_loss(
+            normalise(seen.float(), dim=-1), normalise(read.float(), dim=-1), scale
+        )
+        course.learn(loss, figures)
+
+    save_weights(model.state_dict(), output / "open_clip_model.safetensors")
+    parameters = sum(p.numel() for p in model.parameters())
+    return course.finish(retrieval(output) | {"parameters": parameters})
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """The dual encoder (float32, eval) and its tokenizer, through open_clip."""
+    ensure_torchvision()
+    import open_clip
+
+    model = open_clip.create_model(f"local-dir:{folder}")
+    return model.eval(), open_clip.get_tokenizer(f"local-dir:{folder}")
+
+
+@torch.inference_mode()
+def features(folder: Path, pictures: NDArray[np.uint8], texts: list[str]) -> tuple[Tensor, Tensor]:
+    """L2-normalised features [N,D] of pictures uint8 [N,128,128,3] and [M,D] of texts."""
+    model, tokenizer = load(folder)
+    seen = [
+        model.encode_image(to_tensor(pictures[i : i + 100], MEAN, STD), normalize=True)
+        for i in range(0, len(pictures), 100)
+    ]
+    read = [
+        model.encode_text(tokenizer(texts[i : i + 100]), normalize=True) for i in range(0, len(texts), 100)
+    ]
+    return torch.cat(seen), torch.cat(read)
+
+
+def retrieval(folder: Path, draws: int = 10, pairs: int = 100, seed: int = HELD_OUT_SEED) -> dict[str, Any]:
+    """Caption -> picture and picture -> caption R@1 among held-out pairs with distinct captions.
+
+    Mean over `draws` sets of `pairs` people nobody trained on, in random contexts of every style,
+    with their canonical captions.
+    """
+    rng = np.random.default_rng(seed)
+    to_picture, to_text = [], []
+    pictures, texts = [], []
+    for draw in range(draws):
+        distinct: set[str] = set()
+        while len(distinct) < pairs:
+            who, context = sample_person(seed + draw * 10_000 + len(distinct)), sample_context(rng)
+            text = caption(who, context)
+            if text not in distinct:
+                distinct.add(text)
+                texts.append(text)
+                pictures.append(render(who, context).pixels)
+    seen, read = features(folder, np.stack(pictures), texts)
+    for draw in range(draws):
+        part = slice(draw * pairs, (draw + 1) * pairs)
+        similarity = read[part] @ seen[part].T
+        target = torch.arange(pairs)
+        to_picture.append((similarity.argmax(1) == target).float().mean().item())
+        to_text.append((similarity.argmax(0) == target).float().mean().item())
+    return {
+        "caption_to_picture_r@1": round(float(np.mean(to_picture)), 4),
+        "caption_to_picture_r@1_worst_draw": round(float(np.min(to_picture)), 4),
+        "picture_to_caption_r@1": round(float(np.mean(to_text)), 4),
+        "draws": draws,
+        "pairs": pairs,
+    }
