@@ -1,0 +1,147 @@
+"""The pocket `uniform` adapter: decoupled identity cross-attention on the frozen pocket U-Net.
+
+Trained as public FaceID adapters are: the face embedding comes from the same picture in half of the pairs
+and from another picture of the person in the other half; embedding, text or both are dropped in 5 % each.
+Celebrities are left out: the text already knows them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from methods.pocket.training.common import Average, Budget, Checkpoint, Log, seed_everything
+from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
+from methods.pocket.training.diffusion import build_scheduler, velocity_batch
+from methods.pocket.training.recogniser import jittered_crops
+from methods.pocket.world import FACTORS
+from methods.uniform.adapter import UniformAdapter
+from methods.uniform.method import save_adapter
+from methods.uniform.training import identity_attention
+
+BATCH = 64
+PEAK_RATE = 1e-3
+DROP = 0.05
+
+
+def embed_dataset(data: Dataset, recogniser: Path, path: Path) -> np.ndarray:
+    """Face embeddings of every 'photo' picture, float32 `[N,512]` of unit length, zero rows for other styles.
+
+    Crops follow the true landmarks with a detector's jitter; cached in `path`.
+    """
+    if path.is_file():
+        return np.load(path)
+    session = onnxruntime.InferenceSession(str(recogniser), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    rng = np.random.default_rng(0)
+    embeddings = np.zeros((len(data), 512), np.float32)
+    photos = np.flatnonzero(data.meta["style"] == FACTORS["style"].index("photo"))
+    for index in np.array_split(photos, max(1, len(photos) // 64)):
+        crops = jittered_crops(data, index, rng, strength=0.3)
+        blob = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
+        raw = session.run(None, {name: blob})[0]
+        embeddings[index] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, embeddings)
+    return embeddings
+
+
+class Pairs:
+    """Draws (target, reference) picture numbers of one person; references are always photos."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.person = data.meta["person"]
+        self.photo = data.meta["style"] == FACTORS["style"].index("photo")
+        self.photos_of: dict[int, np.ndarray] = {}
+        for index in np.flatnonzero(self.photo & (self.person >= PERSON_OFFSET)):
+            self.photos_of.setdefault(int(self.person[index]), []).append(int(index))  # type: ignore[attr-defined]
+        known = np.isin(self.person, list(self.photos_of))
+        self.targets = np.flatnonzero(known)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """`count` targets and, for each, itself (half of the photos) or another photo of the person."""
+        targets = rng.choice(self.targets, count)
+        references = targets.copy()
+        for row, target in enumerate(targets):
+            if not self.photo[target] or rng.random() < 0.5:
+                references[row] = rng.choice(self.photos_of[int(self.person[target])])
+        return targets, references
+
+
+def train(
+    dataset: Path,
+    weights: Path,
+    work: Path,
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = True,
+    seed: int = 3,
+) -> dict[str, float]:
+    """Train within the budget on `weights/sd` and `weights/face`; save `weights/uniform`."""
+    rng = seed_everything(seed)
+    noise_rng = torch.Generator().manual_seed(seed)
+    data = Dataset(dataset)
+    latents = torch.from_numpy(np.load(work.parent / "diffusion" / "latents.npy"))
+    embeddings = torch.from_numpy(embed_dataset(data, weights / "face" / "rec.onnx", work / "embeddings.npy"))
+    pairs = Pairs(data)
+    tokenizer = CLIPTokenizer.from_pretrained(weights / "sd" / "tokenizer")
+    text = CLIPTextModel.from_pretrained(weights / "sd" / "text_encoder", dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(weights / "sd" / "unet", torch_dtype=torch.float32)
+    text.requires_grad_(False).eval()
+    unet.requires_grad_(False).eval()
+    scheduler = build_scheduler()
+    adapter = UniformAdapter.from_backbone(unet)
+    optimizer = torch.optim.AdamW(adapter.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    budget, average, log = Budget(minutes, steps), Average([adapter], 0.999), Log(work)
+    checkpoint = Checkpoint(work, budget, adapter=adapter, optimizer=optimizer, average=average)
+    if resume and checkpoint.resume(rng):
+        noise_rng.manual_seed(seed + budget.step)
+
+    def batch() -> tuple[Tensor, Tensor, Tensor]:
+        targets, references = pairs.draw(BATCH, rng)
+        dropped = rng.random(BATCH)
+        embedding = embeddings[references].clone()
+        embedding[torch.from_numpy(dropped < 2 * DROP)] = 0.0
+        wordless = (dropped >= DROP) & (dropped < 3 * DROP)
+        captions = [
+            "" if empty else data.random_caption(int(i), rng) for i, empty in zip(targets, wordless, strict=True)
+        ]
+        ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return latents[targets].float(), embedding, ids
+
+    # The plain attention kernel: the fused one's backward pass is many times slower on CPUs.
+    with identity_attention(unet, adapter) as denoise, sdpa_kernel(SDPBackend.MATH):
+        while not budget.finished:
+            clean, embedding, ids = batch()
+            noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
+            for group in optimizer.param_groups:
+                group["lr"] = budget.learning_rate(PEAK_RATE)
+            with torch.autocast("cpu", torch.bfloat16):
+                with torch.no_grad():
+                    states = text(ids).last_hidden_state
+                predicted = denoise(noisy, timesteps, states, embedding)
+            loss = F.mse_loss(predicted.float(), target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
+            optimizer.step()
+            average.update()
+            budget.step += 1
+            log.add(budget, loss=loss.detach())
+            checkpoint.save(rng)
+    checkpoint.save(rng, force=True)
+    average.swap()
+    save_adapter(weights / "uniform", adapter, family="pocket", method="uniform")
+    figures = {"steps": budget.step, "pictures": budget.step * BATCH, "minutes": round(budget.elapsed / 60, 1)}
+    (work / "figures.json").write_text(json.dumps(figures))
+    return figures

@@ -1,0 +1,183 @@
+"""What the pocket trainings share: the budgeted schedule, averaging, checkpoints, the log, pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+CHECKPOINT_SECONDS = 120.0
+
+
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed torch and return the numpy generator that draws the batches."""
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+@dataclass
+class Budget:
+    """Wall-clock and step budget of a training; `progress` in [0, 1] drives the learning rate.
+
+    A resumed run counts the seconds that its earlier parts spent, so that the schedule is one curve.
+    """
+
+    minutes: float
+    steps: int | None = None
+    spent: float = 0.0
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, over all resumed parts."""
+        return self.spent + time.monotonic() - self._started
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the budget that is used, in [0, 1]; steps count where they were given."""
+        used = self.step / self.steps if self.steps else self.elapsed / (60.0 * self.minutes)
+        return min(used, 1.0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used up."""
+        return self.progress >= 1.0
+
+    def learning_rate(self, peak: float, *, warmup: int = 200, final: float = 0.02) -> float:
+        """Linear warm-up over `warmup` steps, then a cosine from `peak` to `final * peak`."""
+        cosine = final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * self.progress))
+        return peak * min(1.0, (self.step + 1) / warmup) * cosine
+
+
+class Average:
+    """Exponential moving average of parameters, with the warm-up `min(decay, (1+n)/(10+n))`."""
+
+    def __init__(self, modules: Iterable[nn.Module], decay: float = 0.999) -> None:
+        self.parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
+        self.shadow = [p.detach().clone() for p in self.parameters]
+        self.decay = decay
+        self.count = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the present parameters."""
+        self.count += 1
+        weight = 1.0 - min(self.decay, (1 + self.count) / (10 + self.count))
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], weight)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange parameters and average; a second call undoes the first."""
+        for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(shadow)
+            shadow.copy_(kept)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged tensors and the count of updates."""
+        return {"shadow": self.shadow, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        for mine, theirs in zip(self.shadow, state["shadow"], strict=True):
+            mine.copy_(theirs)
+        self.count = state["count"]
+
+
+class Checkpoint:
+    """One resumable checkpoint file, replaced atomically at most every `CHECKPOINT_SECONDS`.
+
+    Args:
+        folder: the working folder of this training.
+        stateful: objects with `state_dict` / `load_state_dict`, by name.
+    """
+
+    def __init__(self, folder: Path, budget: Budget, **stateful: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "checkpoint.pt"
+        self.budget = budget
+        self.stateful = stateful
+        self._last = time.monotonic()
+
+    def resume(self, rng: np.random.Generator) -> bool:
+        """Load the last checkpoint if there is one; returns whether there was."""
+        if not self.path.is_file():
+            return False
+        state = torch.load(self.path, weights_only=True, map_location="cpu")
+        for name, thing in self.stateful.items():
+            thing.load_state_dict(state[name])
+        self.budget.spent, self.budget.step = state["spent"], state["step"]
+        rng.bit_generator.state = json.loads(state["numpy"])
+        torch.set_rng_state(state["torch"])
+        return True
+
+    def save(self, rng: np.random.Generator, *, force: bool = False) -> None:
+        """Write the state when it is due (or `force`)."""
+        if not force and time.monotonic() - self._last < CHECKPOINT_SECONDS:
+            return
+        state: dict[str, Any] = {name: thing.state_dict() for name, thing in self.stateful.items()}
+        state |= {"spent": self.budget.elapsed, "step": self.budget.step}
+        state |= {"numpy": json.dumps(rng.bit_generator.state), "torch": torch.get_rng_state()}
+        partial = self.path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.path)
+        self._last = time.monotonic()
+
+
+class Log:
+    """Appends one JSON line per report to `log.jsonl` and echoes it."""
+
+    def __init__(self, folder: Path, every: int = 50) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "log.jsonl"
+        self.every = every
+        self._sums: dict[str, float] = {}
+        self._count = 0
+
+    def add(self, budget: Budget, **values: float) -> None:
+        """Accumulate loss terms; the mean is written every `every` steps."""
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+        self._count += 1
+        if self._count < self.every:
+            return
+        means = {name: round(total / self._count, 5) for name, total in self._sums.items()}
+        line = {"step": budget.step, "seconds": round(budget.elapsed, 1), **means}
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+        self._sums, self._count = {}, 0
+
+
+def to_pixels(pictures: np.ndarray) -> Tensor:
+    """uint8 `[N,H,W,3]` to float32 `[N,3,H,W]` in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def to_pictures(pixels: Tensor) -> np.ndarray:
+    """float `[N,3,H,W]` in [-1, 1] to uint8 `[N,H,W,3]`, clamped and rounded."""
+    scaled = pixels.detach().float().clamp(-1, 1).add(1.0).mul(127.5).round()
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def save_grid(pictures: np.ndarray, columns: int, path: Path) -> None:
+    """Write uint8 pictures `[N,H,W,3]` as one PNG grid, row by row."""
+    count, height, width, _ = pictures.shape
+    rows = math.ceil(count / columns)
+    sheet = Image.new("RGB", (columns * width, rows * height))
+    for i, picture in enumerate(pictures):
+        sheet.paste(Image.fromarray(picture), (i % columns * width, i // columns * height))
+    sheet.save(path)

@@ -1,0 +1,209 @@
+"""The pocket text-to-image model: a CLIP text encoder and a cross-attention U-Net, trained together.
+
+v-prediction on the 16x16 latents of the pocket VAE, captions drawn afresh at every visit and dropped in
+one case of ten for classifier-free guidance. Attention runs as plain matrix products in training: on CPUs
+the backward pass of the fused kernel costs several times the whole rest of the network.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from methods.pocket.training.autoencoder import encode_dataset
+from methods.pocket.training.common import (
+    Average,
+    Budget,
+    Checkpoint,
+    Log,
+    save_grid,
+    seed_everything,
+)
+from methods.pocket.training.dataset import Dataset
+from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
+
+BATCH = 64
+PEAK_RATE = 6e-4
+CAPTION_DROP = 0.1
+PREVIEW_PROMPTS = (
+    "a photo of a smiling woman wearing a red sweater, on a beach",
+    "a photo of an angry man wearing a green suit and a hat, in a city",
+    "a watercolor painting of a woman with glasses, in a forest",
+    "a pencil sketch of a sad man with a crown, in the desert",
+    "a photo of a surprised woman wearing a yellow hoodie, holding a balloon, snowy mountains",
+    "a comic drawing of a laughing man in a blue t-shirt, in a library, close-up",
+    "a photo of a man wearing a purple suit and sunglasses, drinking coffee, at night",
+    "an oil painting of a woman with headphones wearing a white sweater, in a garden",
+)
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained CLIP text transformer: width 256, two layers, four heads."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=256,
+            intermediate_size=1024,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT_LENGTH,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_unet() -> UNet2DConditionModel:
+    """The untrained U-Net on `[N,8,16,16]` latents with seven cross-attention sites."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(96, 192, 256),
+        layers_per_block=1,
+        cross_attention_dim=256,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule with v-prediction; 25 trailing steps start at pure noise."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+
+
+def velocity_batch(scheduler: DDIMScheduler, latents: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noised latents, timesteps int64 `[N]` and the v target (Salimans & Ho 2022) for clean `latents`.
+
+    Timesteps are stratified over the batch, which lowers the variance of the loss at no cost.
+    """
+    count = latents.shape[0]
+    levels = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    timesteps = (levels * scheduler.config.num_train_timesteps).long()
+    noise = torch.randn(latents.shape, generator=rng)
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    return noisy, timesteps, scheduler.get_velocity(latents, noise, timesteps)
+
+
+def assemble(autoencoder: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel):
+    """The complete StableDiffusionPipeline around the trained parts."""
+    return StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32),
+        text_encoder=text,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+@torch.no_grad()
+def preview(pipeline: StableDiffusionPipeline, path: Path, prompts: tuple[str, ...] = PREVIEW_PROMPTS) -> None:
+    """Generate two pictures per prompt, 25 DDIM steps, guidance 4, and write them as a grid."""
+    pipeline.set_progress_bar_config(disable=True)
+    pictures = pipeline(
+        [p for p in prompts for _ in range(2)],
+        num_inference_steps=25,
+        guidance_scale=4.0,
+        generator=[torch.Generator().manual_seed(i) for i in range(2 * len(prompts))],
+        output_type="np",
+    ).images
+    save_grid((pictures * 255).round().astype(np.uint8), 8, path)
+
+
+def train(
+    dataset: Path,
+    autoencoder: Path,
+    output: Path,
+    work: Path,
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = True,
+    seed: int = 2,
+) -> dict[str, float]:
+    """Train text encoder and U-Net within the budget and save the pipeline folder in half precision."""
+    rng = seed_everything(seed)
+    noise_rng = torch.Generator().manual_seed(seed)
+    data = Dataset(dataset)
+    latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, work / "latents.npy")))
+    tokenizer = build_tokenizer(output / "tokenizer")
+    text, unet, scheduler = build_text_encoder(tokenizer), build_unet(), build_scheduler()
+    parameters = [*text.parameters(), *unet.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    budget, average, log = Budget(minutes, steps), Average([text, unet], 0.999), Log(work)
+    checkpoint = Checkpoint(work, budget, text=text, unet=unet, optimizer=optimizer, average=average)
+    if resume:
+        checkpoint.resume(rng)
+        noise_rng.manual_seed(seed + budget.step)
+
+    def save_pipeline(path: Path | None) -> None:
+        average.swap()
+        pipeline = assemble(autoencoder, tokenizer, text.eval(), unet.eval())
+        preview(pipeline, work / f"preview_{budget.step:06d}.png")
+        if path is not None:
+            pipeline.to(torch.float16).save_pretrained(path)
+            (path / "spid.json").write_text(
+                json.dumps({"spid_family": "pocket", "steps": 25, "guidance": 4.0, "scheduler": "ddim"}, indent=1)
+            )
+            pipeline.to(torch.float32)
+        average.swap()
+        unet.set_attn_processor(AttnProcessor())
+        text.train()
+        unet.train()
+
+    unet.set_attn_processor(AttnProcessor())
+    order = rng.permutation(len(data))
+    position = 0
+    while not budget.finished:
+        if position + BATCH > len(order):
+            order, position = rng.permutation(len(data)), 0
+        chosen = order[position : position + BATCH]
+        position += BATCH
+        captions = ["" if rng.random() < CAPTION_DROP else data.random_caption(int(i), rng) for i in chosen]
+        ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        noisy, timesteps, target = velocity_batch(scheduler, latents[chosen].float(), noise_rng)
+        for group in optimizer.param_groups:
+            group["lr"] = budget.learning_rate(PEAK_RATE)
+        with torch.autocast("cpu", torch.bfloat16):
+            states = text(ids).last_hidden_state
+            predicted = unet(noisy, timesteps, states).sample
+        loss = F.mse_loss(predicted.float(), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average.update()
+        budget.step += 1
+        log.add(budget, loss=loss.detach())
+        if budget.step % 1000 == 0:
+            save_pipeline(None)
+        checkpoint.save(rng)
+    checkpoint.save(rng, force=True)
+    save_pipeline(output)
+    figures = {"steps": budget.step, "pictures": budget.step * BATCH, "minutes": round(budget.elapsed / 60, 1)}
+    (work / "figures.json").write_text(json.dumps(figures))
+    return figures

@@ -1,0 +1,31 @@
+"""What every test shares: no hub, no surprises from the user's cache, the pocket weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+from methods.compat import ensure_torchvision  # noqa: E402
+from methods.paths import pocket_dir  # noqa: E402
+
+ensure_torchvision()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Face analyses are cached in a folder of the test run, never in the user's."""
+    monkeypatch.setenv("SPID_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def pocket_weights() -> Path:
+    """The shipped pocket weights; a checkout without them is broken, so this fails rather than skips."""
+    folder = pocket_dir()
+    missing = [name for name in ("sd", "face", "face-scoring", "clip", "uniform") if not (folder / name).is_dir()]
+    assert not missing, f"pocket weights missing: {missing}"
+    return folder
