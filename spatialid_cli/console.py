@@ -110,15 +110,18 @@ def _bar(label: str) -> Iterator[Progress]:
 
 
 def _plain_lines(label: str, every_s: float = 5.0) -> Progress:
-    started = last = time.monotonic()
+    first: tuple[float, int] | None = None  # what came before the first step was loading
+    last = 0.0
 
     def advance(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal first, last
         now = time.monotonic()
+        if first is None:
+            first, last = (now, done), now
         if done < total and now - last < every_s:
             return
         last = now
-        left = (now - started) / done * (total - done)
+        left = (now - first[0]) / max(done - first[1], 1) * (total - done)
         rest = f", {left:.0f} s left" if done < total else ""
         log(f"{label}: {done}/{total} steps{rest}")
 

@@ -84,6 +84,14 @@ def generate(
         list[str] | None,
         typer.Option("--set", help="Option of the method, key=value; repeatable.", rich_help_panel=_WHO),
     ] = None,
+    method_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML with the method's options, such as a copy of configs/methods/spatialid.yaml.",
+            show_default=False,
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_HOW),
@@ -106,7 +114,10 @@ def generate(
     ] = False,
     backbone: Annotated[
         str,
-        typer.Option(help="pocket, a diffusers folder, a .safetensors or a hub id.", rich_help_panel=_MODEL),
+        typer.Option(
+            help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
+            rich_help_panel=_MODEL,
+        ),
     ] = "pocket",
     backbone_config: Annotated[
         Path | None,
@@ -116,11 +127,13 @@ def generate(
         str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_MODEL)
     ] = None,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=_MODEL)
-    ] = "auto",
+        str | None,
+        typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=_MODEL),
+    ] = None,
     dtype: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)
-    ] = "auto",
+        str | None,
+        typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=_MODEL),
+    ] = None,
     cpu_offload: Annotated[
         bool, typer.Option("--cpu-offload", help="Keep idle models off the GPU.", rich_help_panel=_MODEL)
     ] = False,
@@ -173,16 +186,10 @@ def generate(
     methods = request.collect_methods(method, compare)
     references = request.collect_references(reference, identity or [])
     request.check_references(methods, references)
-    options = request.collect_options(settings or [], methods)
-
-    from spatialid_cli.sampling import rows_of, run
-
-    gallery = Gallery(folder, rows_of(lines, list(references), seed, num_images), methods, references)
-    run(
-        lines,
-        gallery,
-        model={
-            "name_or_path": backbone,
+    options = request.collect_options(settings or [], methods, method_config)
+    model = request.collect_backbone(
+        backbone,
+        {
             "config": backbone_config,
             "revision": revision,
             "device": device,
@@ -192,7 +199,18 @@ def generate(
             "vae_tiling": vae_tiling,
             "attention_backend": attention_backend,
             "compile": compile_unet,
+            "face_encoder": face_encoder,
         },
+    )
+    encoder = model.pop("face_encoder", None)
+
+    from spatialid_cli.sampling import rows_of, run
+
+    gallery = Gallery(folder, rows_of(lines, list(references), seed, num_images), methods, references)
+    run(
+        lines,
+        gallery,
+        model=model,
         wanted={
             "methods": methods,
             "references": references or None,
@@ -208,7 +226,7 @@ def generate(
             "id_end": id_end,
             "scheduler": scheduler,
             "face_select": face_select,
-            "face_encoder": face_encoder,
+            "face_encoder": encoder,
             "adapter": adapter,
             "method_options": options,
             "keep_masks": save_masks,

@@ -128,7 +128,7 @@ def job_hash(job: Mapping[str, Any]) -> str:
 
 def parameters_text(job: Mapping[str, Any]) -> str:
     """The job as the `parameters` text of AUTOMATIC1111, which most picture viewers show."""
-    lines = [" ".join(str(job.get("prompt", "")).split())]
+    lines = [" ".join(str(job.get("prompt_expanded", "")).split())]
     if job.get("negative_prompt"):
         lines.append(f"Negative prompt: {' '.join(str(job['negative_prompt']).split())}")
     settings = {
@@ -170,7 +170,7 @@ def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
 def _markdown_cell(column: str, value: Any) -> str:
     if value is None:
         return ""
-    text = re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", " ".join(str(value).split()))
+    text = re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(value).split()))
     return f"[{text}]({value})" if column == "file" else text
 
 

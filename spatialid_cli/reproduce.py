@@ -31,12 +31,12 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "id_start": _NUMBER,
     "id_end": _NUMBER,
     "backbone": str,
+    "backbone_options": dict,
     "dtype": str,
     "device": str,
     "face_select": str,
     "batch_size": int,
 }
-_LOADING = ("revision", "cpu_offload", "vae_slicing", "vae_tiling", "attention_backend", "compile", "config")
 
 
 def refuse_other_flags(context: typer.Context) -> None:
@@ -118,7 +118,7 @@ def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_mask
             backbone_options={
                 "dtype": job["dtype"],
                 "device": job["device"],
-                **{name: job[name] for name in _LOADING if name in job},
+                **job["backbone_options"],
             },
             face_encoder=encoder.get("name"),
             negative_prompt=job["negative_prompt"],

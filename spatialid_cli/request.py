@@ -72,14 +72,19 @@ def check_references(methods: Sequence[str], references: Mapping[str, Path]) -> 
         raise UsageError(f"The method {needy[-1]!r} needs a reference picture.", hint=NEED_REFERENCE)
 
 
-def collect_options(settings: Sequence[str], methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`--set key=value` for the main method (the last one), `--set method.key=value` for any of them.
+def collect_options(
+    settings: Sequence[str], methods: Sequence[str], config: Path | None = None
+) -> dict[str, dict[str, Any]]:
+    """Options by method: the file of `--method-config` for the main method (the last one), then `--set`.
 
-    Values are YAML scalars or lists: 0.5, true, [1, 2], name. Unknown keys are refused by the method itself.
+    `--set key=value` is for the main method, `--set method.key=value` for any of them; values are YAML
+    scalars or lists: 0.5, true, [1, 2], name. Unknown keys are refused by the method itself.
     """
     import yaml
 
-    options: dict[str, dict[str, Any]] = {}
+    from methods.config import load_yaml
+
+    options: dict[str, dict[str, Any]] = {} if config is None else {methods[-1]: load_yaml(config)}
     for text in settings:
         key, equals, value = text.partition("=")
         head, dot, rest = key.strip().partition(".")
@@ -92,3 +97,28 @@ def collect_options(settings: Sequence[str], methods: Sequence[str]) -> dict[str
             raise UsageError(f"--set {text!r}: the value is no YAML scalar or list.") from error
         options.setdefault(method, {})[name] = parsed
     return options
+
+
+def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `load_backbone`, and `face_encoder`, from a backbone's configuration and the flags.
+
+    name:  a configuration by name (`configs/backbones/NAME.yaml`) or file, else a model for `load_backbone`
+    flags: what the command line says; None and False leave a choice to the configuration
+    """
+    from methods.paths import configs_dir
+
+    by_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if by_file else configs_dir() / "backbones" / f"{Path(name).name}.yaml"
+    chosen: dict[str, Any] = {"name_or_path": name}
+    if by_file or (path.stem == name and path.is_file()):
+        from methods.config import load_yaml
+        from methods.registry import unknown_name
+
+        chosen = load_yaml(path)
+        known = ["name_or_path", *flags]
+        for key in chosen:
+            if key not in known:
+                raise unknown_name(f"entry of {path}", str(key), known)
+        if not isinstance(chosen.get("name_or_path"), str):
+            raise UsageError(f"{path}: names no model.", hint="Add a line `name_or_path: ...`.")
+    return chosen | {key: value for key, value in flags.items() if value not in (None, False)}

@@ -1,0 +1,80 @@
+"""From the command line to a request: methods, options, backbones; and the shipped configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from methods.config import build, load_yaml
+from methods.errors import UsageError
+from methods.paths import configs_dir
+from methods.registry import get_method, method_names
+from spatialid_cli.prompt_file import PromptLine
+from spatialid_cli.request import collect_backbone, collect_methods, collect_options
+from spatialid_cli.sampling import rows_of
+
+
+def test_compared_methods_come_first_and_once() -> None:
+    assert collect_methods("spatialid", " none,uniform,none,spatialid ") == ["none", "uniform", "spatialid"]
+    assert collect_methods("uniform", "") == ["uniform"]
+
+
+def test_set_speaks_to_the_main_method_or_to_a_named_one() -> None:
+    options = collect_options(["preset=B", "early=0.5", "uniform.lora_scale=2"], ["uniform", "spatialid"])
+    assert options == {"spatialid": {"preset": "B", "early": 0.5}, "uniform": {"lora_scale": 2}}
+
+
+def test_set_overrides_the_method_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("preset: F\nresponse: entropy\n")
+    assert collect_options(["preset=A"], ["spatialid"], file) == {
+        "spatialid": {"preset": "A", "response": "entropy"}
+    }
+
+
+def test_flags_override_a_backbone_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name_or_path: somewhere\ndtype: float16\nvae_slicing: true\n")
+    flags = {"dtype": "float32", "vae_slicing": False, "device": None}
+    assert collect_backbone(str(file), flags) == {
+        "name_or_path": "somewhere",
+        "dtype": "float32",
+        "vae_slicing": True,
+    }
+    file.write_text("name_or_path: somewhere\ndtpye: float16\n")
+    with pytest.raises(UsageError, match="Did you mean 'dtype'"):
+        collect_backbone(str(file), flags)
+
+
+def test_what_is_no_configuration_is_a_model() -> None:
+    assert collect_backbone("some/model", {"device": "cpu"}) == {
+        "name_or_path": "some/model",
+        "device": "cpu",
+    }
+    assert collect_backbone("some/pocket", {})["name_or_path"] == "some/pocket"
+
+
+def test_rows_are_by_identity_prompt_and_seed() -> None:
+    lines = [PromptLine("a"), PromptLine("a", seed=9)]
+    rows = rows_of(lines, ["anna", "ben"], seed=0, num_images=2)
+    assert [row.identity for row in rows] == ["anna"] * 4 + ["ben"] * 4
+    assert [(row.line, row.seed) for row in rows[:4]] == [(0, 0), (0, 1), (1, 9), (1, 10)]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in method_names() if name in ("none", "uniform", "spatialid")]
+)
+def test_a_shipped_method_configuration_states_the_defaults(name: str) -> None:
+    config = get_method(name).Config
+    options = load_yaml(configs_dir() / "methods" / f"{name}.yaml")
+    assert build(config, options, where=name) == config()
+
+
+def test_every_shipped_backbone_configuration_is_understood() -> None:
+    files = sorted((configs_dir() / "backbones").glob("*.yaml"))
+    names = ("revision", "config", "device", "dtype", "cpu_offload", "vae_slicing", "vae_tiling")
+    flags = dict.fromkeys([*names, "attention_backend", "compile", "face_encoder"])
+    assert [file.stem for file in files] == ["pocket", "sd15", "sdxl"]
+    for file in files:
+        assert collect_backbone(file.stem, flags)["name_or_path"]
