@@ -23,7 +23,7 @@ from methods.pocket.world import FACTORS
 @pytest.fixture(scope="module")
 def renders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("renders")
-    build(folder, per_celebrity=1, people=20, per_person=2, seed=5, workers=1)
+    build(folder, per_celebrity=0, people=16, per_person=2, seed=5, workers=1)
     return folder
 
 
@@ -232,8 +232,8 @@ def test_probes_learn_and_load_again(renders: Path, tmp_path: Path) -> None:
 
 def test_resumed_probes_go_on_where_they_stopped(renders: Path, tmp_path: Path) -> None:
     options = {"minutes": 5, "seed": 0, "batch_size": 8, "width": 16, "evaluated": 4}
-    probes.train(renders, tmp_path / "a", tmp_path / "work", steps=1, resume=False, **options)  # type: ignore[arg-type]
-    figures = probes.train(renders, tmp_path / "a", tmp_path / "work", steps=3, resume=True, **options)  # type: ignore[arg-type]
+    probes.train(renders, tmp_path / "a", tmp_path / "work", steps=1, resume=False, **options)
+    figures = probes.train(renders, tmp_path / "a", tmp_path / "work", steps=3, resume=True, **options)
     assert figures["steps"] == 3
 
 

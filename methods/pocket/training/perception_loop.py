@@ -94,7 +94,7 @@ def prefetch(make: Callable[[int], Any], first: int, depth: int = 3) -> Iterator
 # ------------------------------------------------------------------ pictures
 def to_tensor(pictures: NDArray[Any], mean: float = 127.5, std: float = 127.5) -> Tensor:
     """uint8 [N,H,W,3] to float32 [N,3,H,W], (x - mean) / std, channels_last in memory."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
     return tensor.float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 

@@ -124,7 +124,7 @@ def train(
     width: int = 48,
     evaluated: int = 2000,
 ) -> dict[str, Any]:
-    """Train the probes on a rendered set, write them into `output`, return their accuracies on `evaluated` held-out renders."""
+    """Train the probes, write them into `output`, return accuracies on `evaluated` held-out renders."""
     seed_everything(seed)
     renders = open_dataset(dataset)
     numbers, inverse = np.unique(renders.meta["person"], return_inverse=True)

@@ -145,9 +145,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, d = x.shape[1], x.shape[2]
-        q, k, v = (
-            self.qkv(self.norm1(x)).reshape(-1, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        )
+        qkv = self.qkv(self.norm1(x)).reshape(-1, n, 3, self.heads, d // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, n, d))
         return x + self.mlp(self.norm2(x))
 

@@ -1,0 +1,326 @@
+"""How good the pocket models are: every figure measured on people, captions and seeds nobody trained on.
+
+Shares carry a Wilson 95 % interval and their number of pictures, means a bootstrap 95 % interval; every
+part says what it measured. Pictures in which no face is found count as failures, never as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from methods.backbone.load import load_backbone
+from methods.backbone.sampling import iterate_samples
+from methods.contract import Identity, Job, Method
+from methods.errors import UsageError
+from methods.faces import load_encoder
+from methods.paths import pocket_dir
+from methods.pocket.world import CELEBRITIES, FACTORS, Context, caption, render, sample_context, sample_person
+from methods.registry import get_method
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.faces import FaceEncoder
+    from methods.pocket.training.probes import ProbeSet
+
+HELD_OUT = 10_000_000
+"""First person number that no training picture uses."""
+UNSAID = {"expression": "neutral", "accessory": "none", "action": "none"}
+"""Values that a canonical caption leaves unsaid; a prompt without them asks for nothing."""
+JUDGED = ("scene", "clothing_color", "style", "accessory", "expression")
+TARGETS: dict[str, float] = {
+    "text.scene": 0.95,
+    "text.clothing_color": 0.95,
+    "text.style": 0.95,
+    "text.accessory": 0.90,
+    "text.expression": 0.80,
+    "celebrity.top1": 0.70,
+    "faces.recall": 0.99,
+    "faces.landmark_error": 0.05,
+    "faces.tar": 0.95,
+    "clip.caption_to_picture": 0.80,
+    "uniform.position": 0.60,
+} | {f"probes.{factor}": 0.98 for factor in JUDGED}
+AT_MOST = ("faces.landmark_error",)
+
+
+# ------------------------------------------------------------------ figures
+def share(right: NDArray[np.bool_]) -> dict[str, Any]:
+    """A proportion with its Wilson 95 % interval."""
+    n, p, z = len(right), float(np.mean(right)) if len(right) else float("nan"), 1.96
+    if n == 0:
+        return {"value": None, "interval": None, "n": 0}
+    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return {"value": round(p, 4), "interval": [round(max(low, 0.0), 4), round(min(high, 1.0), 4)], "n": n}
+
+
+def bootstrap(statistic: Callable[[NDArray[np.intp]], float], n: int, draws: int = 1000) -> list[float]:
+    """95 % interval of a statistic of n resampled units (percentiles)."""
+    rng = np.random.default_rng(0)
+    values = [statistic(rng.integers(0, n, n)) for _ in range(draws)]
+    return [round(float(q), 4) for q in np.quantile(values, (0.025, 0.975))]
+
+
+def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every target whose figure was measured: its value, the target, and whether it is reached."""
+    found = {}
+    for name, target in TARGETS.items():
+        part, _, figure = name.partition(".")
+        value = figures.get(part, {}).get(figure, {}).get("value")
+        if value is not None:
+            reached = value <= target if name in AT_MOST else value >= target
+            found[name] = {"value": value, "target": target, "reached": reached}
+    return found
+
+
+# ------------------------------------------------------------------ the instrument
+@dataclass(frozen=True)
+class Instrument:
+    """What is measured and with what; parts are methods of the same name.
+
+    weights: folder of the pocket models. count: pictures per generated part. seed: of contexts and noise.
+    steps: sampling steps. batch_size: pictures per U-Net call. report: called with a line of progress.
+    """
+
+    weights: Path
+    count: int = 512
+    seed: int = 0
+    steps: int = 25
+    batch_size: int = 32
+    report: Callable[[str], object] = lambda line: None
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        return load_backbone(str(self.weights / "sd"))
+
+    @cached_property
+    def scorer(self) -> FaceEncoder:
+        return load_encoder(self.weights / "face-scoring")
+
+    @cached_property
+    def conditioner(self) -> FaceEncoder:
+        return load_encoder(self.weights / "face")
+
+    @cached_property
+    def probe_set(self) -> ProbeSet:
+        from methods.pocket.training.probes import load_probes
+
+        return load_probes(self.weights / "probes")
+
+    def text(self) -> dict[str, Any]:
+        """Share of pictures by `none` in which the probe sees what the prompt says, per factor."""
+        rng = np.random.default_rng([self.seed, 1])
+        contexts = [sample_context(rng) for _ in range(self.count)]
+        prompts = [caption(sample_person(HELD_OUT + i), context) for i, context in enumerate(contexts)]
+        pictures = self._pictures([self._job(prompt, i) for i, prompt in enumerate(prompts)], None, "text")
+        seen = self.probe_set.predict(pictures)
+        figures: dict[str, Any] = {
+            "definition": "pictures of `none` from canonical captions of held-out people and contexts; "
+            "share whose probe names the captioned value, over the captions that mention the factor"
+        }
+        for factor, values in FACTORS.items():
+            said = np.array([getattr(c, factor) != UNSAID.get(factor) for c in contexts])
+            wanted = np.array([values.index(getattr(c, factor)) for c in contexts])
+            figures[factor] = share((seen[factor] == wanted)[said])
+        return figures
+
+    def celebrity(self) -> dict[str, Any]:
+        """Top-1 identification of generated celebrities among all, by the scoring recogniser."""
+        rng = np.random.default_rng([self.seed, 2])
+        names = list(CELEBRITIES)
+        gallery = []
+        for person in CELEBRITIES.values():
+            renders = [render(person, sample_context(rng, style="photo")) for _ in range(12)]
+            mean = np.mean([unit(self.scorer.embed(p.pixels, p.landmarks)) for p in renders], axis=0)
+            gallery.append(unit(mean))
+        each = max(1, round(self.count / 2 / len(names)))
+        jobs: list[Job] = []
+        truth: list[int] = []
+        for number, (name, person) in enumerate(CELEBRITIES.items()):
+            for _ in range(each):
+                prompt = caption(person, sample_context(rng, style="photo"), name=name)
+                jobs.append(self._job(prompt, len(jobs)))
+                truth.append(number)
+        pictures = self._pictures(jobs, None, "celebrity")
+        found = [self._score(picture) for picture in pictures]
+        ranks = [-1 if e is None else int(np.argmax(np.stack(gallery) @ e)) for e in found]
+        return {
+            "definition": f"`none` on 'a photo of NAME ...', held-out contexts; the nearest of {len(names)} "
+            "gallery means (12 renders each, scoring recogniser) is the named one; undetected is wrong",
+            "top1": share(np.array(ranks) == np.array(truth)),
+            "undetected": ranks.count(-1),
+        }
+
+    def faces(self) -> dict[str, Any]:
+        """Detection, landmarks and verification of the face packs on rendered photos of held-out people."""
+        from methods.pocket.training.face_figures import pack_figures, verification
+
+        people = max(20, round(300 * min(1.0, self.count / 512)))
+        figures = pack_figures(self.weights / "face", people=people)
+        every_style = pack_figures(self.weights / "face", people=people // 4, style=None)
+        pairs = figures["verification"]
+        scoring = verification(self.weights / "face-scoring" / "rec.onnx", people=people)
+        return {
+            "definition": f"{people} held-out people x 8 photos, scene, pose, light, expression, accessory "
+            "at random, through insightface; landmark error by inter-ocular distance; TAR at FAR 1e-3",
+            "recall": {"value": figures["recall"], "n": figures["pictures"]},
+            "landmark_error": {"value": figures["landmark_error"], "p95": figures["landmark_error_p95"]},
+            "tar": {"value": pairs["tar_at_far_1e-3"], **pairs},
+            "scoring_tar": {"value": scoring["tar_at_far_1e-3"], **scoring},
+            "false_per_picture": figures["false_per_picture"],
+            "every_style": every_style,
+        }
+
+    def clip(self) -> dict[str, Any]:
+        """Retrieval by the dual encoder among 100 held-out pairs with distinct captions."""
+        from methods.pocket.training.dual_encoder import retrieval
+
+        figures = retrieval(self.weights / "clip")
+        return {
+            "definition": "R@1 among 100 held-out pairs with distinct canonical captions, mean of 10 draws",
+            "caption_to_picture": {"value": figures["caption_to_picture_r@1"]},
+            "picture_to_caption": {"value": figures["picture_to_caption_r@1"]},
+            "worst_draw": figures["caption_to_picture_r@1_worst_draw"],
+        }
+
+    def uniform(self) -> dict[str, Any]:
+        """Where `uniform` at id-weight 1 puts identity between impostor (0) and genuine (1) renders."""
+        rng = np.random.default_rng([self.seed, 3])
+        method = get_method("uniform").load(self.weights / "uniform", self.backbone)
+        plain = Context(
+            "studio", "t-shirt", "blue", "neutral", "none", "none", "front", "daylight", "portrait", "photo"
+        )
+        people = max(8, self.count // 8)
+        jobs: list[Job] = []
+        references: list[NDArray[np.float32]] = []
+        same: list[float] = []
+        other: list[float] = []
+        for number in range(people):
+            person, stranger = sample_person(HELD_OUT + number), sample_person(HELD_OUT + 500_000 + number)
+            portrait = render(person, replace(plain, nuisance=int(rng.integers(2**31))))
+            reference = unit(self.scorer.embed(portrait.pixels, portrait.landmarks))
+            identity = self._identity(f"person {number}", portrait.pixels)
+            for _ in range(4):
+                context = sample_context(rng, style="photo")
+                jobs.append(replace(self._job(caption(person, context), len(jobs)), identity=identity))
+                references.append(reference)
+                for who, similarities in ((person, same), (stranger, other)):
+                    twin = render(who, context)
+                    similarities.append(
+                        float(reference @ unit(self.scorer.embed(twin.pixels, twin.landmarks)))
+                    )
+        genuine, impostor = np.array(same), np.array(other)
+        figures: dict[str, Any] = {
+            "definition": f"{people} held-out people x 4 photo captions; mean scoring similarity to a plain "
+            "reference render: (generated - impostor) / (genuine - impostor), with renders of the person and "
+            "of a stranger in the captioned context; an undetected face counts as impostor",
+            "genuine_mean": round(float(genuine.mean()), 4),
+            "impostor_mean": round(float(impostor.mean()), 4),
+        }
+        for name, way in (("position", method), ("position_of_none", None)):
+            found = [self._score(picture) for picture in self._pictures(jobs, way, "uniform")]
+            pairs = zip(references, found, strict=True)
+            generated = np.array([np.nan if e is None else float(r @ e) for r, e in pairs])
+            lost = np.isnan(generated)
+            generated[lost] = impostor.mean()
+
+            def position(units: NDArray[np.intp], generated: NDArray[np.float64] = generated) -> float:
+                low, high = impostor[units].mean(), genuine[units].mean()
+                return float((generated[units].mean() - low) / (high - low))
+
+            figures[name] = {
+                "value": round(position(np.arange(len(jobs))), 4),
+                "interval": bootstrap(position, len(jobs)),
+                "n": len(jobs),
+                "mean_similarity": round(float(generated.mean()), 4),
+                "undetected": int(lost.sum()),
+            }
+        return figures
+
+    def probes(self) -> dict[str, Any]:
+        """Accuracy of every probe on held-out renders of every style."""
+        from methods.pocket.training.probes import accuracies
+
+        n = max(200, 4 * self.count)
+        found = accuracies(self.probe_set, n)
+        definition = {"definition": f"share of {n} held-out renders that the probe names rightly"}
+        return definition | {name: {"value": value, "n": n} for name, value in found.items()}
+
+    def _job(self, prompt: str, number: int) -> Job:
+        width, height = self.backbone.default_size
+        guidance = self.backbone.defaults.guidance
+        seed = 1_000_000 * (self.seed + 1) + number
+        return Job(prompt=prompt, width=width, height=height, guidance=guidance, seed=seed, steps=self.steps)
+
+    def _pictures(self, jobs: Sequence[Job], method: Method | None, part: str) -> NDArray[np.uint8]:
+        """uint8 [N,H,W,3]; a picture that did not come out is black."""
+        width, height = self.backbone.default_size
+        pictures = np.zeros((len(jobs), height, width, 3), np.uint8)
+        for done, (place, result) in enumerate(
+            iterate_samples(self.backbone, jobs, method, batch_size=self.batch_size), start=1
+        ):
+            if result.picture is not None:
+                pictures[place] = np.asarray(result.picture)
+            if done % 64 == 0 or done == len(jobs):
+                self.report(f"{part}: {done} of {len(jobs)} pictures")
+        return pictures
+
+    def _score(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Scoring embedding of the best detected face, L2-normalised; None without one."""
+        found = self.scorer.detect(picture)
+        return unit(self.scorer.embed(picture, found[0].landmarks)) if found else None
+
+    def _identity(self, name: str, picture: NDArray[np.uint8]) -> Identity:
+        import torch
+
+        found = self.conditioner.detect(picture)
+        if not found:
+            raise UsageError(f"The face pack finds no face in the reference render of {name}.")
+        embedding = unit(self.conditioner.embed(picture, found[0].landmarks))
+        return Identity(name, torch.from_numpy(embedding), encoder=self.conditioner)
+
+
+PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes")
+
+
+def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalised, float32."""
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def measure(
+    parts: Sequence[str] = PARTS,
+    *,
+    weights: Path | None = None,
+    count: int = 512,
+    seed: int = 0,
+    steps: int = 25,
+    batch_size: int = 32,
+    report: Callable[[str], object] = lambda line: None,
+) -> dict[str, Any]:
+    """Measure parts of the pocket models.
+
+    Returns a JSON-able dict: one entry per part, `targets` with the verdict on every figure that has one,
+    and `settings`. Raises UsageError for an unknown part, WeightsError for missing weights.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join(PARTS)}.")
+    if count < 1:
+        raise UsageError("count must be at least 1.")
+    folder = pocket_dir() if weights is None else Path(weights)
+    instrument = Instrument(folder, count, seed, steps, batch_size, report)
+    figures: dict[str, Any] = {}
+    for part in parts:
+        report(f"measuring {part}")
+        figures[part] = getattr(instrument, part)()
+    settings = {"count": count, "seed": seed, "steps": steps, "batch_size": batch_size}
+    return {**figures, "targets": verdicts(figures), "settings": settings}

@@ -1,0 +1,58 @@
+"""Measure the shipped pocket models and print one JSON.
+
+    python scripts/pocket_quality.py                                # all, about ten minutes on two cores
+    python scripts/pocket_quality.py --parts text,uniform --count 64 # a quick look
+
+Progress goes to standard error. `--output FILE` writes the JSON there as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from methods.errors import SpidError
+from methods.paths import pocket_dir
+from methods.pocket.quality import PARTS, measure
+
+
+def main() -> int:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"comma-separated, of {','.join(PARTS)}")
+    parser.add_argument("--count", type=int, default=512, help="generated pictures per part")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=25, help="sampling steps")
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures per U-Net call")
+    parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
+    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
+    arguments = parser.parse_args()
+    try:
+        figures = measure(
+            [part.strip() for part in arguments.parts.split(",") if part.strip()],
+            weights=arguments.weights,
+            count=arguments.count,
+            seed=arguments.seed,
+            steps=arguments.steps,
+            batch_size=arguments.batch_size,
+            report=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    except SpidError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    text = json.dumps(figures, indent=2) + "\n"
+    if arguments.output:
+        temporary = arguments.output.with_name(arguments.output.name + ".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, arguments.output)
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

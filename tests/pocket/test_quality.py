@@ -1,0 +1,114 @@
+"""The figures of the quality report, the parts on real small models, and its command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from methods.errors import UsageError
+from methods.pocket.quality import (
+    AT_MOST,
+    JUDGED,
+    PARTS,
+    TARGETS,
+    UNSAID,
+    bootstrap,
+    measure,
+    share,
+    verdicts,
+)
+from methods.pocket.world import FACTORS, caption, sample_context, sample_person
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_share_has_a_wilson_interval() -> None:
+    right = np.array([True] * 90 + [False] * 10)
+    figure = share(right)
+    assert figure["value"] == 0.9 and figure["n"] == 100
+    np.testing.assert_allclose(figure["interval"], [0.8256, 0.9448], atol=2e-4)
+    assert share(np.ones(50, bool))["interval"][1] == 1.0
+    assert share(np.zeros(0, bool)) == {"value": None, "interval": None, "n": 0}
+
+
+def test_bootstrap_covers_the_mean() -> None:
+    values = np.random.default_rng(1).normal(3.0, 1.0, 400)
+    low, high = bootstrap(lambda units: float(values[units].mean()), len(values))
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(4 * values.std() / 20, rel=0.2)
+
+
+def test_verdicts_know_their_direction() -> None:
+    figures = {
+        "text": {"scene": {"value": 0.96}, "style": {"value": 0.5}},
+        "faces": {"landmark_error": {"value": 0.02}},
+    }
+    found = verdicts(figures)
+    assert found["text.scene"]["reached"] and not found["text.style"]["reached"]
+    assert found["faces.landmark_error"]["reached"]
+    assert set(found) == {"text.scene", "text.style", "faces.landmark_error"}
+
+
+def test_targets_name_real_parts_and_factors() -> None:
+    assert {name.split(".")[0] for name in TARGETS} <= set(PARTS)
+    assert set(JUDGED) <= set(FACTORS)
+    assert set(AT_MOST) <= set(TARGETS)
+
+
+@pytest.mark.parametrize("factor", sorted(FACTORS))
+def test_unsaid_values_are_the_ones_a_canonical_caption_leaves_out(factor: str) -> None:
+    """Replacing a said value by another one must change the caption; an unsaid one shortens it."""
+    if factor not in UNSAID:
+        return
+    context = sample_context(np.random.default_rng(3))
+    texts = {
+        v: caption(sample_person(1), sample_context(np.random.default_rng(3), **{factor: v}))
+        for v in FACTORS[factor]
+    }
+    assert context is not None
+    assert min(texts, key=lambda v: len(texts[v].split())) == UNSAID[factor]
+
+
+def test_unknown_part_is_refused() -> None:
+    with pytest.raises(UsageError, match="no part 'looks'"):
+        measure(["looks"])
+
+
+def test_every_generated_part_on_the_shipped_models(pocket_weights: Path) -> None:
+    figures = measure(["text", "uniform"], weights=pocket_weights, count=8, steps=4, batch_size=8)
+    assert figures["text"]["scene"]["n"] == 8
+    assert figures["text"]["accessory"]["n"] <= 8
+    assert figures["uniform"]["genuine_mean"] > figures["uniform"]["impostor_mean"] + 0.3
+    assert figures["uniform"]["position"]["n"] == 32
+    json.dumps(figures)
+
+
+def test_the_command_prints_one_json(pocket_weights: Path, tmp_path: Path) -> None:
+    output = tmp_path / "quality.json"
+    command = [
+        sys.executable,
+        "scripts/pocket_quality.py",
+        "--parts",
+        "probes",
+        "--count",
+        "1",
+        "--weights",
+        str(pocket_weights),
+        "--output",
+        str(output),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    printed = json.loads(done.stdout)
+    assert printed == json.loads(output.read_text())
+    assert printed["targets"]["probes.scene"]["target"] == 0.98
+
+
+def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/pocket_quality.py", "--parts", "probes", "--weights", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "probes" in done.stderr and "Traceback" not in done.stderr
