@@ -52,6 +52,7 @@ class Uniform(Method):
         super().__init__(config)
         self._adapter = adapter
         self._family: str | None = None
+        self._fingerprint: str | None = None
 
     @property
     def adapter(self) -> UniformAdapter:
@@ -77,7 +78,12 @@ class Uniform(Method):
 
     @classmethod
     def from_state(
-        cls, state: Mapping[str, Tensor], backbone: Backbone, config: Any = None, *, source: str = "state dict"
+        cls,
+        state: Mapping[str, Tensor],
+        backbone: Backbone,
+        config: Any = None,
+        *,
+        source: str = "state dict",
     ) -> Self:
         """The method from a flat state dict in the public FaceID layout; `source` names it in errors."""
         return cls._ready(UniformAdapter.from_state_dict(state, backbone.sites, source), backbone, config)
@@ -99,7 +105,9 @@ class Uniform(Method):
         save_adapter(folder, self.adapter, family=self._family, method=INFO.name)
 
     def weights_fingerprint(self) -> str | None:
-        return fingerprint_tensors(self.adapter.state_dict())
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_tensors(self.adapter.state_dict())
+        return self._fingerprint
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: Z [n, C] of the identity's face embedding. Raises UsageError without a fitting one."""

@@ -1,0 +1,217 @@
+"""The uniform adapter: layouts, refusals, exact absence, training."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_equals_diffusers import faceid_state_with_lora
+from tiny import tiny_backbone
+
+from methods.backbone.sampling import sample
+from methods.contract import Identity, Job
+from methods.errors import UsageError, WeightsError
+from methods.uniform.adapter import UniformAdapter
+from methods.uniform.method import Uniform, save_adapter
+from methods.uniform.training import identity_attention
+from methods.weights import save_weights
+
+SOMEBODY = Identity("somebody", F.normalize(torch.arange(512.0) % 7 - 3, dim=0))
+
+
+def job(**changes) -> Job:
+    return Job(**{"prompt": "photo", "width": 64, "height": 64, "guidance": 4.0, "steps": 3, **changes})
+
+
+def state_of(backbone) -> dict[str, torch.Tensor]:
+    return UniformAdapter.from_backbone(backbone.unet).state_dict()
+
+
+def test_starts_as_a_copy_of_the_texts_projections():
+    unet = tiny_backbone("sd1").unet
+    state = state_of(tiny_backbone("sd1"))
+    names = [name.removesuffix(".processor") for name in unet.attn_processors]
+    for index, name in enumerate(names):
+        if name.endswith("attn2"):
+            assert torch.equal(
+                state[f"ip_adapter.{index}.to_k_ip.weight"], unet.get_submodule(name).to_k.weight
+            )
+    assert {key.split(".")[1] for key in state if key.startswith("ip_adapter")} == {"1", "3", "5", "7"}
+
+
+def test_public_bin_and_safetensors_load_alike(tmp_path):
+    backbone = tiny_backbone("sd1")
+    state = state_of(backbone)
+    save_weights(tmp_path / "faceid.safetensors", state)
+    nested: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        nested[part][rest] = value
+    torch.save(nested, tmp_path / "faceid.bin")
+    methods = [Uniform.load(tmp_path / name, backbone) for name in ("faceid.safetensors", "faceid.bin")]
+    assert methods[0].weights_fingerprint() == methods[1].weights_fingerprint()
+
+
+@pytest.mark.parametrize("with_lora", [False, True])
+def test_rows_without_identity_are_exactly_none(with_lora):
+    """Weight 0, no identity, outside the window: the same bits as the plain backbone."""
+    backbone = tiny_backbone("sd1")
+    state = faceid_state_with_lora(backbone) if with_lora else state_of(backbone)
+    method = Uniform.from_state(state, backbone)
+    jobs = [
+        job(identity=SOMEBODY, id_weight=0.0),
+        job(identity=None),
+        job(identity=SOMEBODY, id_start=0.5, id_end=0.5),
+    ]
+    [plain] = sample(backbone, [job()])
+    for result in sample(backbone, jobs, method):
+        assert torch.equal(result.latents, plain.latents)
+    mixed = sample(backbone, [job(identity=SOMEBODY), *jobs], method, batch_size=4)
+    pure = sample(backbone, [job()] * 4, batch_size=4)
+    assert not torch.equal(mixed[0].latents, pure[0].latents)
+    if not with_lora:  # low-rank additions part such jobs into batches of their own
+        assert all(
+            torch.equal(one.latents, two.latents) for one, two in zip(mixed[1:], pure[1:], strict=True)
+        )
+    [again] = sample(backbone, [job()])
+    assert torch.equal(again.latents, plain.latents)
+
+
+def test_the_window_leaves_the_first_steps_alone():
+    backbone = tiny_backbone("sd1")
+    method = Uniform.untrained(backbone)
+    trails: dict[str, list[torch.Tensor]] = {"none": [], "late": []}
+    for name, one, chosen in (("none", job(), None), ("late", job(identity=SOMEBODY, id_start=0.5), method)):
+        sample(backbone, [one], chosen, callback=lambda step, x, name=name: trails[name].append(x.clone()))
+    same = [torch.equal(one, two) for one, two in zip(*trails.values(), strict=True)]
+    assert same == [True, True, False]
+
+
+def test_save_and_load(tmp_path):
+    backbone = tiny_backbone("sd2")
+    method = Uniform.untrained(backbone, seed=3)
+    method.save(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["backbone"] == "sd2"
+    loaded = Uniform.load(tmp_path, backbone)
+    assert loaded.weights_fingerprint() == method.weights_fingerprint()
+    one, two = (sample(backbone, [job(identity=SOMEBODY)], which)[0] for which in (method, loaded))
+    assert torch.equal(one.latents, two.latents)
+
+
+def test_half_precision_files_run_in_the_backbones_dtype(tmp_path):
+    backbone = tiny_backbone("sd1")
+    adapter = UniformAdapter.from_backbone(backbone.unet)
+    save_adapter(tmp_path, adapter, family="sd1", dtype=torch.float16)
+    loaded = Uniform.load(tmp_path, backbone)
+    assert {value.dtype for value in loaded.adapter.state_dict().values()} == {torch.float32}
+
+
+def test_wrong_weights_are_refused_by_name(tmp_path):
+    sd1, sd2, xl = (tiny_backbone(family) for family in ("sd1", "sd2", "sdxl"))
+    state = state_of(sd1)
+    Uniform.untrained(sd1).save(tmp_path)
+    with pytest.raises(WeightsError, match="trained for sd1"):
+        Uniform.load(tmp_path, sd2)
+    with pytest.raises(WeightsError, match="width 32, this backbone has 64"):
+        Uniform.from_state(state, xl)
+    with pytest.raises(WeightsError, match=r"lacks 1 tensors.*ip_adapter\.3\.to_v_ip"):
+        Uniform.from_state({key: value for key, value in state.items() if "3.to_v" not in key}, sd1)
+    with pytest.raises(WeightsError, match="unknown tensors.*surprise"):
+        Uniform.from_state({**state, "surprise": torch.zeros(1)}, sd1)
+    lora = faceid_state_with_lora(sd1)
+    with pytest.raises(WeightsError, match="lacks"):
+        Uniform.from_state({key: value for key, value in lora.items() if "0.to_q_lora" not in key}, sd1)
+    with pytest.raises(WeightsError, match="needs"):
+        Uniform.from_state({**state, "ip_adapter.1.to_k_ip.weight": torch.zeros(5, 32)}, sd1)
+    with pytest.raises(WeightsError, match="FaceID Plus"):
+        Uniform.from_state({"image_proj.perceiver_resampler.proj_in.weight": torch.zeros(1)}, sd1)
+    with pytest.raises(WeightsError, match="whole pictures"):
+        Uniform.from_state({"image_proj.proj.weight": torch.zeros(1)}, sd1)
+    with pytest.raises(WeightsError, match="No identity adapter is shipped for sd1"):
+        Uniform.load(None, sd1)
+    (tmp_path / "config.json").write_text('{"method": "pidiff"}')
+    with pytest.raises(WeightsError, match="pidiff"):
+        Uniform.load(tmp_path, sd1)
+
+
+def test_embeddings_must_fit():
+    method = Uniform.untrained(tiny_backbone("sd1"))
+    with pytest.raises(UsageError, match="128"):
+        method.tokens(Identity("dlib", torch.zeros(128)), tiny_backbone("sd1"))
+    with pytest.raises(UsageError, match="no face embedding"):
+        method.tokens(Identity("nobody"), tiny_backbone("sd1"))
+
+
+def test_response_is_the_attention_before_any_weight():
+    backbone = tiny_backbone("sd1")
+    method = Uniform.untrained(backbone)
+    one = job(identity=SOMEBODY, id_weight=0.3)
+    checked = []
+
+    hooks = method.attach(backbone, [one])
+    original = hooks.cross_attention
+
+    def look(site, step, query, output):
+        added = original(site, step, query, output)
+        response = hooks.response(site, step, query)
+        own = method.adapter.at(site)
+        tokens = torch.stack(
+            [method.adapter.tokens(torch.zeros(1, 512))[0], method.tokens(SOMEBODY, backbone)["tokens"]]
+        )
+        key, value = (
+            layer(tokens).unflatten(-1, (site.heads, -1)).transpose(1, 2)
+            for layer in (own.to_k_ip, own.to_v_ip)
+        )
+        explicit = torch.softmax(query @ key.mT / site.head_dim**0.5, dim=-1) @ value
+        torch.testing.assert_close(response, explicit.transpose(1, 2).flatten(2))
+        torch.testing.assert_close(added, 0.3 * response)
+        checked.append(site.name)
+        return added
+
+    hooks.cross_attention = look
+    method.attach = lambda *_: hooks
+    sample(backbone, [one], method)
+    assert len(checked) == 3 * len(backbone.cross_sites)
+
+
+def test_training_learns_through_the_generating_attention():
+    backbone = tiny_backbone("sd1")
+    torch.manual_seed(0)
+    adapter = UniformAdapter.from_backbone(backbone.unet)
+    latents, text = torch.randn(4, 4, 8, 8), torch.randn(4, 16, 32)
+    timesteps, embedding = torch.tensor([10, 300, 600, 900]), F.normalize(torch.randn(4, 512), dim=-1)
+    teacher = UniformAdapter.from_backbone(backbone.unet)
+    with torch.no_grad():
+        plain = backbone.unet(latents, timesteps, text).sample
+        with identity_attention(backbone.unet, teacher) as denoise:
+            target = denoise(latents, timesteps, text, embedding)
+    optimizer = torch.optim.AdamW(adapter.parameters(), lr=3e-3)
+    losses = []
+    with identity_attention(backbone.unet, adapter) as denoise:
+        for _ in range(20):
+            loss = F.mse_loss(denoise(latents, timesteps, text, embedding), target)
+            optimizer.zero_grad()
+            loss.backward()
+            assert all(parameter.grad is not None for parameter in adapter.parameters())
+            optimizer.step()
+            losses.append(loss.item())
+        predicted = denoise(latents, timesteps, text, embedding).detach()
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(parameter.grad is None for parameter in backbone.unet.parameters())
+    with torch.no_grad():
+        assert torch.equal(backbone.unet(latents, timesteps, text).sample, plain)
+
+    method = Uniform.from_state(adapter.state_dict(), backbone)
+    one = [Identity("a", embedding[0])]
+    hooks = method.attach(backbone, [job(identity=one[0], guidance=1.0)])
+    from methods.backbone.attention import AttentionSession
+    from methods.contract import Conditioning, RowLayout, StepInfo
+
+    with torch.no_grad(), AttentionSession(backbone.unet, backbone.sites, hooks) as session:
+        step = StepInfo(0, 1, 10.0, 0.1, 0.1, RowLayout(1, False), (8, 8))
+        hooks.on_step(step)
+        session.begin(step, Conditioning(text[:1], text[:1]))
+        generated = backbone.unet(latents[:1], 10, text[:1]).sample
+    torch.testing.assert_close(generated, predicted[:1], rtol=1e-4, atol=1e-5)
