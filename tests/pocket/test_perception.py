@@ -159,7 +159,7 @@ def test_exported_detector_decodes_in_insightface_to_what_was_trained(tmp_path: 
     np.testing.assert_allclose(points[0], detector.PLACES[best] + offset, atol=0.5)
 
 
-@pytest.mark.parametrize("network", [recogniser.ResidualRecogniser, recogniser.HybridRecogniser])
+@pytest.mark.parametrize("network", [recogniser.ResidualRecogniser, recogniser.PlainRecogniser])
 def test_exported_recogniser_equals_the_network(network: type[torch.nn.Module], tmp_path: Path) -> None:
     from methods.pocket.training.perception_loop import export_onnx
 
