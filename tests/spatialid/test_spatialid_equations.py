@@ -123,12 +123,13 @@ def random(*shape, seed=0):
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_response_and_refinement(grid, kernels):
     h, w = grid
-    attention = random(2, h * w, 6, seed=h * w)
+    rows = 1 if h * w > 5000 else 2  # the slow side is slow
+    attention = random(rows, h * w, 6, seed=h * w)
     m = norm_response(attention)
     chosen = scaled_kernels(h, w) if kernels == "scaled" else Kernels()
-    masks = refine(m.view(2, h, w), chosen)
-    assert masks.shape == (2, h, w) and masks.dtype == torch.float32
-    for row in range(2):
+    masks = refine(m.view(rows, h, w), chosen)
+    assert masks.shape == (rows, h, w) and masks.dtype == torch.float32
+    for row in range(rows):
         slow = np.array(slow_norms(attention[row].double().numpy()))
         np.testing.assert_allclose(m[row], slow, atol=1e-5)
         assert m[row].min() == 0 and m[row].max() == 1
