@@ -23,7 +23,7 @@ import torch
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import Result, iterate_samples
+from methods.backbone.sampling import Result, check_job, iterate_samples
 from methods.backbone.schedulers import SCHEDULERS
 from methods.backbone.source import is_pocket
 from methods.config import build
@@ -124,42 +124,33 @@ def generate(
 
     options = backbone_options or {}
     model = backbone if isinstance(backbone, Backbone) else load_backbone(_name(backbone), **options)
-    sampler = scheduler or model.defaults.scheduler
-    plans: list[tuple[str, Method, list[_Wish]]] = []
+    defaults = model.defaults
+    sampler = scheduler or defaults.scheduler
+    settings = {
+        "negative_prompt": negative_prompt,
+        "width": model.default_size[0] if width is None else width,
+        "height": model.default_size[1] if height is None else height,
+        "steps": defaults.steps if steps is None else steps,
+        "guidance": defaults.guidance if guidance is None else guidance,
+        "id_weight": id_weight,
+        "id_start": id_start,
+        "id_end": id_end,
+    }
+    seeds = range(seed, seed + num_images)
+    plans: list[tuple[Method, Path | None, list[_Wish]]] = []
     for name in names:
         if model.family not in infos[name].backbones:
             raise UsageError(
                 f"The method {name!r} does not run on {model.family} backbones.",
                 hint=f"It runs on: {', '.join(infos[name].backbones)}.",
             )
-        method = get_method(name).load(_adapter(adapter, name, infos[name]), model, configs[name])
-        who: Sequence[Identity | None] = people if infos[name].identity else [None]
-        wishes = []
-        for identity in who:
-            if identity is not None:
-                method.tokens(identity, model)  # an embedding that does not fit is refused here
-            word = "person" if identity is None else method.word(identity)
-            for text, number in product(texts, range(num_images)):
-                job = Job(
-                    prompt=expand(text, word),
-                    negative_prompt=negative_prompt,
-                    identity=identity,
-                    seed=seed + number,
-                    width=width or model.default_size[0],
-                    height=height or model.default_size[1],
-                    steps=model.defaults.steps if steps is None else steps,
-                    guidance=model.defaults.guidance if guidance is None else guidance,
-                    id_weight=id_weight,
-                    id_start=id_start,
-                    id_end=id_end,
-                )
-                wishes.append(_Wish(text, job))
-        plans.append((name, method, wishes))
+        weights = _adapter(adapter, name, infos[name])
+        method = get_method(name).load(weights, model, configs[name])
+        plans.append((method, weights, _wishes(method, model, people, texts, seeds, settings)))
 
     count = _Counter(progress, sum(wish.job.steps for _, _, wishes in plans for wish in wishes))
     pictures: list[Generated] = []
-    for name, method, wishes in plans:
-        weights = _adapter(adapter, name, infos[name])
+    for method, weights, wishes in plans:
         jobs = [wish.job for wish in wishes]
         for place, result in iterate_samples(
             model, jobs, method, scheduler=sampler, batch_size=batch_size, callback=count, record=keep_masks
@@ -172,10 +163,9 @@ def generate(
             }
             shown: Sequence[Identity | None] = people or [None]
             for identity in shown if wish.job.identity is None else [wish.job.identity]:
-                picture = _generated(name, wish, result, description, identity)
-                pictures.append(picture)
+                pictures.append(_generated(method, wish, result, description, identity))
                 if on_picture is not None:
-                    on_picture(picture)
+                    on_picture(pictures[-1])
     persons = [None, *(identity.name for identity in people)]
 
     def order(made: Generated) -> tuple[int, ...]:
@@ -206,13 +196,34 @@ class _Counter:
             self._progress(self._done, self._total)
 
 
+def _wishes(
+    method: Method,
+    backbone: Backbone,
+    people: Sequence[Identity],
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+) -> list[_Wish]:
+    """Jobs of one method; baselines make one picture for all people. Refuses what cannot be sampled."""
+    who: Sequence[Identity | None] = people if method.info.identity else [None]
+    wishes = []
+    for identity, text, seed in product(who, texts, seeds):
+        if identity is not None:
+            method.tokens(identity, backbone)  # an embedding that does not fit is refused here
+        word = "person" if identity is None else method.word(identity)
+        job = Job(expand(text, word), identity=identity, seed=seed, **settings)
+        check_job(job, backbone)
+        wishes.append(_Wish(text, job))
+    return wishes
+
+
 def _generated(
-    name: str, wish: _Wish, result: Result, description: dict[str, Any], shown: Identity | None
+    method: Method, wish: _Wish, result: Result, description: dict[str, Any], shown: Identity | None
 ) -> Generated:
     return Generated(
         picture=result.picture,
         job=description,
-        method=name,
+        method=method.info.name,
         identity=None if shown is None else shown.name,
         prompt=wish.prompt,
         seed=wish.job.seed,

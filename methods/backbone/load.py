@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +132,7 @@ def load_backbone(
     )
 
 
-def _load_folder(
-    source: Source, dtype: torch.dtype
-) -> tuple[Any, Any, Any, Any, dict[str, Any], dict[str, Any]]:
+def _load_folder(source: Source, dtype: torch.dtype) -> Parts:
     """U-Net, VAE, text encoders, tokenizers, scheduler config and model index of a diffusers folder."""
     _prepare_imports()
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -142,18 +143,17 @@ def _load_folder(
     assert folder is not None
     index = _read_json(folder / "model_index.json")
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": source.variant}
+    text_models, tokenizers = [], []
     try:
         unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **options)
         vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype, **options)
-        text_models, tokenizers = [], []
         for suffix, text_class in (("", CLIPTextModel), ("_2", CLIPTextModelWithProjection)):
             if (index.get(f"text_encoder{suffix}") or [None])[0] is None:
                 continue
-            text_folder = folder / f"text_encoder{suffix}"
-            text_models.append(text_class.from_pretrained(text_folder, dtype=dtype, **options))
-            tokenizers.append(
-                CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
-            )
+            text_folder, token_folder = folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}"
+            with _no_progress_bar():
+                text_models.append(text_class.from_pretrained(text_folder, dtype=dtype, **options))
+            tokenizers.append(CLIPTokenizer.from_pretrained(token_folder, local_files_only=True))
         scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
@@ -207,12 +207,28 @@ def _prepare_imports() -> None:
         from methods.compat import ensure_torchvision
 
         ensure_torchvision()
+        # where it is installed, diffusers imports it, and it warns of a 4-bit kernel that nobody here uses
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         import diffusers  # noqa: F401
         import transformers  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             f"A library of the backbone does not import: {error}.", hint="pip install diffusers transformers"
         ) from error
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Without transformers' bar for loading a few tensors."""
+    from transformers.utils import logging as settings
+
+    shown = settings.is_progress_bar_enabled()
+    settings.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            settings.enable_progress_bar()
 
 
 def _device(device: str | torch.device) -> torch.device:

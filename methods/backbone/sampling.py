@@ -101,7 +101,7 @@ def iterate_samples(
     method = NoMethod() if method is None else method
     size = batch_size or (1 if backbone.device.type == "cpu" else 8)
     for job in jobs:
-        _check(job, backbone)
+        check_job(job, backbone)
     for places in _batches(jobs, method, size):
         columns = None if capture is None else torch.tensor([list(capture[place]) for place in places])
         watcher = None if columns is None else ColumnCapture(columns.to(backbone.device), capture_max_tokens)
@@ -224,7 +224,8 @@ def _batches(jobs: Sequence[Job], method: Method, size: int) -> Iterator[list[in
             yield places[start : start + size]
 
 
-def _check(job: Job, backbone: Backbone) -> None:
+def check_job(job: Job, backbone: Backbone) -> None:
+    """Raise UsageError for a size or a number of steps that cannot be sampled."""
     cell = backbone.latent_factor
     if job.width < cell or job.height < cell or job.width % cell or job.height % cell:
         raise UsageError(
