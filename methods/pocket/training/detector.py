@@ -214,7 +214,7 @@ def train(
     steps: int | None,
     resume: bool,
     seed: int,
-    batch_size: int = 128,
+    batch_size: int = 32,
 ) -> dict[str, Any]:
     """Train the detector, write `det.onnx` and `pack.json` into `output`; figures on held-out renders.
 
@@ -224,7 +224,7 @@ def train(
     seed_everything(seed)
     renders = open_dataset(dataset)
     detector = Detector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=0.01, fused=True)
     course = Course(work, detector, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
     detector.train()
     for batch in course.batches(lambda step: make_batch(renders, seed, step, batch_size)):

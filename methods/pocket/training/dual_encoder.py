@@ -1,5 +1,7 @@
 """The pocket dual encoder: open_clip's own ResNet and text tower, trained on caption-picture pairs.
 
+CLIP's contrastive loss, and beside it one linear reading of every factor of the picture that must hold
+for both towers' features alike; it aligns them within minutes and is thrown away afterwards.
 Saved as an open_clip `local-dir:` folder, so that
 `open_clip.create_model_and_transforms("local-dir:<folder>")` and `open_clip.get_tokenizer` need no hub.
 """
@@ -11,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.compat import ensure_torchvision
 from methods.pocket.training.common import seed_everything
@@ -26,9 +29,9 @@ from methods.pocket.training.perception_loop import (
     write_json,
 )
 from methods.pocket.training.tokenizer import build_tokenizer
-from methods.pocket.world import caption, render, sample_context, sample_person
+from methods.pocket.world import FACTORS, caption, render, sample_context, sample_person
 
-CONTEXT_LENGTH = 48
+CONTEXT_LENGTH = 44
 MEAN = STD = 127.5
 
 
@@ -37,13 +40,13 @@ def configuration(vocabulary: int) -> dict[str, Any]:
     return {
         "model_cfg": {
             "embed_dim": 256,
-            "vision_cfg": {"image_size": 128, "layers": [1, 1, 1, 1], "width": 28, "head_width": 56},
+            "vision_cfg": {"image_size": 128, "layers": [1, 1, 1, 1], "width": 20, "head_width": 40},
             "text_cfg": {
                 "context_length": CONTEXT_LENGTH,
                 "vocab_size": vocabulary,
                 "hf_tokenizer_name": "local",
-                "width": 192,
-                "heads": 6,
+                "width": 128,
+                "heads": 4,
                 "layers": 3,
             },
         },
@@ -56,14 +59,25 @@ def configuration(vocabulary: int) -> dict[str, Any]:
     }
 
 
+class SharedReading(nn.Module):
+    """Cross-entropy of every factor, read by one linear map from the features of either tower."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in FACTORS.items()})
+
+    def forward(self, features: Tensor, truth: dict[str, Tensor]) -> Tensor:
+        """Mean over factors for L2-normalised features [B,D]; truth int64 [B] per factor."""
+        scaled = features * features.shape[-1] ** 0.5
+        losses = [F.cross_entropy(head(scaled), truth[name]) for name, head in self.heads.items()]
+        return torch.stack(losses).mean()
+
+
 def contrastive_loss(pictures: Tensor, texts: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, float]]:
     """CLIP's symmetric cross-entropy over one batch of L2-normalised features [B,D]."""
     logits = scale * pictures @ texts.T
     target = torch.arange(len(logits))
-    loss = 0.5 * (
-        torch.nn.functional.cross_entropy(logits, target)
-        + torch.nn.functional.cross_entropy(logits.T, target)
-    )
+    loss = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
     return loss, {"accuracy": (logits.argmax(1) == target).float().mean().item(), "scale": scale.item()}
 
 
@@ -76,7 +90,7 @@ def train(
     steps: int | None,
     resume: bool,
     seed: int,
-    batch_size: int = 192,
+    batch_size: int = 128,
 ) -> dict[str, Any]:
     """Train the dual encoder on a rendered set, write the open_clip folder, return retrieval figures."""
     ensure_torchvision()
@@ -90,7 +104,7 @@ def train(
     model = open_clip.create_model(f"local-dir:{output}", load_weights=False)
     model = model.to(memory_format=torch.channels_last)
 
-    def batch(step: int) -> tuple[Tensor, Tensor]:
+    def batch(step: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         rng = np.random.default_rng([seed, step])
         picks = rng.choice(len(renders), min(batch_size, len(renders)), replace=False)
         pictures = np.stack([degrade(np.asarray(renders.pictures[i]), rng, 0.7) for i in picks])
@@ -98,28 +112,29 @@ def train(
         ids = tokenizer(
             texts, padding="max_length", max_length=CONTEXT_LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
-        return to_tensor(pictures, MEAN, STD), ids
+        truth = {name: torch.from_numpy(renders.meta[name][picks].astype(np.int64)) for name in FACTORS}
+        return to_tensor(pictures, MEAN, STD), ids, truth
 
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
+    reading = SharedReading(configuration(0)["model_cfg"]["embed_dim"])
+    modules = nn.ModuleDict({"model": model, "reading": reading})
+    decayed = [p for p in modules.parameters() if p.ndim > 1]
+    plain = [p for p in modules.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
         lr=1.5e-3,
         betas=(0.9, 0.98),
         fused=True,
     )
-    course = Course(work, model, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
-    model.train()
-    for pictures, ids in course.batches(batch):
+    course = Course(work, modules, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    modules.train()
+    for pictures, ids, truth in course.batches(batch):
         with torch.autocast("cpu", torch.bfloat16):
-            seen = model.encode_image(pictures)
-            read = model.encode_text(ids)
-        scale = model.logit_scale.exp().clamp(max=100.0)
-        normalise = torch.nn.functional.normalize
-        loss, figures = contrastive_loss(
-            normalise(seen.float(), dim=-1), normalise(read.float(), dim=-1), scale
-        )
-        course.learn(loss, figures)
+            seen, read = model.encode_image(pictures), model.encode_text(ids)
+        seen, read = F.normalize(seen.float(), dim=-1), F.normalize(read.float(), dim=-1)
+        contrast, figures = contrastive_loss(seen, read, model.logit_scale.exp().clamp(max=100.0))
+        of_picture, of_text = reading(seen, truth), reading(read, truth)
+        figures |= {"picture_reading": of_picture.item(), "text_reading": of_text.item()}
+        course.learn(contrast + of_picture + of_text, figures)
 
     save_weights(model.state_dict(), output / "open_clip_model.safetensors")
     parameters = sum(p.numel() for p in model.parameters())

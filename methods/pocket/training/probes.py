@@ -120,7 +120,7 @@ def train(
     steps: int | None,
     resume: bool,
     seed: int,
-    batch_size: int = 192,
+    batch_size: int = 64,
     width: int = 48,
     evaluated: int = 2000,
 ) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def train(
         }
 
     network = Probes(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.02, fused=True)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02, fused=True)
     course = Course(work, network, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
     network.train()
     for pictures, labels in course.batches(batch):
