@@ -29,6 +29,7 @@ DEFAULT_MINUTES = {
     "probes": 4.0,
     "diffusion": 60.0,
     "adapter": 20.0,
+    "decoder": 20.0,
 }
 
 
@@ -54,18 +55,25 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
     return {
         "autoencoder": lambda **o: autoencoder.train(data, vae, work / "autoencoder", **o),
         "recogniser": lambda **o: recogniser.train(data, weights / "face", work / "recogniser", **o),
-        "scoring": lambda **o: recogniser.train_scoring(data, weights / "face-scoring", work / "scoring", **o),
+        "scoring": lambda **o: recogniser.train_scoring(
+            data, weights / "face-scoring", work / "scoring", **o
+        ),
         "detector": detector_stage,
         "dual-encoder": lambda **o: dual_encoder.train(data, weights / "clip", work / "dual-encoder", **o),
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
         "diffusion": lambda **o: diffusion.train(data, vae, weights / "sd", work / "diffusion", **o),
         "adapter": lambda **o: adapter.train(data, weights, work / "adapter", **o),
+        "decoder": lambda **o: autoencoder.refine_decoder(
+            data, weights / "sd" / "vae", work / "decoder", **o
+        ),
     }
 
 
 def main() -> None:
     """Parse, render the data set if it is not there, run the stages, print their figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=["all", "dataset", *DEFAULT_MINUTES])
     parser.add_argument("--minutes", type=float, help="wall-clock budget of the stage")
     parser.add_argument("--steps", type=int, help="step budget; replaces the wall-clock one")
@@ -79,11 +87,20 @@ def main() -> None:
     from methods.pocket.training.dataset import build
 
     if not (arguments.work / "dataset" / "captions.json").is_file():
-        build(arguments.work / "dataset", per_celebrity=220, people=4500, per_person=14, seed=20261121, workers=2)
+        build(
+            arguments.work / "dataset",
+            per_celebrity=220,
+            people=4500,
+            per_person=14,
+            seed=20261121,
+            workers=2,
+        )
     if arguments.stage == "dataset":
         return
     stages = _stages(arguments.weights, arguments.work)
-    chosen = DEFAULT_MINUTES if arguments.stage == "all" else {arguments.stage: DEFAULT_MINUTES[arguments.stage]}
+    chosen = (
+        DEFAULT_MINUTES if arguments.stage == "all" else {arguments.stage: DEFAULT_MINUTES[arguments.stage]}
+    )
     for name, minutes in chosen.items():
         figures = stages[name](
             minutes=arguments.minutes or minutes,

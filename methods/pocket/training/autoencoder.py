@@ -31,10 +31,10 @@ from methods.pocket.training.dataset import Dataset
 
 KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT = 1.0
-FEATURE_WEIGHT = 3.0
+FEATURE_WEIGHT = 2.0
 BATCH = 8
 CROP = 64
-CROP_SHARE = 0.7
+CROP_SHARE = 0.6
 FACE_CROPS = 0.5
 PEAK_RATE = 1e-3
 
@@ -45,7 +45,7 @@ def build_autoencoder() -> AutoencoderKL:
     One norm group: with two channels a group, as the usual 8 groups would give here, normalisation erases
     the colour of whole areas, and clothes lose theirs.
     """
-    return AutoencoderKL(
+    model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -57,6 +57,27 @@ def build_autoencoder() -> AutoencoderKL:
         sample_size=128,
         mid_block_add_attention=False,
     )
+    _initialise(model)
+    return model
+
+
+@torch.no_grad()
+def _initialise(model: AutoencoderKL) -> None:
+    """Start as a plain convolutional pyramid that keeps the variance, with silent residual branches.
+
+    With torch's defaults the signal shrinks at every plain convolution and the random branches drown the
+    rest: measured on one core for 75 seconds, held-out L1 0.285 against 0.164 from here. The posterior
+    starts almost without noise for the same reason.
+    """
+    for name, layer in model.named_modules():
+        if not isinstance(layer, torch.nn.Conv2d):
+            continue
+        gain = 0.0 if name.endswith("conv2") else 2.0 if name.endswith("conv1") else 1.0
+        torch.nn.init.normal_(layer.weight, std=(gain / layer.weight[0].numel()) ** 0.5)
+        torch.nn.init.zeros_(layer.bias)
+    quantiser = model.quant_conv
+    quantiser.weight[model.config.latent_channels :] = 0.0
+    quantiser.bias[model.config.latent_channels :] = -6.0
 
 
 def feature_weights(landmarks: np.ndarray, size: int = 128) -> Tensor:
@@ -197,3 +218,66 @@ def encode_dataset(dataset: Path, autoencoder: Path, path: Path, *, batch: int =
     np.save(partial, latents)
     partial.replace(path)
     return latents
+
+
+def refine_decoder(
+    dataset: Path,
+    output: Path,
+    work: Path,
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = True,
+    seed: int = 4,
+) -> dict[str, float]:
+    """Train the decoder of `output` further on the cached latents; the encoder, hence the latent space, stays.
+
+    Latents get a little noise, since a sampler's are never exact. Half the cost of a whole step buys sharper
+    pictures without invalidating the U-Net.
+    """
+    rng = seed_everything(seed)
+    data = Dataset(dataset)
+    model = AutoencoderKL.from_pretrained(output, torch_dtype=torch.float32)
+    latents = np.load(work.parent / "diffusion" / "latents.npy", mmap_mode="r")
+    trained = torch.nn.ModuleList([model.post_quant_conv, model.decoder])
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=PEAK_RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4)
+    budget, average, log = Budget(minutes, steps), Average([trained], 0.998), Log(work)
+    checkpoint = Checkpoint(work, budget, decoder=trained, optimizer=optimizer, average=average)
+    if resume:
+        checkpoint.resume(rng)
+
+    def batch(chosen: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.asarray(latents[chosen])).float() / model.config.scaling_factor
+
+    while not budget.finished:
+        chosen = np.sort(rng.integers(0, len(data) - 256, BATCH))
+        target = to_pixels(data.pictures[chosen])
+        weight = feature_weights(data.meta["landmarks"][chosen])
+        clean = batch(chosen)
+        noisy = clean + 0.03 / model.config.scaling_factor * torch.randn_like(clean)
+        for group in optimizer.param_groups:
+            group["lr"] = budget.learning_rate(PEAK_RATE / 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            restored = model.decode(noisy).sample
+        l1, edges = reconstruction_loss(restored, target, weight)
+        optimizer.zero_grad(set_to_none=True)
+        (l1 + GRADIENT_WEIGHT * edges).backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        average.update()
+        budget.step += 1
+        log.add(budget, l1=l1.detach(), edges=edges.detach())
+        checkpoint.save(rng)
+    checkpoint.save(rng, force=True)
+    average.swap()
+    truth = np.asarray(data.pictures[-256:])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        numbers = [np.arange(len(data) - 256 + i, len(data) - 224 + i) for i in range(0, 256, 32)]
+        outputs = torch.cat([model.decode(batch(n)).sample.float() for n in numbers])
+    mixed = np.stack([truth[:24], to_pictures(outputs[:24])], axis=1).reshape(-1, 128, 128, 3)
+    save_grid(mixed, 12, work / "preview.png")
+    held_out = float((outputs - to_pixels(truth)).abs().mean())
+    model.to(torch.float16).save_pretrained(output)
+    figures = {"held_out_l1": round(held_out, 5), "steps": budget.step, "minutes": round(budget.elapsed / 60, 1)}
+    (work / "figures.json").write_text(json.dumps(figures))
+    return figures

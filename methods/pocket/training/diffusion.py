@@ -31,7 +31,7 @@ from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
 BATCH = 64
-PEAK_RATE = 6e-4
+PEAK_RATE = 8e-4
 CAPTION_DROP = 0.1
 PREVIEW_PROMPTS = (
     "a photo of a smiling woman wearing a red sweater, on a beach",
@@ -64,7 +64,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def build_unet() -> UNet2DConditionModel:
     """The untrained U-Net on `[N,8,16,16]` latents with seven cross-attention sites."""
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=16,
         in_channels=8,
         out_channels=8,
@@ -76,6 +76,20 @@ def build_unet() -> UNet2DConditionModel:
         attention_head_dim=4,
         norm_num_groups=8,
     )
+    _initialise(unet)
+    return unet
+
+
+@torch.no_grad()
+def _initialise(unet: UNet2DConditionModel) -> None:
+    """Zero the last layer of every residual branch and of the network (as ADM does), keep variance elsewhere."""
+    for name, layer in unet.named_modules():
+        if name.endswith(("conv2", "proj_out")) or name == "conv_out":
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+        elif isinstance(layer, torch.nn.Conv2d) and not name.endswith("conv1"):
+            torch.nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
+            torch.nn.init.zeros_(layer.bias)
 
 
 def build_scheduler() -> DDIMScheduler:
@@ -154,7 +168,7 @@ def train(
     text, unet, scheduler = build_text_encoder(tokenizer), build_unet(), build_scheduler()
     parameters = [*text.parameters(), *unet.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    budget, average, log = Budget(minutes, steps), Average([text, unet], 0.999), Log(work)
+    budget, average, log = Budget(minutes, steps), Average([text, unet], 0.998), Log(work)
     checkpoint = Checkpoint(work, budget, text=text, unet=unet, optimizer=optimizer, average=average)
     if resume:
         checkpoint.resume(rng)
