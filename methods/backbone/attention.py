@@ -108,6 +108,7 @@ class SiteProcessor:
         self.site = site
         self.session = session
 
+    @torch.compiler.disable  # hooks are free Python and see every step: compiled, each would compile anew
     def __call__(
         self,
         layer: Any,

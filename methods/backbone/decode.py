@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PICTURES_AT_ONCE = 4  # on an accelerator; a CPU gains nothing, and one at a time keeps the bits of each
 
 
+@torch.inference_mode()
 def decode(backbone: Backbone, latents: Tensor) -> tuple[Tensor, list[dict[str, str]]]:
     """Decode float32 latents [J, C, h, w] to float32 pixels [J, 3, H, W] in [-1, 1], and notes per picture.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from methods.backbone.attention import AttentionSession, ColumnCapture
 from methods.backbone.decode import decode, to_picture
 from methods.backbone.device import resident
 from methods.backbone.schedulers import make_scheduler, noise_sigma
-from methods.contract import Conditioning, Job, Method, RowLayout, StepInfo
+from methods.contract import Attachment, Conditioning, Job, Method, RowLayout, StepInfo
 from methods.errors import UsageError
 from methods.none import NoMethod
 
@@ -122,7 +123,6 @@ def latent_size(job: Job, backbone: Backbone) -> tuple[int, int]:
     return job.height // backbone.latent_factor, job.width // backbone.latent_factor
 
 
-@torch.inference_mode()
 def _sample_batch(
     backbone: Backbone,
     jobs: Sequence[Job],
@@ -132,56 +132,73 @@ def _sample_batch(
     record: bool,
     capture: ColumnCapture | None,
 ) -> list[Result]:
-    unet, device = backbone.unet, backbone.device
     scheduler = make_scheduler(scheduler_name or backbone.defaults.scheduler, backbone.scheduler_config)
-    scheduler.set_timesteps(jobs[0].steps, device=device)
-
-    with resident(unet, device, backbone.offload), method.attach(backbone, jobs) as hooks:
+    with (
+        resident(backbone.unet, backbone.device, backbone.offload),
+        backbone.attention_backend(),
+        method.attach(backbone, jobs) as hooks,
+    ):
         hooks.record = record
-        rows = RowLayout(len(jobs), jobs[0].guided, hooks.streams)
-        text = backbone.text.conditioning(jobs, rows)
-        guidance = torch.tensor([job.guidance for job in jobs], device=device).view(-1, 1, 1, 1)
-        noise = torch.stack([initial_noise(job, backbone) for job in jobs]).to(device)
-        latents = (noise * scheduler.init_noise_sigma).repeat(len(rows.streams), 1, 1, 1)  # [S * J, C, h, w]
-
-        session = AttentionSession(unet, backbone.sites, hooks, capture)
-        with session as attention, backbone.attention_backend():
-            for index, timestep in enumerate(scheduler.timesteps):
-                sigma = noise_sigma(scheduler, index, timestep)
-                step = StepInfo(
-                    index=index,
-                    count=len(scheduler.timesteps),
-                    timestep=float(timestep),
-                    sigma=sigma,
-                    noise_level=sigma / (1 + sigma) if sigma != float("inf") else 1.0,
-                    rows=rows,
-                    latent_size=latent_size(jobs[0], backbone),
-                )
-                hooks.on_step(step)
-                conditioning = hooks.conditioning(step, text)
-                attention.begin(step, conditioning)
-
-                scaled = to_rows(scheduler.scale_model_input(latents, timestep), rows).to(backbone.dtype)
-                added = added_conditions(conditioning, jobs, rows)
-                predicted = unet(scaled, timestep, conditioning.key, added_cond_kwargs=added).sample
-                predicted = guide(predicted.float(), guidance, rows)
-                latents = scheduler.step(predicted, timestep, latents).prev_sample
-                if callback is not None:
-                    callback(step, latents[: len(jobs)])
-
+        latents = denoise(backbone, jobs, hooks, scheduler, callback, capture)
         records = [hooks.records(place) if record else {} for place in range(len(jobs))]
 
-    latents = latents[: len(jobs)]
     decoded, notes = decode(backbone, latents)
     results = []
     for place, job in enumerate(jobs):
         picture, status = to_picture(latents[place], decoded[place])
-        overflow = backbone.text.encode(job.prompt).truncated
-        noted = {**notes[place], **({"prompt truncated": overflow} if overflow else {})}
+        if overflow := backbone.text.encode(job.prompt).truncated:
+            notes[place]["prompt truncated"] = overflow
         columns = {} if capture is None else capture.maps(place)
         latent = latents[place].cpu().clone()
-        results.append(Result(picture, latent, job, status, noted, records[place], columns))
+        results.append(Result(picture, latent, job, status, notes[place], records[place], columns))
     return results
+
+
+@torch.inference_mode()
+def denoise(
+    backbone: Backbone,
+    jobs: Sequence[Job],
+    hooks: Attachment,
+    scheduler: Any,
+    callback: Callback | None = None,
+    capture: ColumnCapture | None = None,
+) -> Tensor:
+    """From noise to latents, float32 [J, C, h, w]: the loop itself.
+
+    Latents stay float32 in every dtype of the backbone; the U-Net sees them in its own.
+    """
+    unet, device = backbone.unet, backbone.device
+    rows = RowLayout(len(jobs), jobs[0].guided, hooks.streams)
+    text = backbone.text.conditioning(jobs, rows)
+    guidance = torch.tensor([job.guidance for job in jobs], device=device).view(-1, 1, 1, 1)
+    noise = torch.stack([initial_noise(job, backbone) for job in jobs]).to(device)
+
+    scheduler.set_timesteps(jobs[0].steps, device=device)
+    latents = (noise * scheduler.init_noise_sigma).repeat(len(rows.streams), 1, 1, 1)  # [S * J, C, h, w]
+    with AttentionSession(unet, backbone.sites, hooks, capture) as attention:
+        for index, timestep in enumerate(scheduler.timesteps):
+            sigma = noise_sigma(scheduler, index, timestep)
+            step = StepInfo(
+                index=index,
+                count=len(scheduler.timesteps),
+                timestep=float(timestep),
+                sigma=sigma,
+                noise_level=sigma / (1 + sigma) if math.isfinite(sigma) else 1.0,
+                rows=rows,
+                latent_size=latent_size(jobs[0], backbone),
+            )
+            hooks.on_step(step)
+            conditioning = hooks.conditioning(step, text)
+            attention.begin(step, conditioning)
+
+            scaled = to_rows(scheduler.scale_model_input(latents, timestep), rows).to(backbone.dtype)
+            added = added_conditions(conditioning, jobs, rows)
+            predicted = unet(scaled, timestep, conditioning.key, added_cond_kwargs=added).sample
+            predicted = guide(predicted.float(), guidance, rows)
+            latents = scheduler.step(predicted, timestep, latents).prev_sample
+            if callback is not None:
+                callback(step, latents[: len(jobs)])
+    return latents[: len(jobs)]
 
 
 def to_rows(latents: Tensor, rows: RowLayout) -> Tensor:

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from single_file import write_single_file
 from tiny import FAMILIES, tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
@@ -114,6 +115,18 @@ def test_damaged_weights_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="copy"):
         load_backbone(copy)
+
+
+def test_single_file(tmp_path):
+    """The original layout converts to the same pipeline; without the hub it needs a folder of configs."""
+    path = write_single_file(tiny_folder("sd1"), tmp_path / "sd.safetensors")
+    backbone = load_backbone(path, device="cpu", config=tiny_folder("sd1"))
+    assert backbone.family == "sd1" and backbone.origin["config"] == str(tiny_folder("sd1"))
+    [one], [two] = sample(backbone, [JOB]), sample(tiny_backbone("sd1"), [JOB])
+    assert torch.equal(one.latents, two.latents)
+    assert one.picture.tobytes() == two.picture.tobytes()
+    with pytest.raises(WeightsError, match="sd.safetensors.*`config`"):
+        load_backbone(path, device="cpu")
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path):
