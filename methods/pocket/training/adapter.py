@@ -56,16 +56,18 @@ def embed_dataset(data: Dataset, recogniser: Path, path: Path) -> np.ndarray:
 
 
 class Pairs:
-    """Draws (target, reference) picture numbers of one person; references are always photos."""
+    """Draws (target, reference) picture numbers of one person; references are always photos.
 
-    def __init__(self, data: Dataset) -> None:
+    `targets` limits targets to the first pictures of the set: those that have latents.
+    """
+
+    def __init__(self, data: Dataset, targets: int | None = None) -> None:
         self.person = data.meta["person"]
         self.photo = data.meta["style"] == FACTORS["style"].index("photo")
-        self.photos_of: dict[int, np.ndarray] = {}
+        self.photos_of: dict[int, list[int]] = {}
         for index in np.flatnonzero(self.photo & (self.person >= PERSON_OFFSET)):
-            self.photos_of.setdefault(int(self.person[index]), []).append(int(index))  # type: ignore[attr-defined]
-        known = np.isin(self.person, list(self.photos_of))
-        self.targets = np.flatnonzero(known)
+            self.photos_of.setdefault(int(self.person[index]), []).append(int(index))
+        self.targets = np.flatnonzero(np.isin(self.person[:targets], list(self.photos_of)))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """`count` targets and, for each, itself (half of the photos) or another photo of the person."""
@@ -93,7 +95,7 @@ def train(
     data = Dataset(dataset)
     latents = torch.from_numpy(np.load(work.parent / "diffusion" / "latents.npy"))
     embeddings = torch.from_numpy(embed_dataset(data, weights / "face" / "rec.onnx", work / "embeddings.npy"))
-    pairs = Pairs(data)
+    pairs = Pairs(data, targets=len(latents))
     tokenizer = CLIPTokenizer.from_pretrained(weights / "sd" / "tokenizer")
     text = CLIPTextModel.from_pretrained(weights / "sd" / "text_encoder", dtype=torch.float32)
     unet = UNet2DConditionModel.from_pretrained(weights / "sd" / "unet", torch_dtype=torch.float32)

@@ -202,18 +202,24 @@ def train(
 
 
 @torch.no_grad()
-def encode_dataset(dataset: Path, autoencoder: Path, path: Path, *, batch: int = 32) -> np.ndarray:
-    """Scaled posterior means of every picture, float16 `[N,8,16,16]`, cached in `path`."""
+def encode_dataset(
+    dataset: Path, autoencoder: Path, path: Path, *, count: int | None = None, batch: int = 32
+) -> np.ndarray:
+    """Scaled posterior means of the first `count` pictures (all), float16 `[N,8,16,16]`, cached in `path`.
+
+    The set is shuffled, so its beginning is a fair sample; trainings use the pictures that have latents.
+    """
     if path.is_file():
         return np.load(path, mmap_mode="r")
     path.parent.mkdir(parents=True, exist_ok=True)
     model = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
     data = Dataset(dataset)
-    latents = np.zeros((len(data), 8, 16, 16), dtype=np.float16)
-    for start in range(0, len(data), batch):
+    latents = np.zeros((count or len(data), 8, 16, 16), dtype=np.float16)
+    for start in range(0, len(latents), batch):
+        end = min(start + batch, len(latents))
         with torch.autocast("cpu", torch.bfloat16):
-            mean = model.encode(to_pixels(data.pictures[start : start + batch])).latent_dist.mean
-        latents[start : start + batch] = (mean.float() * model.config.scaling_factor).half().numpy()
+            mean = model.encode(to_pixels(data.pictures[start:end])).latent_dist.mean
+        latents[start:end] = (mean.float() * model.config.scaling_factor).half().numpy()
     partial = path.with_suffix(".partial.npy")
     np.save(partial, latents)
     partial.replace(path)
@@ -250,7 +256,7 @@ def refine_decoder(
         return torch.from_numpy(np.asarray(latents[chosen])).float() / model.config.scaling_factor
 
     while not budget.finished:
-        chosen = np.sort(rng.integers(0, len(data) - 256, BATCH))
+        chosen = np.sort(rng.integers(0, len(latents) - 256, BATCH))
         target = to_pixels(data.pictures[chosen])
         weight = feature_weights(data.meta["landmarks"][chosen])
         clean = batch(chosen)
@@ -270,10 +276,11 @@ def refine_decoder(
         checkpoint.save(rng)
     checkpoint.save(rng, force=True)
     average.swap()
-    truth = np.asarray(data.pictures[-256:])
+    held_back = np.arange(len(latents) - 256, len(latents))
+    truth = data.pictures[held_back]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        numbers = [np.arange(len(data) - 256 + i, len(data) - 224 + i) for i in range(0, 256, 32)]
-        outputs = torch.cat([model.decode(batch(n)).sample.float() for n in numbers])
+        parts = [model.decode(batch(numbers)).sample.float() for numbers in np.split(held_back, 8)]
+    outputs = torch.cat(parts)
     mixed = np.stack([truth[:24], to_pictures(outputs[:24])], axis=1).reshape(-1, 128, 128, 3)
     save_grid(mixed, 12, work / "preview.png")
     held_out = float((outputs - to_pixels(truth)).abs().mean())

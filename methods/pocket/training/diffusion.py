@@ -190,11 +190,11 @@ def train(
         unet.train()
 
     unet.set_attn_processor(AttnProcessor())
-    order = rng.permutation(len(data))
+    order = rng.permutation(len(latents))
     position = 0
     while not budget.finished:
         if position + BATCH > len(order):
-            order, position = rng.permutation(len(data)), 0
+            order, position = rng.permutation(len(latents)), 0
         chosen = order[position : position + BATCH]
         position += BATCH
         captions = ["" if rng.random() < CAPTION_DROP else data.random_caption(int(i), rng) for i in chosen]
