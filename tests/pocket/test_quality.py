@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,12 @@ from methods.pocket.quality import (
 from methods.pocket.world import FACTORS, caption, sample_context, sample_person
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "scripts/pocket_quality.py", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def test_share_has_a_wilson_interval() -> None:
@@ -90,25 +97,13 @@ def test_every_generated_part_on_the_shipped_models(pocket_weights: Path) -> Non
 
 def test_the_command_prints_one_json(pocket_weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "quality.json"
-    command = [
-        sys.executable,
-        "scripts/pocket_quality.py",
-        "--parts",
-        "probes",
-        "--count",
-        "1",
-        "--weights",
-        str(pocket_weights),
-        "--output",
-        str(output),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = run("--parts", "probes", "--count", "1", "--weights", str(pocket_weights), "--output", str(output))
+    assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed == json.loads(output.read_text())
     assert printed["targets"]["probes.scene"]["target"] == 0.98
 
 
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/pocket_quality.py", "--parts", "probes", "--weights", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run("--parts", "probes", "--weights", str(tmp_path))
     assert done.returncode == 1 and "probes" in done.stderr and "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -196,16 +197,19 @@ def export_onnx(
     """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    torch.onnx.export(
-        model.eval().float(),
-        (example,),
-        str(temporary),
-        input_names=[input_name],
-        output_names=output_names,
-        dynamic_axes=dynamic,
-        opset_version=17,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # the newer exporter needs a package (onnxscript) that nothing else here does
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            model.eval().float(),
+            (example,),
+            str(temporary),
+            input_names=[input_name],
+            output_names=output_names,
+            dynamic_axes=dynamic,
+            opset_version=17,
+            dynamo=False,
+        )
     proto = onnx.load(str(temporary))
     graph = proto.graph
     casts = []
