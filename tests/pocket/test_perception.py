@@ -206,6 +206,14 @@ def test_a_margin_makes_the_softmax_harder(angular: bool) -> None:
     assert hard > plain
 
 
+def test_the_probe_of_expression_is_told_where_mouth_and_brows_are() -> None:
+    face = np.array([[[52, 52], [76, 52], [64, 64], [56, 76], [72, 76]]], np.float32)
+    mouth, brows = probes.where_to_look(face)[0].reshape(2, 16, 16)
+    assert mouth[9, 7] == mouth[9, 8] == 1 and mouth[6].sum() == 0 and mouth[12].sum() == 0
+    assert brows[6, 6] == brows[6, 9] == 1 and brows[9].sum() == 0
+    assert 4 <= mouth.sum() <= 16 and 4 <= brows.sum() <= 24
+
+
 def test_probes_learn_and_load_again(renders: Path, tmp_path: Path) -> None:
     figures = probes.train(
         renders,
