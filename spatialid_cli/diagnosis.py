@@ -60,6 +60,7 @@ def diagnose() -> Diagnosis:
         "configs": str(configs_dir()),
     }
     _packages(found)
+    _opencv(found)
     _devices(found)
     _onnxruntime(found)
     _pocket(found)
@@ -76,7 +77,7 @@ def _packages(found: Diagnosis) -> None:
     try:
         stated = importlib.metadata.requires("spid") or []
     except importlib.metadata.PackageNotFoundError:
-        found.problems.append(Finding("spid itself is not installed", "pip install -e ."))
+        found.optional.append(Finding("spid runs from a folder, not installed", "pip install -e ."))
         return
     for requirement in map(Requirement, stated):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -96,7 +97,6 @@ def _packages(found: Diagnosis) -> None:
         facts[f"{package} (extra {extra})"] = present or "missing"
         if present is None:
             found.optional.append(Finding(f"extra {extra}: {use}", f'pip install "spid[{extra}]"'))
-    _opencv(found)
 
 
 def _opencv(found: Diagnosis) -> None:

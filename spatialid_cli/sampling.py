@@ -45,9 +45,11 @@ def run(
         from methods.backbone.load import load_backbone
 
         backbone, options = load_backbone(**model), {}
+    said: set[str] = set()
     for number, (own, lines_of) in enumerate(groups, start=1):
 
         def keep(made: Generated, lines_of: Mapping[str, list[int]] = lines_of) -> None:
+            _say_whose_face(made.job, said)
             for line in lines_of[made.prompt]:
                 gallery.add(made, line)
 
@@ -61,6 +63,17 @@ def run(
                 on_picture=keep,
                 **{**wanted, **own},
             )
+
+
+def _say_whose_face(job: Mapping[str, Any], said: set[str]) -> None:
+    """Once per identity: how its face was found, by what, and where that ran."""
+    face, encoder, name = job.get("face"), job.get("face_encoder"), job.get("identity")
+    if face is None or encoder is None or name is None or name in said:
+        return
+    said.add(name)
+    how = "" if face["rung"] == "as-is" else f", found {face['rung']}"
+    which = "1 face" if face["count"] == 1 else f"one of {face['count']} faces ({job['face_select']})"
+    console.log(f"{name}: {which}{how}; {encoder['name']} on {encoder['provider']}")
 
 
 def _groups(lines: Sequence[PromptLine]) -> list[tuple[dict[str, Any], dict[str, list[int]]]]:
