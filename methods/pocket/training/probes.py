@@ -175,7 +175,8 @@ def train(
         # a mouth is 2 of 256 cells: told where to look, the expression is learned within minutes
         focus = -(attention[:, mood] * face).sum(-1).clamp_min(1e-4).log().mean()
         figures = {name: losses[name].item() for name in JUDGED} | {"focus": focus.item()}
-        course.learn(torch.stack(list(losses.values())).sum() + losses["expression"] + focus, figures)
+        total = torch.stack([*losses.values(), losses["expression"], focus]).sum() / len(HEADS)
+        course.learn(total, figures)
 
     output.mkdir(parents=True, exist_ok=True)
     save_weights(network.state_dict(), output / "probes.safetensors")
