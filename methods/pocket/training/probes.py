@@ -80,7 +80,7 @@ class Probes(nn.Module):
 
 
 def where_to_look(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Where a face shows its mood: cells of the 16x16 map around the mouth and around eyes and brows.
+    """Where a face shows mood, turn and gender: cells of the 16x16 map around the mouth and around eyes and brows.
 
     landmarks [B,5,2] in pixels of a 128 px picture -> float32 [B,2,256], 1 inside.
     """
@@ -165,15 +165,15 @@ def train(
     optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02, fused=True)
     course = Course(work, network, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
     network.train()
-    mood = list(HEADS).index("expression")
+    facial = [list(HEADS).index(name) for name in ("expression", "pose", "gender")]
     for pictures, face, named in course.batches(batch):
         with torch.autocast("cpu", torch.bfloat16):
             attention, logits = network.look_and_name(pictures)
         losses = {
             name: F.cross_entropy(logits[name].float(), named[name], label_smoothing=0.02) for name in HEADS
         }
-        # a mouth is 2 of 256 cells: told where to look, the expression is learned within minutes
-        focus = -(attention[:, mood] * face).sum(-1).clamp_min(1e-4).log().mean()
+        # a mouth is 2 of 256 cells: told where to look, what faces say is learned within minutes
+        focus = -(attention[:, facial] * face[:, None]).sum(-1).clamp_min(1e-4).log().mean()
         figures = {name: losses[name].item() for name in JUDGED} | {"focus": focus.item()}
         total = torch.stack([*losses.values(), losses["expression"], focus]).sum() / len(HEADS)
         course.learn(total, figures)
