@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+from command import Outcome, Spid
 
 from spatialid_cli.app import main
-
-
-class Outcome(NamedTuple):
-    """What one command left."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Spid = Callable[..., Outcome]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Spid
+from command import Spid
 
 from spatialid_cli import diagnosis
 

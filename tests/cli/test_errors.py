@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Spid
+from command import Spid
 
 from methods import images
 

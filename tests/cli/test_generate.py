@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Outcome, Spid
+from command import Outcome, Spid
 from PIL import Image
 from tiny import tiny_pipeline
 

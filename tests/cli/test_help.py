@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Spid
+from command import Spid
 
 COMMANDS = ("generate", "render", "show", "methods", "doctor")
 GOLDEN = Path(__file__).parent / "golden_options.txt"

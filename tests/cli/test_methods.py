@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Spid
+from command import Spid
 
 from methods.registry import method_names
 

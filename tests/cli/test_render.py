@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import Spid
+from command import Spid
 
 from methods.images import load_picture, read_metadata
 from methods.pocket.world import FACTORS, Person, caption, sample_person
