@@ -80,7 +80,7 @@ class Probes(nn.Module):
 
 
 def where_to_look(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Where a face shows mood, turn and gender: cells of the 16x16 map around the mouth and around eyes and brows.
+    """Where faces show mood, turn and gender: cells of the 16x16 map around the mouth and around the eyes.
 
     landmarks [B,5,2] in pixels of a 128 px picture -> float32 [B,2,256], 1 inside.
     """
