@@ -7,8 +7,8 @@ Celebrities are left out: the text already knows them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from methods.pocket.training.common import Average, Budget, Checkpoint, Log, seed_everything
+from methods.pocket.training.common import Course
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
 from methods.pocket.training.diffusion import build_scheduler, velocity_batch
 from methods.pocket.training.recogniser import jittered_crops
@@ -28,9 +28,10 @@ from methods.uniform.adapter import UniformAdapter
 from methods.uniform.method import save_adapter
 from methods.uniform.training import identity_attention
 
-BATCH = 64
-PEAK_RATE = 1e-3
+BATCH = 32
+PEAK_RATE = 7e-4
 DROP = 0.05
+AVERAGE = 0.998
 
 
 def embed_dataset(data: Dataset, recogniser: Path, path: Path) -> np.ndarray:
@@ -88,10 +89,8 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 3,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train within the budget on `weights/sd` and `weights/face`; save `weights/uniform`."""
-    rng = seed_everything(seed)
-    noise_rng = torch.Generator().manual_seed(seed)
     data = Dataset(dataset)
     latents = torch.from_numpy(np.load(work.parent / "diffusion" / "latents.npy"))
     embeddings = torch.from_numpy(embed_dataset(data, weights / "face" / "rec.onnx", work / "embeddings.npy"))
@@ -102,12 +101,13 @@ def train(
     text.requires_grad_(False).eval()
     unet.requires_grad_(False).eval()
     scheduler = build_scheduler()
+    torch.manual_seed(seed)
     adapter = UniformAdapter.from_backbone(unet)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    budget, average, log = Budget(minutes, steps), Average([adapter], 0.999), Log(work)
-    checkpoint = Checkpoint(work, budget, adapter=adapter, optimizer=optimizer, average=average)
-    if resume and checkpoint.resume(rng):
-        noise_rng.manual_seed(seed + budget.step)
+    course = Course(
+        work, adapter, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+    )
+    rng, noise_rng = course.rng, torch.Generator().manual_seed(seed + course.budget.step)
 
     def batch() -> tuple[Tensor, Tensor, Tensor]:
         targets, references = pairs.draw(BATCH, rng)
@@ -116,34 +116,22 @@ def train(
         embedding[torch.from_numpy(dropped < 2 * DROP)] = 0.0
         wordless = (dropped >= DROP) & (dropped < 3 * DROP)
         captions = [
-            "" if empty else data.random_caption(int(i), rng) for i, empty in zip(targets, wordless, strict=True)
+            "" if empty else data.random_caption(int(i), rng)
+            for i, empty in zip(targets, wordless, strict=True)
         ]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         return latents[targets].float(), embedding, ids
 
     # The plain attention kernel: the fused one's backward pass is many times slower on CPUs.
     with identity_attention(unet, adapter) as denoise, sdpa_kernel(SDPBackend.MATH):
-        while not budget.finished:
+        for _ in course.steps():
             clean, embedding, ids = batch()
             noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
-            for group in optimizer.param_groups:
-                group["lr"] = budget.learning_rate(PEAK_RATE)
             with torch.autocast("cpu", torch.bfloat16):
                 with torch.no_grad():
                     states = text(ids).last_hidden_state
                 predicted = denoise(noisy, timesteps, states, embedding)
-            loss = F.mse_loss(predicted.float(), target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
-            optimizer.step()
-            average.update()
-            budget.step += 1
-            log.add(budget, loss=loss.detach())
-            checkpoint.save(rng)
-    checkpoint.save(rng, force=True)
-    average.swap()
-    save_adapter(weights / "uniform", adapter, family="pocket", method="uniform")
-    figures = {"steps": budget.step, "pictures": budget.step * BATCH, "minutes": round(budget.elapsed / 60, 1)}
-    (work / "figures.json").write_text(json.dumps(figures))
-    return figures
+            course.learn(F.mse_loss(predicted.float(), target))
+    with course.averaged():
+        save_adapter(weights / "uniform", adapter, family="pocket", method="uniform")
+    return course.finish(pictures=course.budget.step * BATCH)

@@ -8,8 +8,9 @@ whole pictures then settle the statistics of the group norms.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +18,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from methods.pocket.training.common import (
-    Average,
-    Budget,
-    Checkpoint,
-    Log,
-    save_grid,
-    seed_everything,
-    to_pictures,
-    to_pixels,
-)
+from methods.pocket.training.common import Course, save_grid, to_pictures, to_pixels
 from methods.pocket.training.dataset import Dataset
 
 KL_WEIGHT = 1e-4
@@ -36,6 +28,9 @@ BATCH = 8
 CROP = 64
 CROP_SHARE = 0.6
 FACE_CROPS = 0.5
+AVERAGE = 0.998
+HELD_BACK = 256
+LATENT_NOISE = 0.03
 PEAK_RATE = 1e-3
 
 
@@ -137,33 +132,26 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 1,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train within the budget, save a diffusers folder, return the L1 on the last 256 pictures.
 
     The last 256 pictures of the set are never trained on.
     """
-    rng = seed_everything(seed)
     data = Dataset(dataset)
-    count = len(data) - 256
+    count = len(data) - HELD_BACK
+    torch.manual_seed(seed)
     model = build_autoencoder()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    budget, average, log = Budget(minutes, steps), Average([model], 0.998), Log(work)
-    checkpoint = Checkpoint(work, budget, model=model, optimizer=optimizer, average=average)
-    if resume:
-        checkpoint.resume(rng)
+    course = Course(
+        work, model, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+    )
+    rng, truth = course.rng, data.pictures[count:]
 
-    def preview() -> float:
-        average.swap()
-        truth = np.asarray(data.pictures[-256:])
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            outputs = [model(to_pixels(truth[i : i + 32])).sample.float() for i in range(0, 256, 32)]
-        average.swap()
-        mixed = np.stack([truth[:24], to_pictures(torch.cat(outputs)[:24])], axis=1).reshape(-1, 128, 128, 3)
-        save_grid(mixed, 12, work / "preview.png")
-        return float((torch.cat(outputs) - to_pixels(truth)).abs().mean())
+    def reconstruct(pixels: Tensor) -> Tensor:
+        return model(pixels).sample
 
-    while not budget.finished:
-        crops = budget.progress < CROP_SHARE
+    for step in course.steps():
+        crops = course.budget.progress < CROP_SHARE
         chosen = np.sort(rng.integers(0, count, 2 * BATCH if crops else BATCH))
         target = to_pixels(data.pictures[chosen])
         landmarks = data.meta["landmarks"][chosen]
@@ -173,32 +161,30 @@ def train(
             target, weight = _cropped(target, windows), _cropped(weight, windows)
         if rng.random() < 0.5:
             target, weight = target.flip(-1), weight.flip(-1)
-        for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate(PEAK_RATE)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = model.encode(target).latent_dist
             restored = model.decode(posterior.sample()).sample
         l1, edges = reconstruction_loss(restored, target, weight)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        loss = l1 + GRADIENT_WEIGHT * edges + KL_WEIGHT * kl
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        budget.step += 1
-        log.add(budget, l1=l1.detach(), edges=edges.detach(), kl=kl.detach())
-        if budget.step % 500 == 0:
-            print(f"held-out L1 {preview():.4f}", flush=True)
-        checkpoint.save(rng)
-    checkpoint.save(rng, force=True)
-    held_out = preview()
-    average.swap()
-    model.register_to_config(scaling_factor=_scaling_factor(model, np.asarray(data.pictures[-256:])))
-    model.to(torch.float16).save_pretrained(output)
-    figures = {"held_out_l1": round(held_out, 5), "steps": budget.step, "minutes": round(budget.elapsed / 60, 1)}
-    (work / "figures.json").write_text(json.dumps(figures))
-    return figures
+        course.learn(l1 + GRADIENT_WEIGHT * edges + KL_WEIGHT * kl, l1=l1, edges=edges, kl=kl)
+        if (step + 1) % 500 == 0:
+            with course.averaged():
+                print(f"held-out L1 {_judge(reconstruct, to_pixels(truth), truth, work):.4f}", flush=True)
+    with course.averaged():
+        held_out = _judge(reconstruct, to_pixels(truth), truth, work)
+        model.register_to_config(scaling_factor=_scaling_factor(model, truth))
+        model.to(torch.float16).save_pretrained(output)
+    return course.finish(held_out_l1=round(held_out, 5))
+
+
+@torch.no_grad()
+def _judge(restore: Callable[[Tensor], Tensor], inputs: Tensor, truth: np.ndarray, work: Path) -> float:
+    """Mean absolute error of `restore(inputs)` in [-1,1]; writes `preview.png` (truth, output)."""
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = torch.cat([restore(part).float() for part in inputs.split(32)])
+    pairs = np.stack([truth[:24], to_pictures(outputs[:24])], axis=1).reshape(-1, *truth.shape[1:])
+    save_grid(pairs, 12, work / "preview.png")
+    return float((outputs - to_pixels(truth)).abs().mean())
 
 
 @torch.no_grad()
@@ -235,56 +221,40 @@ def refine_decoder(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 4,
-) -> dict[str, float]:
-    """Train the decoder of `output` further on the cached latents; the encoder, hence the latent space, stays.
+) -> dict[str, Any]:
+    """Train the decoder of `output` on; the encoder, hence the latent space, stays as it is.
 
     Latents get a little noise, since a sampler's are never exact. Half the cost of a whole step buys sharper
     pictures without invalidating the U-Net.
     """
-    rng = seed_everything(seed)
     data = Dataset(dataset)
+    torch.manual_seed(seed)
     model = AutoencoderKL.from_pretrained(output, torch_dtype=torch.float32)
+    scale = model.config.scaling_factor
     latents = np.load(work.parent / "diffusion" / "latents.npy", mmap_mode="r")
-    trained = torch.nn.ModuleList([model.post_quant_conv, model.decoder])
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=PEAK_RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4)
-    budget, average, log = Budget(minutes, steps), Average([trained], 0.998), Log(work)
-    checkpoint = Checkpoint(work, budget, decoder=trained, optimizer=optimizer, average=average)
-    if resume:
-        checkpoint.resume(rng)
+    count = len(latents) - HELD_BACK
+    decoder = torch.nn.ModuleList([model.post_quant_conv, model.decoder])
+    optimizer = torch.optim.AdamW(
+        decoder.parameters(), lr=PEAK_RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4
+    )
+    course = Course(
+        work, decoder, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+    )
 
-    def batch(chosen: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.asarray(latents[chosen])).float() / model.config.scaling_factor
+    def decode(scaled: Tensor) -> Tensor:
+        return model.decode(scaled / scale).sample
 
-    while not budget.finished:
-        chosen = np.sort(rng.integers(0, len(latents) - 256, BATCH))
+    for _ in course.steps():
+        chosen = np.sort(course.rng.integers(0, count, BATCH))
         target = to_pixels(data.pictures[chosen])
         weight = feature_weights(data.meta["landmarks"][chosen])
-        clean = batch(chosen)
-        noisy = clean + 0.03 / model.config.scaling_factor * torch.randn_like(clean)
-        for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate(PEAK_RATE / 2)
+        clean = torch.from_numpy(latents[chosen]).float()
         with torch.autocast("cpu", torch.bfloat16):
-            restored = model.decode(noisy).sample
+            restored = decode(clean + LATENT_NOISE * torch.randn_like(clean))
         l1, edges = reconstruction_loss(restored, target, weight)
-        optimizer.zero_grad(set_to_none=True)
-        (l1 + GRADIENT_WEIGHT * edges).backward()
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        optimizer.step()
-        average.update()
-        budget.step += 1
-        log.add(budget, l1=l1.detach(), edges=edges.detach())
-        checkpoint.save(rng)
-    checkpoint.save(rng, force=True)
-    average.swap()
-    held_back = np.arange(len(latents) - 256, len(latents))
-    truth = data.pictures[held_back]
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        parts = [model.decode(batch(numbers)).sample.float() for numbers in np.split(held_back, 8)]
-    outputs = torch.cat(parts)
-    mixed = np.stack([truth[:24], to_pictures(outputs[:24])], axis=1).reshape(-1, 128, 128, 3)
-    save_grid(mixed, 12, work / "preview.png")
-    held_out = float((outputs - to_pixels(truth)).abs().mean())
-    model.to(torch.float16).save_pretrained(output)
-    figures = {"held_out_l1": round(held_out, 5), "steps": budget.step, "minutes": round(budget.elapsed / 60, 1)}
-    (work / "figures.json").write_text(json.dumps(figures))
-    return figures
+        course.learn(l1 + GRADIENT_WEIGHT * edges, l1=l1, edges=edges)
+    with course.averaged():
+        truth = data.pictures[count : len(latents)]
+        held_out = _judge(decode, torch.from_numpy(latents[count:]).float(), truth, work)
+        model.to(torch.float16).save_pretrained(output)
+    return course.finish(held_out_l1=round(held_out, 5))

@@ -6,7 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,86 @@ class Log:
             stream.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
         self._sums, self._count = {}, 0
+
+
+class Course:
+    """One training: budget, learning rate, averaging, log and checkpoint of one optimizer.
+
+    Args:
+        folder: working folder (`checkpoint.pt`, `log.jsonl`, `figures.json`).
+        modules: everything that learns; its state is what a checkpoint restores.
+        optimizer: its present learning rate is the peak of the schedule.
+        average: decay of an exponential moving average of the parameters, None for none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        minutes: float,
+        steps: int | None,
+        resume: bool,
+        seed: int,
+        average: float | None = None,
+        warmup: int = 200,
+        clip: float = 1.0,
+        log_every: int = 50,
+    ) -> None:
+        self.folder, self.modules, self.optimizer = folder, modules, optimizer
+        self.peak, self.warmup, self.clip = optimizer.param_groups[0]["lr"], warmup, clip
+        self.budget = Budget(minutes, steps)
+        self.rng = np.random.default_rng(seed)
+        self._average = None if average is None else Average([modules], average)
+        stateful: dict[str, Any] = {"modules": modules, "optimizer": optimizer}
+        if self._average:
+            stateful["average"] = self._average
+        self._checkpoint = Checkpoint(folder, self.budget, **stateful)
+        self._log = Log(folder, log_every)
+        torch.manual_seed(seed)
+        if resume:
+            self._checkpoint.resume(self.rng)
+
+    def steps(self) -> Iterator[int]:
+        """The numbers of the steps to take, until the budget is used up; then a last checkpoint."""
+        while not self.budget.finished:
+            yield self.budget.step
+        self._checkpoint.save(self.rng, force=True)
+
+    def learn(self, loss: Tensor, **terms: Tensor | float) -> None:
+        """One optimizer step on `loss`; logs `terms` (the loss itself without any), checkpoints when due."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.budget.learning_rate(self.peak, warmup=self.warmup)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.modules.parameters(), self.clip)
+        self.optimizer.step()
+        if self._average:
+            self._average.update()
+        self.budget.step += 1
+        reported = terms or {"loss": loss}
+        self._log.add(
+            self.budget, **{name: float(torch.as_tensor(v).detach()) for name, v in reported.items()}
+        )
+        self._checkpoint.save(self.rng)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the modules hold their averaged parameters."""
+        if self._average is None:
+            raise ValueError("this training keeps no average")
+        self._average.swap()
+        try:
+            yield
+        finally:
+            self._average.swap()
+
+    def finish(self, **figures: Any) -> dict[str, Any]:
+        """Add what the training cost to the measured `figures` and keep them beside the log."""
+        cost = {"steps": self.budget.step, "minutes": round(self.budget.elapsed / 60, 1)}
+        (self.folder / "figures.json").write_text(json.dumps(figures | cost, indent=1) + "\n")
+        return figures | cost
 
 
 def to_pixels(pictures: np.ndarray) -> Tensor:

@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from methods.pocket.training.autoencoder import encode_dataset
-from methods.pocket.training.common import (
-    Average,
-    Budget,
-    Checkpoint,
-    Log,
-    save_grid,
-    seed_everything,
-)
+from methods.pocket.training.common import Course, save_grid
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
-BATCH = 64
-PEAK_RATE = 8e-4
+BATCH = 32
+PEAK_RATE = 7e-4
 CAPTION_DROP = 0.1
+AVERAGE = 0.998
+POCKET_DEFAULTS = {"spid_family": "pocket", "steps": 25, "guidance": 4.0, "scheduler": "ddim"}
 PREVIEW_PROMPTS = (
     "a photo of a smiling woman wearing a red sweater, on a beach",
     "a photo of an angry man wearing a green suit and a hat, in a city",
@@ -70,7 +66,7 @@ def build_unet() -> UNet2DConditionModel:
         out_channels=8,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(96, 192, 256),
+        block_out_channels=(64, 128, 256),
         layers_per_block=1,
         cross_attention_dim=256,
         attention_head_dim=4,
@@ -82,7 +78,7 @@ def build_unet() -> UNet2DConditionModel:
 
 @torch.no_grad()
 def _initialise(unet: UNet2DConditionModel) -> None:
-    """Zero the last layer of every residual branch and of the network (as ADM does), keep variance elsewhere."""
+    """Zero the last layer of every residual branch and of the network (ADM); keep variance elsewhere."""
     for name, layer in unet.named_modules():
         if name.endswith(("conv2", "proj_out")) or name == "conv_out":
             torch.nn.init.zeros_(layer.weight)
@@ -107,7 +103,9 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def velocity_batch(scheduler: DDIMScheduler, latents: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def velocity_batch(
+    scheduler: DDIMScheduler, latents: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Noised latents, timesteps int64 `[N]` and the v target (Salimans & Ho 2022) for clean `latents`.
 
     Timesteps are stratified over the batch, which lowers the variance of the loss at no cost.
@@ -120,7 +118,9 @@ def velocity_batch(scheduler: DDIMScheduler, latents: Tensor, rng: torch.Generat
     return noisy, timesteps, scheduler.get_velocity(latents, noise, timesteps)
 
 
-def assemble(autoencoder: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel):
+def assemble(
+    autoencoder: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel
+) -> StableDiffusionPipeline:
     """The complete StableDiffusionPipeline around the trained parts."""
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32),
@@ -135,7 +135,9 @@ def assemble(autoencoder: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, u
 
 
 @torch.no_grad()
-def preview(pipeline: StableDiffusionPipeline, path: Path, prompts: tuple[str, ...] = PREVIEW_PROMPTS) -> None:
+def preview(
+    pipeline: StableDiffusionPipeline, path: Path, prompts: tuple[str, ...] = PREVIEW_PROMPTS
+) -> None:
     """Generate two pictures per prompt, 25 DDIM steps, guidance 4, and write them as a grid."""
     pipeline.set_progress_bar_config(disable=True)
     pictures = pipeline(
@@ -158,66 +160,50 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 2,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Train text encoder and U-Net within the budget and save the pipeline folder in half precision."""
-    rng = seed_everything(seed)
-    noise_rng = torch.Generator().manual_seed(seed)
     data = Dataset(dataset)
     latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, work / "latents.npy")))
     tokenizer = build_tokenizer(output / "tokenizer")
+    torch.manual_seed(seed)
     text, unet, scheduler = build_text_encoder(tokenizer), build_unet(), build_scheduler()
-    parameters = [*text.parameters(), *unet.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    budget, average, log = Budget(minutes, steps), Average([text, unet], 0.998), Log(work)
-    checkpoint = Checkpoint(work, budget, text=text, unet=unet, optimizer=optimizer, average=average)
-    if resume:
-        checkpoint.resume(rng)
-        noise_rng.manual_seed(seed + budget.step)
+    modules = nn.ModuleDict({"text": text, "unet": unet})
+    optimizer = torch.optim.AdamW(modules.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    course = Course(
+        work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+    )
+    noise_rng = torch.Generator().manual_seed(seed + course.budget.step)
 
     def save_pipeline(path: Path | None) -> None:
-        average.swap()
-        pipeline = assemble(autoencoder, tokenizer, text.eval(), unet.eval())
-        preview(pipeline, work / f"preview_{budget.step:06d}.png")
-        if path is not None:
-            pipeline.to(torch.float16).save_pretrained(path)
-            (path / "spid.json").write_text(
-                json.dumps({"spid_family": "pocket", "steps": 25, "guidance": 4.0, "scheduler": "ddim"}, indent=1)
-            )
-            pipeline.to(torch.float32)
-        average.swap()
+        modules.eval()
+        with course.averaged():
+            pipeline = assemble(autoencoder, tokenizer, text, unet)
+            preview(pipeline, work / f"preview_{course.budget.step:06d}.png")
+            if path is not None:
+                pipeline.to(torch.float16).save_pretrained(path)
+                (path / "spid.json").write_text(json.dumps(POCKET_DEFAULTS, indent=1) + "\n")
+                pipeline.to(torch.float32)
         unet.set_attn_processor(AttnProcessor())
-        text.train()
-        unet.train()
+        modules.train()
 
     unet.set_attn_processor(AttnProcessor())
-    order = rng.permutation(len(latents))
-    position = 0
-    while not budget.finished:
+    order, position = course.rng.permutation(len(latents)), 0
+    for step in course.steps():
         if position + BATCH > len(order):
-            order, position = rng.permutation(len(latents)), 0
+            order, position = course.rng.permutation(len(latents)), 0
         chosen = order[position : position + BATCH]
         position += BATCH
-        captions = ["" if rng.random() < CAPTION_DROP else data.random_caption(int(i), rng) for i in chosen]
+        wordless = course.rng.random(BATCH) < CAPTION_DROP
+        captions = [
+            "" if empty else data.random_caption(int(i), course.rng)
+            for i, empty in zip(chosen, wordless, strict=True)
+        ]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         noisy, timesteps, target = velocity_batch(scheduler, latents[chosen].float(), noise_rng)
-        for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate(PEAK_RATE)
         with torch.autocast("cpu", torch.bfloat16):
-            states = text(ids).last_hidden_state
-            predicted = unet(noisy, timesteps, states).sample
-        loss = F.mse_loss(predicted.float(), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        average.update()
-        budget.step += 1
-        log.add(budget, loss=loss.detach())
-        if budget.step % 1000 == 0:
+            predicted = unet(noisy, timesteps, text(ids).last_hidden_state).sample
+        course.learn(F.mse_loss(predicted.float(), target))
+        if (step + 1) % 1000 == 0:
             save_pipeline(None)
-        checkpoint.save(rng)
-    checkpoint.save(rng, force=True)
     save_pipeline(output)
-    figures = {"steps": budget.step, "pictures": budget.step * BATCH, "minutes": round(budget.elapsed / 60, 1)}
-    (work / "figures.json").write_text(json.dumps(figures))
-    return figures
+    return course.finish(pictures=course.budget.step * BATCH)
