@@ -101,30 +101,35 @@ def _folder(folder: Path, commit: str | None = None) -> Source:
 
 
 def _hub(name: str, revision: str | None) -> Source:
-    from huggingface_hub import snapshot_download
+    """A snapshot of a hub repository; half-precision files are fetched only where there are no others."""
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted = ["model_index.json", *(f"{part}/*" for part in _COMPONENTS)]
     unwanted = ["*.bin", "*.ckpt", "*.msgpack", "*.onnx", "*.onnx_data", "*non_ema*", "*.xml", "*.pb"]
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
     try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=wanted,
-            ignore_patterns=unwanted,
-            local_files_only=offline,
-        )
+        for ignored in ([*unwanted, "*.fp16.*"], unwanted):
+            folder = Path(
+                snapshot_download(
+                    name,
+                    revision=revision,
+                    allow_patterns=wanted,
+                    ignore_patterns=ignored,
+                    local_files_only=offline,
+                )
+            )
+            if any((folder / "unet").glob("*.safetensors")):
+                break
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        from huggingface_hub.constants import HF_HUB_CACHE
-
-        expected = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "snapshots" / (revision or "*")
+        cache = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
         why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else "the hub did not give it"
         raise WeightsError(
-            f"No folder {name!r} here and no hub model of that name: {why}; expected {expected}.",
+            f"No folder {name!r} here and no hub model of that name: {why};"
+            f" expected {cache / 'snapshots' / (revision or '*')}.",
             hint="Go online once, or pass a folder in diffusers layout.",
         ) from error
-    return _folder(Path(folder), commit=Path(folder).name)
+    return _folder(folder, commit=folder.name)
 
 
 def _content_hash(path: Path) -> str:

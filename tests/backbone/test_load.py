@@ -90,6 +90,24 @@ def test_unknown_options_are_usage_errors(options, said):
         load_backbone(tiny_folder("sd1"), **{"device": "cpu", **options})
 
 
+def test_hub_snapshots_are_used_offline_and_their_commit_is_recorded(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--someone--tiny"
+    shutil.copytree(tiny_folder("sd1"), repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    for revision in (None, "main", commit):
+        backbone = load_backbone("someone/tiny", device="cpu", revision=revision)
+        assert backbone.origin["revision"] == commit
+        assert backbone.fingerprint == tiny_backbone("sd1").fingerprint
+    with pytest.raises(WeightsError, match="snapshots/absent"):
+        load_backbone("someone/tiny", revision="absent")
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(WeightsError, match=str(tmp_path / "nowhere")):
