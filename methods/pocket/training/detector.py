@@ -197,7 +197,7 @@ def detection_loss(maps: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, dict
     coarse = ((d - t).abs() * batch.scale[:, None]).mean()
     box = (1 - iou).mean() + 2 * coarse
     error = ((points[batch.where] - batch.landmarks).abs() * batch.scale[:, None]).mean()
-    return 2 * score + box + 12 * error, {
+    return 2 * score + box + 20 * error, {
         "score": score.item(),
         "iou": iou.mean().item(),
         "landmark": error.item(),

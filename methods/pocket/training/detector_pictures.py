@@ -107,13 +107,13 @@ def _faceless(renders: Dataset, i: int, rng: np.random.Generator) -> Scene:
 def scene(renders: Dataset, rng: np.random.Generator) -> Scene:
     """A random training picture: mostly one face as rendered or moved, some with several, some with none."""
     i, choice = int(rng.integers(len(renders))), rng.random()
-    if choice < 0.45:
+    if choice < 0.6:
         made = Scene(
             np.asarray(renders.pictures[i]), renders.meta["box"][i][None], renders.meta["landmarks"][i][None]
         )
-    elif choice < 0.84:
+    elif choice < 0.88:
         made = _placed(renders, i, rng)
-    elif choice < 0.9:
+    elif choice < 0.92:
         made = _tiled(renders, rng.integers(0, len(renders), int(rng.choice([2, 4]))))
     else:
         made = _faceless(renders, i, rng)
