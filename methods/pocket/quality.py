@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 
 HELD_OUT = 10_000_000
 """First person number that no training picture uses."""
-UNSAID = {"expression": "neutral", "accessory": "none", "action": "none"}
+UNSAID = {
+    "expression": "neutral",
+    "accessory": "none",
+    "action": "none",
+    "pose": "front",
+    "light": "daylight",
+    "framing": "portrait",
+}
 """Values that a canonical caption leaves unsaid; a prompt without them asks for nothing."""
 JUDGED = ("scene", "clothing_color", "style", "accessory", "expression")
 TARGETS: dict[str, float] = {
@@ -217,7 +224,7 @@ class Instrument:
                     similarities.append(
                         float(reference @ unit(self.scorer.embed(twin.pixels, twin.landmarks)))
                     )
-        genuine, impostor = np.array(same), np.array(other)
+        genuine, impostor = (np.array(values).reshape(people, 4) for values in (same, other))
         figures: dict[str, Any] = {
             "definition": f"{people} held-out people x 4 photo captions; mean scoring similarity to a plain "
             "reference render: (generated - impostor) / (genuine - impostor), with renders of the person and "
@@ -230,15 +237,15 @@ class Instrument:
             pairs = zip(references, found, strict=True)
             generated = np.array([np.nan if e is None else float(r @ e) for r, e in pairs])
             lost = np.isnan(generated)
-            generated[lost] = impostor.mean()
+            generated = np.where(lost, impostor.mean(), generated).reshape(people, 4)
 
             def position(units: NDArray[np.intp], generated: NDArray[np.float64] = generated) -> float:
                 low, high = impostor[units].mean(), genuine[units].mean()
                 return float((generated[units].mean() - low) / (high - low))
 
             figures[name] = {
-                "value": round(position(np.arange(len(jobs))), 4),
-                "interval": bootstrap(position, len(jobs)),
+                "value": round(position(np.arange(people)), 4),
+                "interval": bootstrap(position, people),  # people, not pictures, are drawn
                 "n": len(jobs),
                 "mean_similarity": round(float(generated.mean()), 4),
                 "undetected": int(lost.sum()),
