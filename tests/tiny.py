@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from methods.backbone.backbone import Backbone
-from methods.backbone.load import load_backbone
-from methods.compat import ensure_torchvision
-
-ensure_torchvision()
-
-# ruff: noqa: E402
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from methods.backbone.backbone import Backbone
+from methods.backbone.load import load_backbone
+from methods.contract import Attachment, Job, Method
+from methods.none import INFO, Config
+from methods.uniform.adapter import UniformAdapter
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 _LENGTH = 16
@@ -43,6 +43,29 @@ def tiny_folder(family: str) -> Path:
 def tiny_backbone(family: str) -> Backbone:
     """The same, loaded on the CPU in float32; a test that changes it must put it back."""
     return load_backbone(tiny_folder(family), device="cpu")
+
+
+class Hooked(Method):
+    """A method made of one attachment: how tests look into the loop."""
+
+    info, Config = INFO, Config
+
+    def __init__(self, hooks: Attachment) -> None:
+        super().__init__()
+        self.hooks = hooks
+
+    def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> Attachment:
+        return self.hooks
+
+
+def faceid_state_with_lora(backbone: Backbone) -> dict[str, Tensor]:
+    """A random FaceID checkpoint for a backbone, with low-rank additions as the public ones have."""
+    generator = torch.Generator().manual_seed(5)
+    adapter = UniformAdapter(backbone.sites, lora_rank=2)
+    return {
+        name: 0.2 * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in adapter.state_dict().items()
+    }
 
 
 def tiny_pipeline(folder: Path, family: str, seed: int = 0) -> Path:

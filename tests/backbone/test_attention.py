@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import FAMILIES, tiny_backbone
+from tiny import FAMILIES, Hooked, tiny_backbone
 
 from methods.backbone.attention import AttentionSession, attend, column_probabilities
 from methods.backbone.sampling import sample
-from methods.contract import Attachment, Conditioning, Job, Method
-from methods.none import INFO, Config, NoMethod
+from methods.contract import Attachment, Conditioning, Job
+from methods.none import NoMethod
 
 JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=3)
-
-
-class Hooked(Method):
-    """A method made of one attachment, as a third party would write it."""
-
-    info, Config = INFO, Config
-
-    def __init__(self, hooks: Attachment) -> None:
-        super().__init__()
-        self.hooks = hooks
-
-    def attach(self, backbone, jobs):
-        return self.hooks
 
 
 @pytest.mark.parametrize("family", FAMILIES)

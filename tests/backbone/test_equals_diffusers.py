@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from tiny import FAMILIES, tiny_backbone, tiny_folder
+from tiny import FAMILIES, faceid_state_with_lora, tiny_backbone, tiny_folder
 
 from methods.backbone.sampling import initial_noise, sample
 from methods.backbone.schedulers import SCHEDULERS, make_scheduler
@@ -117,17 +117,6 @@ def test_uniform_with_low_rank_additions(family):
     expected = reference_latents(pipeline, backbone, job, ip_adapter_image_embeds=[both_rows])
     [result] = sample(backbone, [job], method, scheduler="ddim")
     torch.testing.assert_close(result.latents, expected, **ROUNDING)
-
-
-def faceid_state_with_lora(backbone):
-    from methods.uniform.adapter import UniformAdapter
-
-    torch.manual_seed(5)
-    adapter = UniformAdapter(backbone.sites, lora_rank=2)
-    with torch.no_grad():
-        for parameter in adapter.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.2)
-    return adapter.state_dict()
 
 
 def load_faceid(pipeline, flat):

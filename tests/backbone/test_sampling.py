@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from test_attention import Hooked
-from tiny import tiny_backbone, tiny_folder
+from tiny import Hooked, tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import initial_noise, sample

@@ -7,8 +7,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from test_equals_diffusers import faceid_state_with_lora
-from tiny import tiny_backbone
+from tiny import faceid_state_with_lora, tiny_backbone
 
 from methods.backbone.sampling import sample
 from methods.contract import Identity, Job
