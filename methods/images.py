@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import struct
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -323,8 +324,10 @@ def _fit(picture: Image.Image, cell: int) -> Image.Image:
 
 def _wrap(text: str, font: Any, width: int, most: int = 4) -> list[str]:
     """Break at spaces, inside a word only when it alone is wider than the column."""
+    # Pillow's own font knows ASCII: accents are left out, what has no plain letter shows as '?'.
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text[:500]) if not unicodedata.combining(c))
     lines = [""]
-    for word in text[:500].split():
+    for word in plain.replace("’", "'").encode("ascii", "replace").decode().split():
         candidate = f"{lines[-1]} {word}".strip()
         if font.getlength(candidate) <= width:
             lines[-1] = candidate
@@ -338,7 +341,7 @@ def _wrap(text: str, font: Any, width: int, most: int = 4) -> list[str]:
         lines[-1] = word
     if len(lines) > most:
         last = lines[most - 1]
-        while last and font.getlength(last + "…") > width:
+        while last and font.getlength(last + "...") > width:
             last = last[:-1]
-        lines = [*lines[: most - 1], last + "…"]
+        lines = [*lines[: most - 1], last + "..."]
     return lines

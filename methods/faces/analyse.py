@@ -20,6 +20,7 @@ MIN_FACE = 24
 """Faces whose box is narrower or lower than this many pixels are refused: there is nothing to embed."""
 
 POCKET_DOMAIN = "pocket-render"
+NOT_RENDERED = "this looks like a photograph, and the pocket models know rendered people only."
 TWO_WAYS_ON = (
     "Make a person with `spid render`, or use models for photographs: a real --backbone and --face-encoder."
 )
@@ -70,21 +71,21 @@ def _deliver(result: Face | FaceError, name: str) -> Face:
 
 
 def _analyse(picture: Image.Image, encoder: FaceEncoder, select: str, check_domain: bool) -> Face:
-    pocket = encoder.domain == POCKET_DOMAIN
-    if pocket and check_domain and not is_rendered(picture):
-        raise NotRenderedError(
-            "this is not a rendered person, and the pocket models know rendered people only.",
-            hint=TWO_WAYS_ON,
-        )
+    rendered_only = encoder.domain == POCKET_DOMAIN
+    checked = rendered_only and check_domain
     rgb = np.asarray(picture)
     detections, rung = detect(rgb, encoder)
     if not detections:
+        if checked and not is_rendered(picture):
+            raise NotRenderedError(NOT_RENDERED, hint=TWO_WAYS_ON)
+        knows = f"{encoder.name}, which knows rendered people only" if rendered_only else encoder.name
         raise NoFaceError(
-            f"no face found by {encoder.name}" + (", which knows rendered people only." if pocket else "."),
-            hint=TWO_WAYS_ON
-            if pocket
-            else "Use a picture that shows one face upright, unobstructed and sharp.",
+            f"no face found by {knows}.",
+            hint=TWO_WAYS_ON if rendered_only else "Use a picture that shows one face, upright and sharp.",
         )
+    largest = detections[select_face(detections, "largest", picture.width, picture.height)]
+    if checked and not is_rendered(picture, largest):
+        raise NotRenderedError(NOT_RENDERED, hint=TWO_WAYS_ON)
     chosen = detections[select_face(detections, select, picture.width, picture.height)]
     x1, y1, x2, y2 = chosen.box
     if min(x2 - x1, y2 - y1) < MIN_FACE:

@@ -47,9 +47,8 @@ def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int = 1
 
 
 def check_policy(policy: str) -> None:
-    """Raise UsageError unless `policy` is largest, center, index:<n> or error."""
-    kind, _, number = policy.partition(":")
-    if policy in ("largest", "center", "error") or (kind == "index" and number.isdecimal()):
+    """Raise UsageError unless `policy` is largest, center, error, index:<n> or just <n>."""
+    if policy in ("largest", "center", "error") or policy.removeprefix("index:").isdecimal():
         return
     raise UsageError(f"unknown face selection {policy!r}.", hint=f"Use one of {', '.join(POLICIES)}.")
 
@@ -57,8 +56,8 @@ def check_policy(policy: str) -> None:
 def select_face(detections: Sequence[Detection], policy: str, width: int, height: int) -> int:
     """Which detection `policy` means; width and height of the picture.
 
-    'largest': by box area. 'center': box centre nearest to the picture's. 'index:n': the n-th from the left,
-    counted from 0. 'error': the only one, SeveralFacesError when there are more.
+    'largest': by box area. 'center': box centre nearest to the picture's. 'index:n' or 'n': the n-th from the
+    left, counted from 0. 'error': the only one, SeveralFacesError when there are more.
     """
     check_policy(policy)
     boxes = np.stack([d.box for d in detections]).astype(np.float64)
@@ -74,7 +73,7 @@ def select_face(detections: Sequence[Detection], policy: str, width: int, height
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     if policy == "center":
         return int(np.argmin(((centres - (width / 2, height / 2)) ** 2).sum(1)))
-    index = int(policy.partition(":")[2])
+    index = int(policy.removeprefix("index:"))
     if index >= len(detections):
         raise FaceError(
             f"--face-select {policy}: only {len(detections)} face(s) found.",

@@ -87,6 +87,7 @@ def test_selection():
     assert select_face(faces, "largest", 200, 200) == 0
     assert select_face(faces, "center", 200, 200) == 2
     assert [select_face(faces, f"index:{i}", 200, 200) for i in range(3)] == [0, 2, 1]
+    assert select_face(faces, "2", 200, 200) == 1
     assert select_face(faces[:1], "error", 200, 200) == 0
     with pytest.raises(SeveralFacesError, match="3 faces"):
         select_face(faces, "error", 200, 200)
