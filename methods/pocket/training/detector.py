@@ -23,7 +23,8 @@ from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.detector_pictures import SIZE, scene
 from methods.pocket.training.face_figures import pack_figures
 from methods.pocket.training.perception_loop import (
-    Course,
+    batches,
+    begin,
     export_onnx,
     open_dataset,
     to_tensor,
@@ -224,18 +225,18 @@ def train(
     seed_everything(seed)
     renders = open_dataset(dataset)
     detector = Detector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=0.01, fused=True)
-    course = Course(work, detector, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=0.01, fused=True)
+    course = begin(work, detector, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed)
     detector.train()
-    for batch in course.batches(lambda step: make_batch(renders, seed, step, batch_size)):
+    for batch in batches(course, lambda step: make_batch(renders, seed, step, batch_size)):
         with torch.autocast("cpu", torch.bfloat16):
             maps = detector(batch.pictures)
         loss, figures = detection_loss(maps, batch)
-        course.learn(loss, figures)
+        course.learn(loss, **figures)
     output.mkdir(parents=True, exist_ok=True)
     export(detector, output)
     parameters = sum(p.numel() for p in detector.parameters())
-    return course.finish(pack_figures(output) | {"parameters": parameters})
+    return course.finish(**pack_figures(output), parameters=parameters)
 
 
 def export(detector: Detector, output: Path) -> None:

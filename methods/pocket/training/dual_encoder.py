@@ -21,7 +21,8 @@ from methods.compat import ensure_torchvision
 from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import HELD_OUT_SEED
 from methods.pocket.training.perception_loop import (
-    Course,
+    batches,
+    begin,
     degrade,
     open_dataset,
     save_weights,
@@ -119,26 +120,26 @@ def train(
     modules = nn.ModuleDict({"model": model, "reading": reading})
     decayed = [p for p in modules.parameters() if p.ndim > 1]
     plain = [p for p in modules.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}],
         lr=1.5e-3,
         betas=(0.9, 0.98),
         fused=True,
     )
-    course = Course(work, modules, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    course = begin(work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed)
     modules.train()
-    for pictures, ids, truth in course.batches(batch):
+    for pictures, ids, truth in batches(course, batch):
         with torch.autocast("cpu", torch.bfloat16):
             seen, read = model.encode_image(pictures), model.encode_text(ids)
         seen, read = F.normalize(seen.float(), dim=-1), F.normalize(read.float(), dim=-1)
         contrast, figures = contrastive_loss(seen, read, model.logit_scale.exp().clamp(max=100.0))
         of_picture, of_text = reading(seen, truth), reading(read, truth)
         figures |= {"picture_reading": of_picture.item(), "text_reading": of_text.item()}
-        course.learn(contrast + of_picture + of_text, figures)
+        course.learn(contrast + of_picture + of_text, **figures)
 
     save_weights(model.state_dict(), output / "open_clip_model.safetensors")
     parameters = sum(p.numel() for p in model.parameters())
-    return course.finish(retrieval(output) | {"parameters": parameters})
+    return course.finish(**retrieval(output), parameters=parameters)
 
 
 def load(folder: Path) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods.errors import WeightsError
-from methods.pocket.training.common import Budget, Checkpoint, Log
+from methods.pocket.training.common import Course
 from methods.pocket.training.dataset import Dataset, person_of
 
 
@@ -124,60 +124,34 @@ def degrade(picture: NDArray[Any], rng: np.random.Generator, strength: float = 1
 
 
 # ------------------------------------------------------------------ training
-class Course:
-    """Where one training stands: budget, learning rate, log and checkpoint of one optimiser.
+def begin(
+    folder: Path,
+    modules: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    minutes: float,
+    steps: int | None,
+    resume: bool,
+    seed: int,
+) -> Course:
+    """A course as the perception models take it: few steps, so a short warm-up and frequent log lines."""
+    return Course(
+        folder,
+        modules,
+        optimizer,
+        minutes=minutes,
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        warmup=40,
+        clip=5.0,
+        log_every=20,
+    )
 
-    Args:
-        folder: working folder (checkpoint.pt, log.jsonl).
-        modules: everything that learns; its state is what a checkpoint restores.
-    """
 
-    def __init__(
-        self,
-        folder: Path,
-        modules: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        *,
-        minutes: float,
-        steps: int | None,
-        resume: bool,
-        seed: int,
-    ) -> None:
-        self.budget = Budget(minutes, steps)
-        self.optimiser, self.peak = optimiser, optimiser.param_groups[0]["lr"]
-        self.modules = modules
-        self._rng = np.random.default_rng(seed)  # batches seed themselves by step; see `prefetch`
-        self._checkpoint = Checkpoint(Path(folder), self.budget, modules=modules, optimiser=optimiser)
-        if resume:
-            self._checkpoint.resume(self._rng)
-        self._log = Log(Path(folder), every=20)
-
-    def learn(self, loss: Tensor, figures: dict[str, float]) -> None:
-        """One optimiser step on `loss`; logs it with `figures` and checkpoints when due."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.budget.learning_rate(self.peak, warmup=40)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.modules.parameters(), 5.0)
-        self.optimiser.step()
-        self.budget.step += 1
-        self._log.add(self.budget, loss=loss.item(), **figures)
-        self._checkpoint.save(self._rng)
-
-    def batches(self, make: Callable[[int], Any]) -> Iterator[Any]:
-        """The batches from the present step on, until the budget is used up."""
-        for batch in prefetch(make, self.budget.step):
-            if self.budget.finished:
-                break
-            yield batch
-        self._checkpoint.save(self._rng, force=True)
-        self._minutes = round(self.budget.elapsed / 60, 2)
-
-    def finish(self, figures: dict[str, Any]) -> dict[str, Any]:
-        """Add what the training cost to the measured `figures` and keep them beside the log."""
-        result = figures | {"steps": self.budget.step, "minutes": self._minutes}
-        write_json(self._checkpoint.path.with_name("figures.json"), result)
-        return result
+def batches(course: Course, make: Callable[[int], Any]) -> Iterator[Any]:
+    """The batch of every step that `course` still takes, made ahead by `prefetch`."""
+    yield from (batch for _, batch in zip(course.steps(), prefetch(make, course.budget.step), strict=False))
 
 
 # ------------------------------------------------------------------ export

@@ -21,7 +21,8 @@ from methods.errors import WeightsError
 from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import HELD_OUT_SEED, person_of
 from methods.pocket.training.perception_loop import (
-    Course,
+    batches,
+    begin,
     degrade,
     open_dataset,
     save_weights,
@@ -162,11 +163,11 @@ def train(
         return to_tensor(pictures), face, named
 
     network = Probes(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02, fused=True)
-    course = Course(work, network, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02, fused=True)
+    course = begin(work, network, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed)
     network.train()
     facial = [list(HEADS).index(name) for name in ("expression", "pose", "gender")]
-    for pictures, face, named in course.batches(batch):
+    for pictures, face, named in batches(course, batch):
         with torch.autocast("cpu", torch.bfloat16):
             attention, logits = network.look_and_name(pictures)
         losses = {
@@ -176,12 +177,12 @@ def train(
         focus = -(attention[:, facial] * face[:, None]).sum(-1).clamp_min(1e-4).log().mean()
         figures = {name: losses[name].item() for name in JUDGED} | {"focus": focus.item()}
         total = torch.stack([*losses.values(), losses["expression"], focus]).sum() / len(HEADS)
-        course.learn(total, figures)
+        course.learn(total, **figures)
 
     output.mkdir(parents=True, exist_ok=True)
     save_weights(network.state_dict(), output / "probes.safetensors")
     write_json(output / "probes.json", {"width": width, "heads": {n: list(v) for n, v in HEADS.items()}})
-    return course.finish(accuracies(load_probes(output), evaluated))
+    return course.finish(**accuracies(load_probes(output), evaluated))
 
 
 def accuracies(probes: ProbeSet, pictures: int = 2000, seed: int = HELD_OUT_SEED) -> dict[str, float]:

@@ -29,7 +29,8 @@ from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.face_figures import verification
 from methods.pocket.training.perception_loop import (
-    Course,
+    batches,
+    begin,
     degrade,
     export_onnx,
     identity_targets,
@@ -301,12 +302,12 @@ def train_recipe(
     modules["margin"] = ParametricMargin(parameters, angular=recipe is CONDITIONING)
     if recipe is CONDITIONING:
         modules["reading"] = ParameterReading(parameters)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         modules.parameters(), lr=recipe.learning_rate, weight_decay=0.02, fused=True
     )
-    course = Course(work, modules, optimiser, minutes=minutes, steps=steps, resume=resume, seed=seed)
+    course = begin(work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed)
     modules.train()
-    for pictures, labels in course.batches(batch):
+    for pictures, labels in batches(course, batch):
         with torch.autocast("cpu", torch.bfloat16):
             embedding = network(pictures)
         margin = recipe.margin * min(1.0, course.budget.progress / 0.4)
@@ -316,7 +317,7 @@ def train_recipe(
         else:
             other, more = supervised_contrastive(embedding, labels, temperature=0.1)
         loss, figures = softmax + recipe.other_weight * other, figures | more
-        course.learn(loss, figures)
+        course.learn(loss, **figures)
 
     output.mkdir(parents=True, exist_ok=True)
     export_onnx(
@@ -332,4 +333,4 @@ def train_recipe(
         {"name": recipe.name, "licence": LICENCE, "det_size": [128, 128], "domain": "pocket-render"},
     )
     size = sum(p.numel() for p in network.parameters())
-    return course.finish(verification(output / "rec.onnx") | {"parameters": size})
+    return course.finish(**verification(output / "rec.onnx"), parameters=size)
