@@ -311,13 +311,13 @@ def train_recipe(
         with torch.autocast("cpu", torch.bfloat16):
             embedding = network(pictures)
         margin = recipe.margin * min(1.0, course.budget.progress / 0.4)
-        softmax, figures = modules["margin"](embedding, labels, margin)
+        softmax, terms = modules["margin"](embedding, labels, margin)
         if recipe is CONDITIONING:
             other, more = modules["reading"](embedding, labels)
         else:
             other, more = supervised_contrastive(embedding, labels, temperature=0.1)
-        loss, figures = softmax + recipe.other_weight * other, figures | more
-        course.learn(loss, **figures)
+        loss, terms = softmax + recipe.other_weight * other, terms | more
+        course.learn(loss, **terms)
 
     output.mkdir(parents=True, exist_ok=True)
     export_onnx(
@@ -328,9 +328,8 @@ def train_recipe(
         output_names=["embedding"],
         dynamic={"data": {0: "batch"}, "embedding": {0: "batch"}},
     )
-    write_json(
-        output / "pack.json",
-        {"name": recipe.name, "licence": LICENCE, "det_size": [128, 128], "domain": "pocket-render"},
-    )
+    figures = verification(output / "rec.onnx")
+    pack = {"name": recipe.name, "licence": LICENCE, "det_size": [128, 128], "domain": "pocket-render"}
+    write_json(output / "pack.json", pack | {"threshold": figures["threshold"]})
     size = sum(p.numel() for p in network.parameters())
-    return course.finish(**verification(output / "rec.onnx"), parameters=size)
+    return course.finish(**figures, parameters=size)
