@@ -107,7 +107,7 @@ def train(
     course = Course(
         work, adapter, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
     )
-    rng, noise_rng = course.rng, torch.Generator().manual_seed(seed + course.budget.step)
+    rng, noise_rng = course.rng, torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
 
     def batch() -> tuple[Tensor, Tensor, Tensor]:
         targets, references = pairs.draw(BATCH, rng)
@@ -132,6 +132,7 @@ def train(
                     states = text(ids).last_hidden_state
                 predicted = denoise(noisy, timesteps, states, embedding)
             course.learn(F.mse_loss(predicted.float(), target))
-    with course.averaged():
-        save_adapter(weights / "uniform", adapter, family="pocket", method="uniform")
-    return course.finish(pictures=course.budget.step * BATCH)
+    if course.first:
+        with course.averaged():
+            save_adapter(weights / "uniform", adapter, family="pocket", method="uniform")
+    return course.finish(pictures=course.budget.step * BATCH * course.processes)

@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
+
+from methods.weights import write_atomic
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -24,6 +27,15 @@ def seed_everything(seed: int) -> np.random.Generator:
     """Seed torch and return the numpy generator that draws the batches."""
     torch.manual_seed(seed)
     return np.random.default_rng(seed)
+
+
+def join_processes() -> tuple[int, int]:
+    """Rank and count of the processes of this training; joins the group that the launcher announced."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return dist.get_rank(), dist.get_world_size()
 
 
 @dataclass
@@ -57,9 +69,15 @@ class Budget:
         """Whether the budget is used up."""
         return self.progress >= 1.0
 
-    def learning_rate(self, peak: float, *, warmup: int = 200, final: float = 0.02) -> float:
-        """Linear warm-up over `warmup` steps, then a cosine from `peak` to `final * peak`."""
-        cosine = final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * self.progress))
+    def learning_rate(
+        self, peak: float, *, warmup: int = 200, final: float = 0.02, progress: float | None = None
+    ) -> float:
+        """Linear warm-up over `warmup` steps, then a cosine from `peak` to `final * peak`.
+
+        `progress` replaces this budget's own: processes that train together go by the first one's clock.
+        """
+        at = self.progress if progress is None else progress
+        cosine = final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * at))
         return peak * min(1.0, (self.step + 1) / warmup) * cosine
 
 
@@ -132,9 +150,7 @@ class Checkpoint:
         state: dict[str, Any] = {name: thing.state_dict() for name, thing in self.stateful.items()}
         state |= {"spent": self.budget.elapsed, "step": self.budget.step}
         state |= {"numpy": json.dumps(rng.bit_generator.state), "torch": torch.get_rng_state()}
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.path)
+        write_atomic(self.path, lambda file: torch.save(state, file))
         self._last = time.monotonic()
 
 
@@ -166,6 +182,10 @@ class Log:
 class Course:
     """One training: budget, learning rate, averaging, log and checkpoint of one optimizer.
 
+    Under `python -m torch.distributed.run` the processes draw batches of their own and average their
+    gradients; on a few cores that is faster than as many threads in one process, which wait for each other
+    at every operator. The first process keeps log and checkpoint.
+
     Args:
         folder: working folder (`checkpoint.pt`, `log.jsonl`, `figures.json`).
         modules: everything that learns; its state is what a checkpoint restores.
@@ -191,6 +211,8 @@ class Course:
         self.folder, self.modules, self.optimizer = folder, modules, optimizer
         self.peak, self.warmup, self.clip = optimizer.param_groups[0]["lr"], warmup, clip
         self.budget = Budget(minutes, steps)
+        self._progress = 0.0
+        self.rank, self.processes = join_processes()
         self.rng = np.random.default_rng(seed)
         self._average = None if average is None else Average([modules], average)
         stateful: dict[str, Any] = {"modules": modules, "optimizer": optimizer}
@@ -201,24 +223,53 @@ class Course:
         torch.manual_seed(seed)
         if resume:
             self._checkpoint.resume(self.rng)
+        if self.processes > 1:
+            self.rng = np.random.default_rng([seed, self.budget.step, self.rank])
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
 
     def steps(self) -> Iterator[int]:
         """The numbers of the steps to take, until the budget is used up; then a last checkpoint."""
-        while not self.budget.finished:
+        while (progress := self._agree(self.budget.progress)) < 1.0:
+            self._progress = progress
             yield self.budget.step
-        self._checkpoint.save(self.rng, force=True)
+        if self.first:
+            self._checkpoint.save(self.rng, force=True)
+
+    def _agree(self, value: float) -> float:
+        """The first process's value."""
+        if self.processes == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64)
+        dist.broadcast(shared, src=0)
+        return float(shared)
+
+    def _average_gradients(self) -> None:
+        gradients = [p.grad for p in self.modules.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.processes
+        for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(piece.view_as(gradient))
 
     def learn(self, loss: Tensor, **terms: Tensor | float) -> None:
         """One optimizer step on `loss`; logs `terms` (the loss itself without any), checkpoints when due."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.budget.learning_rate(self.peak, warmup=self.warmup)
+            group["lr"] = self.budget.learning_rate(self.peak, warmup=self.warmup, progress=self._progress)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.processes > 1:
+            self._average_gradients()
         nn.utils.clip_grad_norm_(self.modules.parameters(), self.clip)
         self.optimizer.step()
         if self._average:
             self._average.update()
         self.budget.step += 1
+        if not self.first:
+            return
         reported = terms or {"loss": loss}
         self._log.add(
             self.budget, **{name: float(torch.as_tensor(v).detach()) for name, v in reported.items()}
@@ -239,7 +290,8 @@ class Course:
     def finish(self, **figures: Any) -> dict[str, Any]:
         """Add what the training cost to the measured `figures` and keep them beside the log."""
         cost = {"steps": self.budget.step, "minutes": round(self.budget.elapsed / 60, 1)}
-        (self.folder / "figures.json").write_text(json.dumps(figures | cost, indent=1) + "\n")
+        if self.first:
+            (self.folder / "figures.json").write_text(json.dumps(figures | cost, indent=1) + "\n")
         return figures | cost
 
 

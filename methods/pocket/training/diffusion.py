@@ -172,7 +172,7 @@ def train(
     course = Course(
         work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
     )
-    noise_rng = torch.Generator().manual_seed(seed + course.budget.step)
+    noise_rng = torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
 
     def save_pipeline(path: Path | None) -> None:
         modules.eval()
@@ -203,7 +203,8 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             predicted = unet(noisy, timesteps, text(ids).last_hidden_state).sample
         course.learn(F.mse_loss(predicted.float(), target))
-        if (step + 1) % 1000 == 0:
+        if (step + 1) % 1000 == 0 and course.first:
             save_pipeline(None)
-    save_pipeline(output)
-    return course.finish(pictures=course.budget.step * BATCH)
+    if course.first:
+        save_pipeline(output)
+    return course.finish(pictures=course.budget.step * BATCH * course.processes)
