@@ -109,7 +109,8 @@ def _bar(label: str) -> Iterator[Progress]:
         yield advance
 
 
-def _plain_lines(label: str, every_s: float = 5.0) -> Progress:
+def _plain_lines(label: str) -> Progress:
+    """Every five seconds at first, ever more seldom in a long run."""
     first: tuple[float, int] | None = None  # what came before the first step was loading
     last = 0.0
 
@@ -118,7 +119,7 @@ def _plain_lines(label: str, every_s: float = 5.0) -> Progress:
         now = time.monotonic()
         if first is None:
             first, last = (now, done), now
-        if done < total and now - last < every_s:
+        if done < total and now - last < max(5.0, (now - first[0]) / 10):
             return
         last = now
         left = (now - first[0]) / max(done - first[1], 1) * (total - done)

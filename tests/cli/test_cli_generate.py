@@ -225,3 +225,12 @@ def test_an_interrupt_keeps_whole_pictures_only(
     assert outcome.code == 130 and outcome.err.endswith("interrupted\n")
     (kept,) = out.iterdir()
     assert json.loads(Image.open(kept).info["spid"])["seed"] == 0
+
+
+def test_a_photograph_for_the_pocket_models_is_answered_with_the_ways_on(
+    spid: Spid, studio: Studio, pocket_weights: Path, tmp_path: Path
+) -> None:
+    outcome = spid("generate", "--reference", studio.photo, "--prompt", "x", "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "astronaut.png" in outcome.err and "spid render" in outcome.err and "--backbone" in outcome.err
+    assert not (tmp_path / "out").exists()
