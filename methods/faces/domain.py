@@ -6,8 +6,8 @@ joined by logistic regression (weights in `domain.safetensors`, fitted by `domai
 
 - texture of the picture at 128 pixels. Renders are smooth between sharp edges; in photographs hair, cloth
   and noise leave small-scale residue nearly everywhere.
-- shape of the aligned face. Rendered faces have outlined eyes, flat cheeks and drawn brows: a histogram of
-  oriented gradients tells them from real ones.
+- appearance of the aligned face. Rendered faces have outlined eyes, flat cheeks and drawn brows: oriented
+  gradients and local contrast tell them from real ones.
 - the detector's confidence, where it is low: renders, even maltreated, score 0.78 and more.
 
 None needs the picture's own resolution, so JPEG, blur and resizing move the score but little.
@@ -49,7 +49,7 @@ def rendered_score(picture: Image.Image, face: Detection | None = None) -> float
     weights = _weights()
     if face is None:
         return float(texture(picture) @ weights["texture"] + weights["texture_bias"][0])
-    features = np.concatenate([texture(picture), shape(align(np.asarray(picture), face.landmarks))])
+    features = np.concatenate([texture(picture), appearance(align(np.asarray(picture), face.landmarks))])
     score = float(features @ weights["joint"] + weights["joint_bias"][0])
     return score - _DOUBT * max(0.0, _SURE - face.score)
 
@@ -79,17 +79,23 @@ def texture(picture: Image.Image) -> NDArray[np.float64]:
     return np.array(found)
 
 
-def shape(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Oriented gradients of an aligned face uint8 [112, 112, 3]: 7 x 7 cells, 8 directions: [392]."""
-    luma = (crop.astype(np.float32) @ _LUMA).reshape(56, 2, 56, 2).mean((1, 3))
-    luma = (luma - luma.mean()) / (luma.std() + 4)  # 4: a flat crop stays flat
-    dx, dy = np.zeros_like(luma), np.zeros_like(luma)
-    dx[:, 1:-1] = luma[:, 2:] - luma[:, :-2]
-    dy[1:-1] = luma[2:] - luma[:-2]
+def appearance(crop: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """What an aligned face uint8 [112, 112, 3] is made of, float64 [588].
+
+    Oriented gradients of the standardised luma (7 x 7 cells, 8 directions), then the log standard deviation
+    of the luma in 14 x 14 cells.
+    """
+    luma = crop.astype(np.float32) @ _LUMA
+    contrast = np.log(luma.reshape(14, 8, 14, 8).std((1, 3)) + 1)
+    half = luma.reshape(56, 2, 56, 2).mean((1, 3))
+    half = (half - half.mean()) / (half.std() + 4)  # 4: a flat crop stays flat
+    dx, dy = np.zeros_like(half), np.zeros_like(half)
+    dx[:, 1:-1] = half[:, 2:] - half[:, :-2]
+    dy[1:-1] = half[2:] - half[:-2]
     strength = np.hypot(dx, dy)
     direction = ((np.arctan2(dy, dx) + np.pi) / (2 * np.pi) * 8).astype(int) % 8
     cells = [np.where(direction == k, strength, 0).reshape(7, 8, 7, 8).mean((1, 3)) for k in range(8)]
-    return np.stack(cells, axis=-1).ravel().astype(np.float64)
+    return np.concatenate([np.stack(cells, axis=-1).ravel(), contrast.ravel()]).astype(np.float64)
 
 
 def _resized(picture: Image.Image, side: int) -> Image.Image:

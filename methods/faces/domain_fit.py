@@ -27,14 +27,14 @@ from scipy.optimize import minimize
 
 from methods.errors import PictureError
 from methods.faces.analyse import detect
-from methods.faces.domain import WEIGHTS, shape, texture
+from methods.faces.domain import WEIGHTS, appearance, texture
 from methods.faces.geometry import TEMPLATE, align
 from methods.faces.registry import load_encoder
 from methods.faces.types import FaceEncoder
 from methods.images import load_picture, write_atomically
 from methods.pocket.world import FACTORS, render, sample_context, sample_person
 
-RIDGE = 0.005
+RIDGE = 0.01
 FALSE_REFUSALS = 0.003  # share of held-out renders that may be called photographs
 FOLDS = 6
 FIRST_PERSON = 7_000_000  # seeds of the rendered people
@@ -50,7 +50,7 @@ class Sample:
     source: str
     kind: str
     texture: Array
-    shape: Array
+    appearance: Array
 
 
 def degraded(
@@ -105,8 +105,8 @@ def photographs(
                 yield from found(source, "found", cut, pocket)
         for i in range(others):
             side = rng.uniform(0.6, 1.0) * min(picture.size)
-            left, top = rng.uniform(0, picture.width - side), rng.uniform(0, picture.height - side)
-            box = (int(left), int(top), int(left + side), int(top + side))
+            x, y = rng.uniform(0, picture.width - side), rng.uniform(0, picture.height - side)
+            box = (int(x), int(y), int(x + side), int(y + side))
             cut, _ = degraded(picture.crop(box), rng, i % 3, (110, 700))
             points = (TEMPLATE - 56) / 112 * rng.uniform(0.3, 0.8) * cut.width
             yield sample(source, "other", cut, points + rng.uniform(0.35, 0.65, 2) * cut.size, rng)
@@ -116,7 +116,7 @@ def photographs(
 def found(source: str, kind: str, picture: Image.Image, pocket: FaceEncoder) -> Iterator[Sample]:
     rgb = np.asarray(picture)
     for face in detect(rgb, pocket)[0][:1]:
-        yield Sample(source, kind, texture(picture), shape(align(rgb, face.landmarks)))
+        yield Sample(source, kind, texture(picture), appearance(align(rgb, face.landmarks)))
 
 
 def small_faces(rng: np.random.Generator) -> Iterator[Sample]:
@@ -135,7 +135,7 @@ def sample(
 ) -> Sample:
     eyes = float(np.linalg.norm(landmarks[1] - landmarks[0]))
     seen = landmarks + rng.normal(0, 0.04 * eyes, landmarks.shape)  # as a detector errs
-    return Sample(source, kind, texture(picture), shape(align(np.asarray(picture), seen)))
+    return Sample(source, kind, texture(picture), appearance(align(np.asarray(picture), seen)))
 
 
 def fit(x: Array, rendered: NDArray[np.bool_]) -> tuple[Array, float]:
@@ -178,7 +178,9 @@ def fitted(samples: Sequence[Sample]) -> tuple[dict[str, Array], dict[str, objec
     tensors: dict[str, Array] = {}
     figures: dict[str, object] = {str(kind): int((kinds == kind).sum()) for kind in np.unique(kinds)}
     for name in ("texture", "joint"):
-        x = np.stack([s.texture if name == "texture" else np.append(s.texture, s.shape) for s in samples])
+        x = np.stack(
+            [s.texture if name == "texture" else np.append(s.texture, s.appearance) for s in samples]
+        )
         scores = out_of_fold(x, rendered, [s.source for s in samples])
         threshold = float(np.quantile(scores[rendered], FALSE_REFUSALS)) if name == "joint" else 0.0
         coefficients, intercept = fit(x, rendered)
