@@ -239,6 +239,7 @@ def _open(path: Path) -> ImageFile.ImageFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our cap is lower
+            warnings.simplefilter("ignore", UserWarning)  # damaged EXIF
             picture = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error

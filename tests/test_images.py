@@ -245,7 +245,7 @@ def test_bombs_are_refused_before_decoding(tmp_path: Path, monkeypatch):
 
 
 def test_text_bomb(tmp_path: Path):
-    text = b"parameters\0\0" + zlib.compress(b"a" * 100_000_000)
+    text = b"parameters\0\0" + zlib.compress(b"a" * 10_000_000)
     data = png(1, 1, 8, 2, b"\0\0\0\0")
     (tmp_path / "text.png").write_bytes(data[:33] + chunk(b"zTXt", text) + data[33:])
     refused(tmp_path / "text.png")

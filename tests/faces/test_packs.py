@@ -32,6 +32,7 @@ def test_a_folder_is_an_encoder(pack: Path, capfd):
     assert out == "" and "warning" not in err.lower()
 
 
+@pytest.mark.filterwarnings("ignore:`estimate` is deprecated")
 def test_detection_and_embedding_are_insightface_own(pack: Path):
     from insightface.app import FaceAnalysis
 
@@ -48,6 +49,7 @@ def test_detection_and_embedding_are_insightface_own(pack: Path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:`estimate` is deprecated")
 def test_alignment_is_insightface_own():
     from insightface.utils.face_align import norm_crop
 
@@ -131,6 +133,7 @@ def test_a_provider_that_is_not_there_is_an_error_with_the_fix(pack: Path):
         assert "pip install onnxruntime-gpu" in (caught.value.hint or "")
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_silent_fall_to_the_cpu_is_an_error(pack: Path, monkeypatch):
     """onnxruntime-gpu lists CUDA as available and then runs on the CPU when its libraries do not load."""
     import onnxruntime
