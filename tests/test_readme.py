@@ -81,7 +81,7 @@ def test_every_command_and_the_python_example_run(
         ran += 1
     assert ran >= 9
     (example,) = blocks("python")
-    exec(compile(example, "README.md", "exec"), {})  # noqa: S102
+    exec(compile(example, "README.md", "exec"), {})
     assert load_picture("beach.png").size == (128, 128)
     sheet = load_picture("outputs/beach/sheet.png")
     assert sheet.width > 4 * 256
