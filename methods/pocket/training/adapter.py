@@ -134,5 +134,5 @@ def train(
             course.learn(F.mse_loss(predicted.float(), target))
     if course.first:
         with course.averaged():
-            save_adapter(weights / "uniform", adapter, family="pocket", method="uniform")
+            save_adapter(weights / "uniform", adapter, family="pocket", dtype=torch.float16)
     return course.finish(pictures=course.budget.step * BATCH * course.processes)
