@@ -132,7 +132,7 @@ def test_data_set_is_reproducible_and_consistent(small_set: Dataset, tmp_path: P
 def test_pairs_are_of_one_person_and_references_are_photos(small_set: Dataset) -> None:
     from methods.pocket.training.adapter import Pairs
 
-    pairs = Pairs(small_set)
+    pairs = Pairs(small_set, len(small_set))
     targets, references = pairs.draw(400, np.random.default_rng(0))
     person, photo = small_set.meta["person"], pairs.photo
     assert np.array_equal(person[targets], person[references])

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from methods.pocket.training.common import Course
+from methods.pocket.training.common import Course, join_processes
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
 from methods.pocket.training.diffusion import build_scheduler, velocity_batch
 from methods.pocket.training.recogniser import jittered_crops
@@ -27,6 +28,7 @@ from methods.pocket.world import FACTORS
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.method import save_adapter
 from methods.uniform.training import identity_attention
+from methods.weights import write_atomic
 
 BATCH = 32
 PEAK_RATE = 7e-4
@@ -34,41 +36,44 @@ DROP = 0.05
 AVERAGE = 0.998
 
 
-def embed_dataset(data: Dataset, recogniser: Path, path: Path) -> np.ndarray:
-    """Face embeddings of every 'photo' picture, float32 `[N,512]` of unit length, zero rows for other styles.
+def embed_pictures(data: Dataset, chosen: np.ndarray, recogniser: Path, path: Path) -> np.ndarray:
+    """Face embeddings, float32 `[N,512]` of unit length for the `chosen` pictures, zero for others.
 
-    Crops follow the true landmarks with a detector's jitter; cached in `path`.
+    Crops follow the true landmarks with a detector's jitter; cached in `path`. Of several processes the
+    first one computes and the others wait.
     """
-    if path.is_file():
-        return np.load(path)
-    session = onnxruntime.InferenceSession(str(recogniser), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    rng = np.random.default_rng(0)
-    embeddings = np.zeros((len(data), 512), np.float32)
-    photos = np.flatnonzero(data.meta["style"] == FACTORS["style"].index("photo"))
-    for index in np.array_split(photos, max(1, len(photos) // 64)):
-        crops = jittered_crops(data, index, rng, strength=0.3)
-        blob = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
-        raw = session.run(None, {name: blob})[0]
-        embeddings[index] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, embeddings)
-    return embeddings
+    rank, processes = join_processes()
+    if rank == 0 and not path.is_file():
+        session = onnxruntime.InferenceSession(str(recogniser), providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        rng = np.random.default_rng(0)
+        embeddings = np.zeros((len(data), 512), np.float32)
+        for index in np.array_split(chosen, max(1, len(chosen) // 64)):
+            crops = jittered_crops(data, index, rng, strength=0.3)
+            blob = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
+            raw = np.asarray(session.run(None, {name: blob})[0])
+            embeddings[index] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda file: np.save(file, embeddings))
+    if processes > 1:
+        dist.barrier()
+    return np.load(path)
 
 
 class Pairs:
     """Draws (target, reference) picture numbers of one person; references are always photos.
 
-    `targets` limits targets to the first pictures of the set: those that have latents.
+    Only the first `count` pictures take part: those that have latents.
     """
 
-    def __init__(self, data: Dataset, targets: int | None = None) -> None:
-        self.person = data.meta["person"]
-        self.photo = data.meta["style"] == FACTORS["style"].index("photo")
+    def __init__(self, data: Dataset, count: int) -> None:
+        self.person = data.meta["person"][:count]
+        self.photo = data.meta["style"][:count] == FACTORS["style"].index("photo")
+        self.references = np.flatnonzero(self.photo & (self.person >= PERSON_OFFSET))
         self.photos_of: dict[int, list[int]] = {}
-        for index in np.flatnonzero(self.photo & (self.person >= PERSON_OFFSET)):
+        for index in self.references:
             self.photos_of.setdefault(int(self.person[index]), []).append(int(index))
-        self.targets = np.flatnonzero(np.isin(self.person[:targets], list(self.photos_of)))
+        self.targets = np.flatnonzero(np.isin(self.person, list(self.photos_of)))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """`count` targets and, for each, itself (half of the photos) or another photo of the person."""
@@ -93,8 +98,9 @@ def train(
     """Train within the budget on `weights/sd` and `weights/face`; save `weights/uniform`."""
     data = Dataset(dataset)
     latents = torch.from_numpy(np.load(work.parent / "diffusion" / "latents.npy"))
-    embeddings = torch.from_numpy(embed_dataset(data, weights / "face" / "rec.onnx", work / "embeddings.npy"))
-    pairs = Pairs(data, targets=len(latents))
+    pairs = Pairs(data, len(latents))
+    recogniser, cache = weights / "face" / "rec.onnx", work / "embeddings.npy"
+    embeddings = torch.from_numpy(embed_pictures(data, pairs.references, recogniser, cache))
     tokenizer = CLIPTokenizer.from_pretrained(weights / "sd" / "tokenizer")
     text = CLIPTextModel.from_pretrained(weights / "sd" / "text_encoder", dtype=torch.float32)
     unet = UNet2DConditionModel.from_pretrained(weights / "sd" / "unet", torch_dtype=torch.float32)
