@@ -12,7 +12,7 @@ from methods.errors import UsageError
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 
-_ALONGSIDE = {"context", "source", "reference", "output", "save_masks", "as_json"}
+_ALONGSIDE = {"context", "source", "reference", "deterministic", "output", "save_masks", "as_json"}
 """Flags of `generate` that may stand beside --from; all others would make another picture."""
 
 _NUMBER = (int, float)
@@ -51,7 +51,7 @@ def refuse_other_flags(context: typer.Context) -> None:
     if given:
         raise UsageError(
             f"--from makes the same picture again and takes no {', '.join(given)}.",
-            hint="Only --reference, --output, --save-masks and --json go with it.",
+            hint="Only --reference, --deterministic, --output, --save-masks and --json go with it.",
         )
 
 
@@ -66,9 +66,18 @@ def read_job(source: Path) -> dict[str, Any]:
             hint="Only PNGs that it wrote do; other programs and messengers remove it.",
         )
     for name, kind in _FIELDS.items():
-        if not isinstance(job.get(name), kind) or (kind is not bool and isinstance(job[name], bool)):
-            raise UsageError(f"{source}: its job is damaged at {name!r}.", hint="Use the original file.")
+        if not isinstance(job.get(name), kind) or isinstance(job[name], bool):
+            raise _damaged(source, name)
+    reference = job.get("reference")
+    if reference is not None and not (
+        isinstance(reference, dict) and all(isinstance(reference.get(key), str) for key in ("path", "sha256"))
+    ):
+        raise _damaged(source, "reference")
     return job
+
+
+def _damaged(source: Path, name: str) -> UsageError:
+    return UsageError(f"{source}: its job is damaged at {name!r}.", hint="Use the original file.")
 
 
 def reference_of(job: Mapping[str, Any], source: Path, replacement: Path | None) -> dict[str, Path] | None:
@@ -81,7 +90,7 @@ def reference_of(job: Mapping[str, Any], source: Path, replacement: Path | None)
     recorded = job.get("reference")
     if job.get("identity") is None or recorded is None:
         return None
-    path = replacement or Path(str(recorded["path"]))
+    path = replacement or Path(recorded["path"])
     if not path.is_file():
         raise UsageError(
             f"{source}: its reference {path} is not there.", hint="Say where it is: --reference face.png"
