@@ -69,7 +69,8 @@ def _initialise(model: AutoencoderKL) -> None:
             continue
         gain = 0.0 if name.endswith("conv2") else 2.0 if name.endswith("conv1") else 1.0
         torch.nn.init.normal_(layer.weight, std=(gain / layer.weight[0].numel()) ** 0.5)
-        torch.nn.init.zeros_(layer.bias)
+        if layer.bias is not None:
+            torch.nn.init.zeros_(layer.bias)
     quantiser = model.quant_conv
     quantiser.weight[model.config.latent_channels :] = 0.0
     quantiser.bias[model.config.latent_channels :] = -6.0

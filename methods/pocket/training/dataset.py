@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def build(folder: Path, *, per_celebrity: int, people: int, per_person: int, see
                 [seed] * len(starts),
             )
         )
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     np.savez(folder / "meta.npz", person=numbers, **columns)
     dataset = Dataset(folder)
     rng = np.random.default_rng(seed + 1)

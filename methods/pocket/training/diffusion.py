@@ -81,11 +81,12 @@ def _initialise(unet: UNet2DConditionModel) -> None:
     """Zero the last layer of every residual branch and of the network (ADM); keep variance elsewhere."""
     for name, layer in unet.named_modules():
         if name.endswith(("conv2", "proj_out")) or name == "conv_out":
-            torch.nn.init.zeros_(layer.weight)
-            torch.nn.init.zeros_(layer.bias)
-        elif isinstance(layer, torch.nn.Conv2d) and not name.endswith("conv1"):
+            for parameter in layer.parameters():
+                torch.nn.init.zeros_(parameter)
+        elif isinstance(layer, nn.Conv2d) and not name.endswith("conv1"):
             torch.nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
-            torch.nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                torch.nn.init.zeros_(layer.bias)
 
 
 def build_scheduler() -> DDIMScheduler:
