@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from methods.errors import SpidError
 from methods.paths import pocket_dir
 from methods.pocket.quality import PARTS, measure
+from methods.weights import save_json
 
 
 def main() -> int:
@@ -45,12 +45,9 @@ def main() -> int:
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    text = json.dumps(figures, indent=2) + "\n"
     if arguments.output:
-        temporary = arguments.output.with_name(arguments.output.name + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, arguments.output)
-    print(text, end="")
+        save_json(arguments.output, figures)
+    print(json.dumps(figures, indent=2))
     return 0
 
 

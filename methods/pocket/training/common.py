@@ -23,12 +23,6 @@ from methods.weights import write_atomic
 CHECKPOINT_SECONDS = 120.0
 
 
-def seed_everything(seed: int) -> np.random.Generator:
-    """Seed torch and return the numpy generator that draws the batches."""
-    torch.manual_seed(seed)
-    return np.random.default_rng(seed)
-
-
 def join_processes() -> tuple[int, int]:
     """Rank and count of the processes of this training; joins the group that the launcher announced."""
     if "WORLD_SIZE" not in os.environ:

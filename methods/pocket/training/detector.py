@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.detector_pictures import SIZE, scene
 from methods.pocket.training.face_figures import pack_figures
@@ -28,9 +27,9 @@ from methods.pocket.training.perception_loop import (
     export_onnx,
     open_dataset,
     to_tensor,
-    write_json,
 )
 from methods.pocket.training.recogniser import LICENCE, Residual
+from methods.weights import save_json
 
 STRIDES = (8, 16, 32)
 ANCHORS = ((20.0, 33.0), (50.0, 72.0), (98.0, 130.0))
@@ -222,7 +221,7 @@ def train(
     With a recogniser `rec.onnx` already in `output`, the figures include verification through the
     whole pack.
     """
-    seed_everything(seed)
+    torch.manual_seed(seed)
     renders = open_dataset(dataset)
     detector = Detector().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=0.01, fused=True)
@@ -252,7 +251,7 @@ def export(detector: Detector, output: Path) -> None:
         dynamic=dynamic,
     )
     if not (output / "pack.json").exists():
-        write_json(
+        save_json(
             output / "pack.json",
             {"name": output.name, "licence": LICENCE, "det_size": [SIZE, SIZE], "domain": "pocket-render"},
         )

@@ -18,19 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.compat import ensure_torchvision
-from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import HELD_OUT_SEED
 from methods.pocket.training.perception_loop import (
     batches,
     begin,
     degrade,
+    half_precision,
     open_dataset,
-    save_weights,
     to_tensor,
-    write_json,
 )
 from methods.pocket.training.tokenizer import build_tokenizer
 from methods.pocket.world import FACTORS, caption, render, sample_context, sample_person
+from methods.weights import save_json, save_weights
 
 CONTEXT_LENGTH = 44
 MEAN = STD = 127.5
@@ -97,11 +96,11 @@ def train(
     ensure_torchvision()
     import open_clip
 
-    seed_everything(seed)
+    torch.manual_seed(seed)
     renders = open_dataset(dataset)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(output)
-    write_json(output / "open_clip_config.json", configuration(len(tokenizer)))
+    save_json(output / "open_clip_config.json", configuration(len(tokenizer)))
     model = open_clip.create_model(f"local-dir:{output}", load_weights=False)
     model = model.to(memory_format=torch.channels_last)
 
@@ -137,7 +136,7 @@ def train(
         figures |= {"picture_reading": of_picture.item(), "text_reading": of_text.item()}
         course.learn(contrast + of_picture + of_text, **figures)
 
-    save_weights(model.state_dict(), output / "open_clip_model.safetensors")
+    save_weights(output / "open_clip_model.safetensors", half_precision(model.state_dict()))
     parameters = sum(p.numel() for p in model.parameters())
     return course.finish(**retrieval(output), parameters=parameters)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
@@ -18,7 +17,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods.errors import WeightsError
@@ -206,19 +204,6 @@ def export_onnx(
     os.replace(temporary, path)
 
 
-def save_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write a state dict as safetensors, floating point as float16."""
-    half = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in state.items()
-    }
-    temporary = Path(path).with_name(Path(path).name + ".tmp")
-    save_file(half, temporary)
-    temporary.chmod(0o644)
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    temporary = Path(path).with_name(Path(path).name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict as it is stored: floating point as float16, everything else as it is."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in state.items()}

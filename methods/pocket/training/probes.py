@@ -18,18 +18,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from methods.errors import WeightsError
-from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import HELD_OUT_SEED, person_of
 from methods.pocket.training.perception_loop import (
     batches,
     begin,
     degrade,
+    half_precision,
     open_dataset,
-    save_weights,
     to_tensor,
-    write_json,
 )
 from methods.pocket.world import FACTORS, render, sample_context, sample_person
+from methods.weights import save_json, save_weights
 
 GENDERS = ("man", "woman")
 HEADS: dict[str, tuple[str, ...]] = {**FACTORS, "gender": GENDERS}
@@ -148,7 +147,7 @@ def train(
     evaluated: int = 2000,
 ) -> dict[str, Any]:
     """Train the probes, write them into `output`, return accuracies on `evaluated` held-out renders."""
-    seed_everything(seed)
+    torch.manual_seed(seed)
     renders = open_dataset(dataset)
     numbers, inverse = np.unique(renders.meta["person"], return_inverse=True)
     genders = np.array([GENDERS.index(person_of(int(number)).gender) for number in numbers])[inverse]
@@ -180,8 +179,8 @@ def train(
         course.learn(total, **figures)
 
     output.mkdir(parents=True, exist_ok=True)
-    save_weights(network.state_dict(), output / "probes.safetensors")
-    write_json(output / "probes.json", {"width": width, "heads": {n: list(v) for n, v in HEADS.items()}})
+    save_weights(output / "probes.safetensors", half_precision(network.state_dict()))
+    save_json(output / "probes.json", {"width": width, "heads": {n: list(v) for n, v in HEADS.items()}})
     return course.finish(**accuracies(load_probes(output), evaluated))
 
 

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.faces.geometry import TEMPLATE
-from methods.pocket.training.common import seed_everything
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.face_figures import verification
 from methods.pocket.training.perception_loop import (
@@ -36,8 +35,8 @@ from methods.pocket.training.perception_loop import (
     identity_targets,
     open_dataset,
     to_tensor,
-    write_json,
 )
+from methods.weights import save_json
 
 DIM = 512
 LICENCE = "Apache-2.0 (trained by this project on its own renders)"
@@ -283,7 +282,7 @@ def train_recipe(
     seed: int,
 ) -> dict[str, Any]:
     """Train one recogniser on a rendered set and return its verification figures on held-out people."""
-    seed_everything(seed)
+    torch.manual_seed(seed)
     renders = open_dataset(dataset)
     numbers, label = np.unique(renders.meta["person"], return_inverse=True)
     order = np.argsort(label, kind="stable")
@@ -330,6 +329,6 @@ def train_recipe(
     )
     figures = verification(output / "rec.onnx")
     pack = {"name": recipe.name, "licence": LICENCE, "det_size": [128, 128], "domain": "pocket-render"}
-    write_json(output / "pack.json", pack | {"threshold": figures["threshold"]})
+    save_json(output / "pack.json", pack | {"threshold": figures["threshold"]})
     size = sum(p.numel() for p in network.parameters())
     return course.finish(**figures, parameters=size)
