@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from methods.weights import write_atomic
+
+if TYPE_CHECKING:
+    from methods.pocket.training.muon import SharedMuon
 
 CHECKPOINT_SECONDS = 120.0
 
@@ -191,7 +194,7 @@ class Course:
         self,
         folder: Path,
         modules: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | SharedMuon,
         *,
         minutes: float,
         steps: int | None,
