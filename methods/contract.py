@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from methods.errors import UsageError
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.backbone.sites import Site
     from methods.faces import Face, FaceEncoder
+    from methods.training.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,17 @@ class Method(ABC):
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
         """The method with freshly initialised weights: where training starts, and what tests attach."""
         return cls(config)
+
+    @classmethod
+    def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
+        """What `spid train` trains, with the options of the configuration's `options` section.
+
+        Raises UsageError for an unknown option, and for a method that learns nothing in advance.
+        """
+        raise UsageError(
+            f"The method {cls.info.name} has nothing to train.",
+            hint="Methods of the kind `train` have; see spid methods.",
+        )
 
     def word(self, identity: Identity) -> str:
         """What `{person}` in a prompt becomes; methods that learn a word for an identity return that."""
