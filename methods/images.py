@@ -6,12 +6,10 @@ Needs Pillow and numpy, never torch.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
-import secrets
 import struct
 import unicodedata
 import warnings
@@ -23,7 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, ImageOps, PngImagePlugin
 
-from methods.errors import PictureError, SpidError
+from methods.errors import PictureError
+from methods.files import write_bytes
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is read. Pillow's other decoders (some thirty, many of them seldom looked at) are never reached."""
@@ -117,7 +116,7 @@ def save_png(
     text.add_text("Software", SOFTWARE)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=text)
-    write_atomically(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -146,27 +145,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         "parameters": info.get("parameters"),
         "spid": job,
     }
-
-
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file whole or not at all: a temporary name in the same folder, then a rename.
-
-    Raises SpidError, naming the file, when the folder or the file cannot be written.
-    """
-    path = Path(path)
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            stream.write(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise SpidError(
-            f"{path}: cannot be written ({error.strerror or error}).",
-            hint="Free some space or choose another folder.",
-        ) from error
 
 
 def contact_sheet(

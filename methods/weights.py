@@ -7,12 +7,9 @@ else (pickles, Lua archives) is refused with the way out.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,6 +17,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from methods.errors import WeightsError
+from methods.files import save_json, write_atomic, write_bytes
+
+__all__ = [
+    "fingerprint_files",
+    "fingerprint_tensors",
+    "load_weights",
+    "read_metadata",
+    "save_json",
+    "save_weights",
+    "write_atomic",
+]
 
 _SAFETENSORS = {".safetensors"}
 _TORCH = {".bin", ".pt", ".pth", ".ckpt"}
@@ -67,31 +75,7 @@ def save_weights(
 ) -> None:
     """Write tensors as .safetensors, whole or not at all. The metadata always says `format: pt`."""
     own = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    content = save(own, metadata={"format": "pt", **(metadata or {})})
-    write_atomic(path, lambda file: file.write(content))
-
-
-def save_json(path: str | Path, data: Any) -> None:
-    """Write JSON (two-space indent), whole or not at all."""
-    content = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(path, lambda file: file.write(content.encode()))
-
-
-def write_atomic(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary file in the folder of `path`, then move it there in one step."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_bytes(path, save(own, metadata={"format": "pt", **(metadata or {})}))
 
 
 def fingerprint_files(paths: Iterable[Path], root: Path) -> str:

@@ -92,11 +92,11 @@ class Gallery:
 
     def finish(self) -> dict[str, str]:
         """Write the tables, and the sheet when there is something to compare; returns name -> file."""
-        from methods.images import write_atomically
+        from methods.files import write_bytes
 
         files = {"table": "table.csv", "markdown": "table.md"}
-        write_atomically(self.folder / "table.csv", csv_table(self.records).encode())
-        write_atomically(self.folder / "table.md", markdown_table(self.records).encode())
+        write_bytes(self.folder / "table.csv", csv_table(self.records).encode())
+        write_bytes(self.folder / "table.md", markdown_table(self.records).encode())
         if len(self._pictures) > 1:
             self._write_sheet(self.folder / "sheet.png")
             files["sheet"] = "sheet.png"

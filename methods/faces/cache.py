@@ -17,7 +17,7 @@ import safetensors.numpy
 from methods import errors
 from methods.errors import FaceError, SpidError
 from methods.faces.types import Face
-from methods.images import write_atomically
+from methods.files import write_bytes
 from methods.paths import cache_dir
 
 _VERSION = 1  # raise when an analysis of the same picture may come out differently
@@ -66,4 +66,4 @@ def write(path: Path, result: Face | FaceError) -> None:
     data = safetensors.numpy.save(arrays, metadata={"spid": json.dumps(record)})
     with contextlib.suppress(SpidError, OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, data)
+        write_bytes(path, data)

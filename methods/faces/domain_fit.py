@@ -33,7 +33,8 @@ from methods.faces.domain import WEIGHTS, appearance, texture
 from methods.faces.geometry import TEMPLATE, align
 from methods.faces.registry import load_encoder
 from methods.faces.types import FaceEncoder
-from methods.images import load_picture, write_atomically
+from methods.files import write_bytes
+from methods.images import load_picture
 from methods.pocket.world import FACTORS, render, sample_context, sample_person
 
 RIDGE = 0.01
@@ -211,7 +212,7 @@ def main() -> None:
         *photographs(args.photos, pocket, rng, args.per_face, args.others),
     ]
     tensors, figures = fitted(samples)
-    write_atomically(args.output, safetensors.numpy.save(tensors, metadata={"figures": json.dumps(figures)}))
+    write_bytes(args.output, safetensors.numpy.save(tensors, metadata={"figures": json.dumps(figures)}))
     print(json.dumps(figures, indent=2))
 
 

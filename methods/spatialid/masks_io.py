@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from methods.errors import UsageError
-from methods.images import save_png, write_atomically
+from methods.files import write_bytes
+from methods.images import save_png
 from methods.spatialid.mask_sheet import mask_sheet
 
 
@@ -50,7 +51,7 @@ def save_masks(
         **recording.masks,
     }
     np.savez_compressed(buffer, **arrays)
-    write_atomically(numbers, buffer.getvalue())
+    write_bytes(numbers, buffer.getvalue())
     if picture is None:
         return [numbers]
     sheet = folder / f"{stem}.png"

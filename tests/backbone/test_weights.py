@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from methods.errors import WeightsError
-from methods.weights import load_weights, read_metadata, save_json, save_weights, write_atomic
+from methods.weights import load_weights, read_metadata, save_weights
 
 TENSORS = {"image_proj.norm.weight": torch.arange(3.0), "ip_adapter.1.to_k_ip.weight": torch.eye(2).half()}
 
@@ -80,19 +80,6 @@ def test_truncated_safetensors(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(WeightsError, match="absent.bin"):
         load_weights(tmp_path / "absent.bin")
-
-
-def test_writing_is_whole_or_not_at_all(tmp_path):
-    save_json(tmp_path / "a.json", {"version": 1})
-
-    def fail(file):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_atomic(tmp_path / "a.json", fail)
-    assert (tmp_path / "a.json").read_text() == '{\n  "version": 1\n}\n'
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_nobody_else_opens_weights():
