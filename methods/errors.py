@@ -55,6 +55,12 @@ class WeightsError(SpidError):
     """A weights file that is missing, corrupt, unsafe or made for something else."""
 
 
+class MissingWeightsError(WeightsError):
+    """A weights file that is not there: another path, a download or a training serves the request."""
+
+    exit_code = 2
+
+
 class NonFiniteError(SpidError):
     """A computation left the finite numbers."""
 

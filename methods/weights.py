@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from methods.errors import WeightsError
+from methods.errors import MissingWeightsError, WeightsError
 from methods.files import save_json, write_atomic, write_bytes
 
 __all__ = [
@@ -46,7 +46,9 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[s
     path = Path(path)
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise WeightsError(f"No weights file at {path}.", hint="Check the path, or download the file there.")
+        raise MissingWeightsError(
+            f"No weights file at {path}.", hint="Check the path, or download the file there."
+        )
     if suffix in _SAFETENSORS:
         try:
             return load_file(path, device=str(device))
@@ -62,7 +64,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     """The metadata of a .safetensors file, {} without any. Raises WeightsError as `load_weights`."""
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"No weights file at {path}.", hint="Check the path, or download the file there.")
+        raise MissingWeightsError(
+            f"No weights file at {path}.", hint="Check the path, or download the file there."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

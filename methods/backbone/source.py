@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.errors import WeightsError
+from methods.errors import MissingWeightsError, WeightsError
 from methods.paths import cache_dir, pocket_dir
 from methods.weights import save_json
 
@@ -40,7 +40,7 @@ def locate(name: str, revision: str | None = None) -> Source:
     if name == "pocket":
         folder = pocket_dir() / "sd"
         if not (folder / "model_index.json").is_file():
-            raise WeightsError(
+            raise MissingWeightsError(
                 f"The pocket backbone is missing: expected {folder / 'model_index.json'}.",
                 hint="Reinstall the package, or run scripts/train_pocket.py.",
             )
@@ -54,7 +54,7 @@ def locate(name: str, revision: str | None = None) -> Source:
         return _folder(path)
     if _HUB_ID.fullmatch(name):
         return _hub(name, revision)
-    raise WeightsError(
+    raise MissingWeightsError(
         f"No backbone at {path.absolute()}.", hint="Give `pocket`, a folder, a .safetensors file or a hub id."
     )
 
@@ -82,13 +82,13 @@ def fingerprint(source: Source) -> str:
 
 def _folder(folder: Path, commit: str | None = None) -> Source:
     if not (folder / "model_index.json").is_file():
-        raise WeightsError(
+        raise MissingWeightsError(
             f"{folder} is no pipeline: it has no model_index.json.", hint="Give a folder in diffusers layout."
         )
     files = [path for part in _COMPONENTS for path in sorted((folder / part).glob("*")) if path.is_file()]
     weights = [path for path in files if path.suffix == ".safetensors"]
     if not any(path.parent.name == "unet" for path in weights):
-        raise WeightsError(
+        raise MissingWeightsError(
             f"No .safetensors weights in {folder / 'unet'}.",
             hint="Convert the pipeline in a trusted environment (save_pretrained writes .safetensors).",
         )
@@ -124,7 +124,7 @@ def _hub(name: str, revision: str | None) -> Source:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         cache = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
         why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else "the hub did not give it"
-        raise WeightsError(
+        raise MissingWeightsError(
             f"No folder {name!r} here and no hub model of that name: {why};"
             f" expected {cache / 'snapshots' / (revision or '*')}.",
             hint="Go online once, or pass a folder in diffusers layout.",

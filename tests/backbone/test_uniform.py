@@ -128,7 +128,7 @@ def test_wrong_weights_are_refused_by_name(tmp_path):
         Uniform.from_state({"image_proj.perceiver_resampler.proj_in.weight": torch.zeros(1)}, sd1)
     with pytest.raises(WeightsError, match="whole pictures"):
         Uniform.from_state({"image_proj.proj.weight": torch.zeros(1)}, sd1)
-    with pytest.raises(WeightsError, match="No identity adapter is shipped for sd1"):
+    with pytest.raises(WeightsError, match="No uniform weights are shipped for sd1"):
         Uniform.load(None, sd1)
     (tmp_path / "config.json").write_text('{"method": "pidiff"}')
     with pytest.raises(WeightsError, match="pidiff"):

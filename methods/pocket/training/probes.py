@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from methods.errors import WeightsError
+from methods.errors import MissingWeightsError, WeightsError
 from methods.pocket.training.dataset import HELD_OUT_SEED, person_of
 from methods.pocket.training.perception_loop import (
     batches,
@@ -120,7 +120,7 @@ def load_probes(folder: Path) -> ProbeSet:
         recipe = json.loads((folder / "probes.json").read_text(encoding="utf-8"))
         weights = load_file(folder / "probes.safetensors")
     except OSError as error:
-        raise WeightsError(
+        raise MissingWeightsError(
             f"No probes in {folder}: {error}.", hint="Run `python scripts/train_pocket.py probes`."
         ) from error
     if recipe["heads"] != {name: list(values) for name, values in HEADS.items()}:

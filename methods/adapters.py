@@ -1,0 +1,115 @@
+"""Folders of trained weights: `adapter.safetensors` and a `config.json` that says what they are for.
+
+    config.json     {"method", "backbone" (family), "spid_version", "config": {options of the training}, ...}
+
+The same facts stand in the metadata of the safetensors file, so that neither file is mute without the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from methods.errors import MissingWeightsError, WeightsError
+from methods.paths import pocket_dir
+from methods.provenance import spid_version
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from methods.backbone.backbone import Backbone
+
+WEIGHTS_FILE = "adapter.safetensors"
+
+
+def save_adapter_folder(
+    folder: str | Path,
+    state: Mapping[str, Tensor],
+    *,
+    method: str,
+    family: str | None,
+    config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a folder of trained weights.
+
+    family: of the backbone they were trained on; config: options of the training, JSON-able
+    dtype:  of floating-point tensors in the file, None to keep theirs
+    extra:  further entries of config.json, such as sizes that a loader wants to know
+    """
+    from methods.weights import save_json, save_weights
+
+    folder = Path(folder)
+    stored = {
+        name: value.to(dtype) if dtype is not None and value.is_floating_point() else value
+        for name, value in state.items()
+    }
+    identity = {"method": method, "backbone": family, "spid_version": spid_version()}
+    options = dict(config or {})
+    metadata = {name: str(value) for name, value in identity.items()}
+    save_weights(folder / WEIGHTS_FILE, stored, metadata | {"config": json.dumps(options)})
+    save_json(folder / "config.json", {**identity, "config": options, **(extra or {})})
+
+
+def load_adapter_folder(
+    folder: str | Path, *, method: str, backbone: Backbone
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and config.json of a folder of trained weights.
+
+    Raises MissingWeightsError for an absent folder or file, WeightsError for damage, another method's
+    weights, or another backbone family's.
+    """
+    from methods.weights import load_weights
+
+    config = check_adapter_config(Path(folder).expanduser() / "config.json", method=method, backbone=backbone)
+    return load_weights(Path(folder).expanduser() / WEIGHTS_FILE), config
+
+
+def check_adapter_config(path: Path, *, method: str, backbone: Backbone) -> dict[str, Any]:
+    """Read an adapter's config.json; refuses other methods and other families before shapes are compared."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingWeightsError(
+            f"{path.parent} has no config.json.",
+            hint="Give the whole adapter folder, as spid train writes it.",
+        ) from error
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{path} is damaged: {error}.", hint="Download or copy it again.") from error
+    if not isinstance(config, dict) or config.get("method") != method:
+        found = config.get("method") if isinstance(config, dict) else None
+        raise WeightsError(
+            f"{path.parent} holds weights of the method {found!r}, not {method!r}.",
+            hint=f"Give a folder that spid train --method {method} wrote.",
+        )
+    family = config.get("backbone")
+    if family is not None and family != backbone.family:
+        raise WeightsError(
+            f"{path.parent} was trained for {family} backbones, {backbone.name} is {backbone.family}.",
+            hint="Give the adapter that belongs to this backbone.",
+        )
+    return config
+
+
+def shipped_adapter(method: str, backbone: Backbone, *, advice: str = "") -> Path:
+    """Folder of the weights shipped for a method; only the pocket backbone has any.
+
+    advice: where weights for other backbones come from, appended to the hint
+    """
+    folder = pocket_dir() / method
+    train = f"spid train --method {method} --config configs/train/{method}.yaml"
+    if backbone.family != "pocket":
+        raise MissingWeightsError(
+            f"No {method} weights are shipped for {backbone.family} backbones.",
+            hint=f"Give some with --adapter{advice}, or train them: {train}",
+        )
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise MissingWeightsError(
+            f"The pocket weights of {method} are missing: expected {folder / WEIGHTS_FILE}.",
+            hint=f"Reinstall the package, or train them: {train}",
+        )
+    return folder
