@@ -3,6 +3,7 @@
 The sampling loop (`methods.backbone.sampling`) runs a batch of `Job`s like this, and knows no method by name:
 
     with method.attach(backbone, jobs) as hooks:            # Attachment; the backbone is untouched afterwards
+        hooks.prepare(run)                                  # Run: may sample trajectories of its own
         for step in steps:                                  # StepInfo
             hooks.on_step(step)
             text = hooks.conditioning(step, text_of_jobs)   # Conditioning of every row
@@ -17,8 +18,9 @@ Nothing here imports torch: `spid methods` prints every method's card without it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -102,52 +104,91 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Latent trajectories of one kind; a stream may hold fewer of them than there are jobs, or more.
+
+    jobs:  for each trajectory, the place of the job whose text, guidance and seed it follows
+    noise: which noise of that seed it starts from: 0 the job's own, n the n-th draw after it
+    """
+
+    name: str
+    jobs: tuple[int, ...]
+    noise: int = 0
+
+
+@dataclass(frozen=True)
 class RowLayout:
     """Which row of the U-Net batch is which.
 
-    A stream is one latent trajectory per job. Rows lie stream by stream; within a stream the unconditional
-    rows of all jobs come first (only under guidance), then the conditional rows, both in the order of jobs:
+    Rows lie stream by stream; within a stream the unconditional rows of all its trajectories come first
+    (only under guidance), then the conditional rows, both in the order of its trajectories:
 
-        main uncond 0..J-1 | main cond 0..J-1 | second uncond 0..J-1 | second cond 0..J-1 | ...
+        main uncond 0..J-1 | main cond 0..J-1 | second uncond 0..T-1 | second cond 0..T-1 | ...
+
+    streams: a name alone means one trajectory per job, in order; the first stream, which becomes the
+             pictures, is always like that
     """
 
     jobs: int
     guided: bool
-    streams: tuple[str, ...] = ("main",)
+    streams: tuple[str | Stream, ...] = ("main",)
+
+    def __post_init__(self) -> None:
+        if self.members[0].jobs != tuple(range(self.jobs)):
+            raise ValueError("The first stream has one trajectory per job, in their order.")
+
+    @cached_property
+    def members(self) -> tuple[Stream, ...]:
+        """The streams, each with its trajectories."""
+        everybody = tuple(range(self.jobs))
+        return tuple(Stream(one, everybody) if isinstance(one, str) else one for one in self.streams)
 
     @property
     def halves(self) -> int:
-        """Rows per job and stream: 2 under guidance, else 1."""
+        """Rows per trajectory: 2 under guidance, else 1."""
         return 2 if self.guided else 1
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Trajectories of each stream."""
+        return tuple(len(stream.jobs) for stream in self.members)
 
     @property
     def total(self) -> int:
         """Rows of the U-Net batch."""
-        return len(self.streams) * self.halves * self.jobs
+        return self.halves * sum(self.counts)
 
     def uncond_of(self, stream: str) -> slice:
-        """Unconditional rows of a stream, one per job; empty without guidance."""
-        start = self.streams.index(stream) * self.halves * self.jobs
-        return slice(start, start + (self.halves - 1) * self.jobs)
+        """Unconditional rows of a stream, one per trajectory; empty without guidance."""
+        place = [member.name for member in self.members].index(stream)
+        start = self.halves * sum(self.counts[:place])
+        return slice(start, start + (self.halves - 1) * self.counts[place])
 
     def cond_of(self, stream: str) -> slice:
-        """Conditional rows of a stream, one per job."""
+        """Conditional rows of a stream, one per trajectory."""
+        place = [member.name for member in self.members].index(stream)
         start = self.uncond_of(stream).stop
-        return slice(start, start + self.jobs)
+        return slice(start, start + self.counts[place])
 
     @property
     def uncond(self) -> slice:
         """Unconditional rows of the first stream."""
-        return self.uncond_of(self.streams[0])
+        return self.uncond_of(self.members[0].name)
 
     @property
     def cond(self) -> slice:
         """Conditional rows of the first stream."""
-        return self.cond_of(self.streams[0])
+        return self.cond_of(self.members[0].name)
+
+    def per_trajectory(self, per_job: Sequence[Any]) -> list[Any]:
+        """One value per job -> one per trajectory of all streams."""
+        return [per_job[place] for stream in self.members for place in stream.jobs]
 
     def per_row(self, per_job: Sequence[Any]) -> list[Any]:
-        """Repeat one value per job for every row of the batch."""
-        return list(per_job) * (len(self.streams) * self.halves)
+        """One value per job -> one per row of the batch."""
+        return [
+            per_job[place] for stream in self.members for _ in range(self.halves) for place in stream.jobs
+        ]
 
 
 @dataclass(frozen=True)
@@ -186,14 +227,30 @@ class Conditioning:
     pooled: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What the loop offers before the first step.
+
+    scheduler: the sampler's class by name; with the backbone it decides every step
+    sample:    trajectories of other jobs by the same sampler, under hooks of their own:
+               (jobs, hooks) -> latents float32 [J, C, h, w]
+    """
+
+    scheduler: str
+    sample: Callable[[Sequence[Job], Attachment], Tensor]
+
+
 class Attachment:
     """A method at work on one batch. The base class changes nothing; methods override what they need.
 
     A context manager: what `__enter__` changes on the backbone, `__exit__` restores bit for bit.
     """
 
-    streams: tuple[str, ...] = ("main",)
-    """Latent trajectories per job; the first one becomes the picture, all start from the job's noise."""
+    streams: tuple[str | Stream, ...] = ("main",)
+    """Latent trajectories that are denoised together; the first stream becomes the pictures."""
+
+    reads_text: bool = True
+    """False switches text attention off: a cross-attention is then only what `cross_attention` adds."""
 
     record: bool = False
     """Set by the loop before the first step: keep what `records` shall return (masks, maps)."""
@@ -209,12 +266,25 @@ class Attachment:
     ) -> None:
         return None
 
+    def prepare(self, run: Run) -> None:
+        """Called once before the first step; may still change `streams`."""
+
     def on_step(self, step: StepInfo) -> None:
         """Called once at the beginning of every step."""
 
     def conditioning(self, step: StepInfo, text: Conditioning) -> Conditioning:
         """Conditioning of all rows at this step; `text` holds the encoded prompts of the jobs."""
         return text
+
+    def text_keys_values(
+        self, site: Site, text: Conditioning, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values of the text at a cross-attention site, [R, heads, T, head_dim] each.
+
+        Called when a conditioning is projected: once per object and site, so a hook that depends on the
+        step must hand out another `Conditioning` when its answer changes. Do not write to the arguments.
+        """
+        return key, value
 
     def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
         """What to add to a cross-attention's output before its output projection; None for nothing.
@@ -296,6 +366,11 @@ class Method(ABC):
 
     def batch_key(self, job: Job) -> Hashable:
         """Jobs with different keys never share a batch; the base class lets all jobs mix."""
+        return None
+
+    def affinity(self, job: Job) -> Hashable:
+        """Jobs of equal affinity are made one after the other, and in one batch where they fit: a method
+        that computes something for several jobs at once says here for which. The base class has no wish."""
         return None
 
     @abstractmethod

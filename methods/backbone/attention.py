@@ -84,21 +84,32 @@ class AttentionSession:
         self.step = step
         self.conditioning = conditioning
 
+    def read_text(self, site: Site, layer: Any, query: Tensor) -> Tensor:
+        """Text attention of a site: query [R, heads, N, d] -> [R, N, width]; zeros if the hooks read none."""
+        if not self.hooks.reads_text:
+            return torch.zeros_like(merge_heads(query))
+        key, value = self.text_keys_values(site, layer)
+        key = key if layer.norm_k is None else layer.norm_k(key)
+        if self.capture is not None:
+            self.capture.watch(site, self.step.rows, query, key)
+        return attend(query, key, value)
+
     def text_keys_values(self, site: Site, layer: Any) -> KeyValue:
         """Keys and values of the current text at a site, [R, heads, T, d] each; projected on first use."""
         if torch.is_grad_enabled():
-            return self._project(layer)
+            return self._project(site, layer)
         known = self._projected.setdefault(self.conditioning, {})
         if site.index not in known:
-            known[site.index] = self._project(layer)
+            known[site.index] = self._project(site, layer)
         return known[site.index]
 
-    def _project(self, layer: Any) -> KeyValue:
+    def _project(self, site: Site, layer: Any) -> KeyValue:
         text = self.conditioning
         norm: Callable[[Tensor], Tensor] = layer.norm_encoder_hidden_states if layer.norm_cross else _same
         key = layer.to_k(norm(text.key))
         value = layer.to_v(norm(text.value))
-        return split_heads(key, layer.heads), split_heads(value, layer.heads)
+        key, value = split_heads(key, layer.heads), split_heads(value, layer.heads)
+        return self.hooks.text_keys_values(site, text, key, value)
 
 
 class SiteProcessor:
@@ -129,21 +140,15 @@ class SiteProcessor:
             x = layer.group_norm(x.transpose(1, 2)).transpose(1, 2)
 
         query = split_heads(layer.to_q(x), layer.heads)
+        query = query if layer.norm_q is None else layer.norm_q(query)
         if site.kind == "self":
             key = split_heads(layer.to_k(x), layer.heads)
             value = split_heads(layer.to_v(x), layer.heads)
-        else:
-            key, value = session.text_keys_values(site, layer)
-        query = query if layer.norm_q is None else layer.norm_q(query)
-        key = key if layer.norm_k is None else layer.norm_k(key)
-
-        if site.kind == "self":
+            key = key if layer.norm_k is None else layer.norm_k(key)
             key, value = session.hooks.self_attention(site, session.step, query, key, value)
             output = attend(query, key, value)
         else:
-            output = attend(query, key, value)
-            if session.capture is not None:
-                session.capture.watch(site, session.step.rows, query, key)
+            output = session.read_text(site, layer, query)
             added = session.hooks.cross_attention(site, session.step, query, output)
             if added is not None:
                 output = output + added

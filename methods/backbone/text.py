@@ -68,11 +68,13 @@ class TextEncoder:
         )
 
     def conditioning(self, jobs: Sequence[Job], rows: RowLayout) -> Conditioning:
-        """Features of every row of a batch: negative prompts, then prompts, again for every stream."""
-        features = [self.encode(job.prompt) for job in jobs]
-        if rows.guided:
-            features = [self.encode_negative(job.negative_prompt) for job in jobs] + features
-        features = features * len(rows.streams)
+        """Features of every row of a batch: of every stream the negative prompts, then the prompts."""
+        features: list[TextFeatures] = []
+        for stream in rows.members:
+            followed = [jobs[place] for place in stream.jobs]
+            if rows.guided:
+                features += [self.encode_negative(job.negative_prompt) for job in followed]
+            features += [self.encode(job.prompt) for job in followed]
         hidden = torch.stack([one.hidden for one in features])
         pooled = [one.pooled for one in features if one.pooled is not None]
         return Conditioning(key=hidden, value=hidden, pooled=torch.stack(pooled) if pooled else None)
@@ -89,25 +91,36 @@ class TextEncoder:
                 return list(range(start, start + len(wanted)))
         return []
 
-    def _encode(self, prompt: str) -> TextFeatures:
+    def forward(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Run the encoders on token ids [B, T], one tensor per tokenizer, with gradients where enabled.
+
+        Returns hidden [B, T, C] and pooled [B, P] (SDXL) or None.
+        """
         hidden: list[Tensor] = []
         pooled = None
-        for tokenizer, model in zip(self.tokenizers, self.models, strict=True):
-            ids = tokenizer(
+        for own, model in zip(ids, self.models, strict=True):
+            with resident(model, self.device, self.offload):
+                output = model(own.to(self.device), output_hidden_states=len(self.models) > 1)
+            if len(self.models) == 1:
+                hidden.append(output[0])
+            else:  # SDXL reads the penultimate layers, and the projected pooled output of the last encoder
+                hidden.append(output.hidden_states[-2])
+                pooled = output[0]
+        return torch.cat(hidden, dim=-1), pooled
+
+    def _encode(self, prompt: str) -> TextFeatures:
+        ids = [
+            tokenizer(
                 prompt,
                 padding="max_length",
                 max_length=tokenizer.model_max_length,
                 truncation=True,
                 return_tensors="pt",
             ).input_ids
-            with resident(model, self.device, self.offload):
-                output = model(ids.to(self.device), output_hidden_states=len(self.models) > 1)
-            if len(self.models) == 1:
-                hidden.append(output[0][0])
-            else:  # SDXL reads the penultimate layers, and the projected pooled output of the last encoder
-                hidden.append(output.hidden_states[-2][0])
-                pooled = output[0][0]
-        return TextFeatures(torch.cat(hidden, dim=-1), pooled, self._overflow(prompt))
+            for tokenizer in self.tokenizers
+        ]
+        hidden, pooled = self.forward(ids)
+        return TextFeatures(hidden[0], None if pooled is None else pooled[0], self._overflow(prompt))
 
     def _overflow(self, prompt: str) -> str:
         tokenizer = self.tokenizers[0]
