@@ -1,0 +1,207 @@
+"""Suites from YAML: strictly, every mistake named with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
+from methods.config import build, load_yaml
+from methods.errors import UsageError
+from methods.prompts import expand
+from methods.registry import unknown_name
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    description: str
+    identities: dict[str, Any]
+    prompts: dict[str, Any]
+    sets: Any = None
+    version: str = "1"
+    seeds: tuple[int, ...] = (0,)
+    methods: tuple[str, ...] = ()
+    metrics: str | tuple[str, ...] = "default"
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    limit: int | None = None
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """An entry of an identity list: a picture file, or pocket people by number with one context."""
+
+    name: str | None = None
+    noun: str | None = None
+    picture: str | None = None
+    pocket: int | tuple[int, ...] | None = None
+    context: str | dict[str, str] = "plain"
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    text: str
+    id: str | None = None
+    category: str = ""
+    kind: str = "short"
+    truth: dict[str, str] = field(default_factory=dict)
+
+
+def read_suite(path: str | Path) -> Suite:
+    """The suite of a YAML file; picture files are relative to it.
+
+    Raises UsageError, naming file and entry.
+    """
+    path = Path(path)
+    content = load_yaml(path)
+    if isinstance(content.get("version"), int | float):
+        content["version"] = str(content["version"])
+    file = build(_File, content, where=str(path))
+    identities = {
+        name: _identities(entries, path, f"{path}: identities.{name}")
+        for name, entries in file.identities.items()
+    }
+    prompts = {
+        name: _prompts(str(name), entries, f"{path}: prompts.{name}")
+        for name, entries in file.prompts.items()
+    }
+    sets = _sets(file.sets, identities, prompts, path)
+    for one in sets:
+        if not one.identities or not one.prompts:
+            raise UsageError(f"{path}: the set {one.name!r} is empty.", hint="List people and prompts.")
+    if not file.seeds or not sets:
+        raise UsageError(f"{path}: there is nothing to sample.", hint="List sets and seeds.")
+    return Suite(
+        name=file.name,
+        version=file.version,
+        description=" ".join(file.description.split()),
+        sets=sets,
+        seeds=tuple(dict.fromkeys(file.seeds)),
+        methods=file.methods,
+        metrics=file.metrics,
+        steps=file.steps,
+        guidance=file.guidance,
+        size=file.size,
+        limit=file.limit,
+        negative_prompt=file.negative_prompt,
+    )
+
+
+def _identities(entries: Any, path: Path, where: str) -> tuple[SuiteIdentity, ...]:
+    people: list[SuiteIdentity] = []
+    for place, entry in enumerate(_list(entries, where)):
+        at = f"{where}[{place}]"
+        one = build(_Identity, _mapping(entry, at), where=at)
+        if (one.picture is None) == (one.pocket is None):
+            raise UsageError(f"{at}: give either `picture` or `pocket`.", hint="One of the two, not both.")
+        if one.picture is not None:
+            file = Path(one.picture).expanduser()
+            file = file if file.is_absolute() else path.parent / file
+            people.append(SuiteIdentity(one.name or file.name, one.noun or "person", str(file)))
+            continue
+        numbers = one.pocket if isinstance(one.pocket, tuple) else (one.pocket,)
+        for number in numbers:
+            people.append(_pocket_person(number, one, at))
+    if twice := _twice([person.name for person in people]):
+        raise UsageError(f"{where}: {twice!r} is listed twice.", hint="Give each person a name of its own.")
+    return tuple(people)
+
+
+def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity:
+    from benchmarks.suites.people import PLAIN, counterfactual, noun
+    from methods.pocket.world import Context
+
+    assert number is not None
+    if number < 0:
+        raise UsageError(f"{at}: there is no person {number}.", hint="Numbers start at 0.")
+    drawn = ("counterfactual-a", "counterfactual-b")
+    if isinstance(one.context, dict):
+        context = {**PLAIN, **one.context}
+    elif one.context == "plain":
+        context = dict(PLAIN)
+    elif one.context in drawn:
+        context = counterfactual(number, drawn.index(one.context))
+    else:
+        raise unknown_name(f"context of {at}", one.context, ["plain", *drawn])
+    try:
+        Context.from_dict({**context, "nuisance": 0})
+    except ValueError as error:
+        raise UsageError(f"{at}: {error}.", hint="spid render --list prints all values.") from error
+    name = one.name if one.name and not isinstance(one.pocket, tuple) else f"person-{number}"
+    # another nuisance in each context: position and scene details are no part of the identity either
+    nuisance = number * 2 + (one.context == "counterfactual-b")
+    return SuiteIdentity(name, one.noun or noun(number), None, number, context, nuisance)
+
+
+def _prompts(list_name: str, entries: Any, where: str) -> tuple[SuitePrompt, ...]:
+    prompts = []
+    for place, entry in enumerate(_list(entries, where)):
+        at = f"{where}[{place}]"
+        one = build(_Prompt, {"text": entry} if isinstance(entry, str) else _mapping(entry, at), where=at)
+        expand(one.text)
+        _check_truth(one.truth, at)
+        name = one.id if one.id is not None else f"{list_name}-{place:03d}"
+        prompts.append(SuitePrompt(name, one.text, one.category, one.kind, one.truth))
+    if twice := _twice([prompt.id for prompt in prompts]):
+        raise UsageError(f"{where}: the id {twice!r} is given twice.", hint="Give each prompt one of its own.")
+    return tuple(prompts)
+
+
+def _check_truth(truth: Mapping[str, str], at: str) -> None:
+    if not truth:
+        return
+    from methods.pocket.world import FACTORS
+
+    for factor, value in truth.items():
+        if factor not in FACTORS:
+            raise unknown_name(f"factor in {at}", factor, FACTORS)
+        if value not in FACTORS[factor]:
+            raise unknown_name(f"{factor} in {at}", value, FACTORS[factor])
+
+
+def _sets(
+    given: Any,
+    identities: Mapping[str, tuple[SuiteIdentity, ...]],
+    prompts: Mapping[str, tuple[SuitePrompt, ...]],
+    path: Path,
+) -> tuple[SuiteSet, ...]:
+    """The sets a file names, or every identity list with every prompt list."""
+    if given is None:
+        pairs = [(f"{who}_{what}", who, what) for who in identities for what in prompts]
+    else:
+        pairs = []
+        for place, entry in enumerate(_list(given, f"{path}: sets")):
+            values = _mapping(entry, f"{path}: sets[{place}]")
+            for key in values:
+                if key not in ("name", "identities", "prompts"):
+                    raise unknown_name(f"entry of sets[{place}]", str(key), ["name", "identities", "prompts"])
+            who, what = values.get("identities"), values.get("prompts")
+            if who not in identities:
+                raise unknown_name("identity list", str(who), identities)
+            if what not in prompts:
+                raise unknown_name("prompt list", str(what), prompts)
+            pairs.append((str(values.get("name", f"{who}_{what}")), who, what))
+    if twice := _twice([name for name, _, _ in pairs]):
+        raise UsageError(f"{path}: two sets are called {twice!r}.", hint="Give each a `name`.")
+    return tuple(SuiteSet(name, identities[who], prompts[what]) for name, who, what in pairs)
+
+
+def _twice(names: list[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
+def _list(entries: Any, where: str) -> list[Any]:
+    if not isinstance(entries, list):
+        raise UsageError(f"{where} is no list.", hint="Write `- ...` lines.")
+    return entries
+
+
+def _mapping(entry: Any, where: str) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise UsageError(f"{where} is {entry!r}.", hint="Write `key: value` lines.")
+    return entry
