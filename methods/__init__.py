@@ -28,7 +28,9 @@ _EXPORTS = {
     "Method": "methods.contract",
     "MethodInfo": "methods.contract",
     "RowLayout": "methods.contract",
+    "Run": "methods.contract",
     "StepInfo": "methods.contract",
+    "Stream": "methods.contract",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -15,7 +15,7 @@ from methods.backbone.attention import AttentionSession, ColumnCapture
 from methods.backbone.decode import decode, to_picture
 from methods.backbone.device import resident
 from methods.backbone.schedulers import make_scheduler, noise_sigma
-from methods.contract import Attachment, Conditioning, Job, Method, RowLayout, StepInfo
+from methods.contract import Attachment, Conditioning, Job, Method, RowLayout, Run, StepInfo
 from methods.errors import UsageError
 from methods.none import NoMethod
 
@@ -111,11 +111,17 @@ def iterate_samples(
         yield from zip(places, made, strict=True)
 
 
-def initial_noise(job: Job, backbone: Backbone) -> Tensor:
-    """Standard normal noise of a job: float32 [C, h, w], drawn on the CPU from the job's own seed."""
+def initial_noise(job: Job, backbone: Backbone, draw: int = 0) -> Tensor:
+    """Standard normal noise of a job: float32 [C, h, w], drawn on the CPU from the job's own seed.
+
+    draw: 0 for what the picture starts from, n for the n-th draw after it (see `Stream.noise`)
+    """
     height, width = latent_size(job, backbone)
     generator = torch.Generator("cpu").manual_seed(job.seed)
-    return torch.randn(backbone.unet.config.in_channels, height, width, generator=generator)
+    shape = (backbone.unet.config.in_channels, height, width)
+    for _ in range(draw):
+        torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 def latent_size(job: Job, backbone: Backbone) -> tuple[int, int]:
@@ -167,14 +173,23 @@ def denoise(
 
     Latents stay float32 in every dtype of the backbone; the U-Net sees them in its own.
     """
+
+    def trajectories(others: Sequence[Job], other_hooks: Attachment) -> Tensor:
+        with other_hooks:
+            return denoise(backbone, others, other_hooks, type(scheduler).from_config(scheduler.config))
+
     unet, device = backbone.unet, backbone.device
+    hooks.prepare(Run(type(scheduler).__name__, trajectories))
     rows = RowLayout(len(jobs), jobs[0].guided, hooks.streams)
     text = backbone.text.conditioning(jobs, rows)
-    guidance = torch.tensor([job.guidance for job in jobs], device=device).view(-1, 1, 1, 1)
-    noise = torch.stack([initial_noise(job, backbone) for job in jobs]).to(device)
+    weights = rows.per_trajectory([job.guidance for job in jobs])
+    guidance = torch.tensor(weights, device=device).view(-1, 1, 1, 1)
+    noise = torch.stack(
+        [initial_noise(jobs[place], backbone, one.noise) for one in rows.members for place in one.jobs]
+    ).to(device)
 
     scheduler.set_timesteps(jobs[0].steps, device=device)
-    latents = (noise * scheduler.init_noise_sigma).repeat(len(rows.streams), 1, 1, 1)  # [S * J, C, h, w]
+    latents = noise * scheduler.init_noise_sigma  # [T, C, h, w], T trajectories of all streams
     with AttentionSession(unet, backbone.sites, hooks, capture) as attention:
         for index, timestep in enumerate(scheduler.timesteps):
             sigma = noise_sigma(scheduler, index, timestep)
@@ -202,21 +217,20 @@ def denoise(
 
 
 def to_rows(latents: Tensor, rows: RowLayout) -> Tensor:
-    """Latents of all streams [S * J, C, h, w] -> one copy per U-Net row [R, C, h, w]."""
-    by_stream = latents.unflatten(0, (len(rows.streams), 1, rows.jobs))
-    return by_stream.expand(-1, rows.halves, -1, -1, -1, -1).flatten(0, 2)
+    """Latents of all trajectories [T, C, h, w] -> one copy per U-Net row [R, C, h, w]."""
+    return torch.cat([stream for stream in latents.split(rows.counts) for _ in range(rows.halves)])
 
 
 def guide(predicted: Tensor, guidance: Tensor, rows: RowLayout) -> Tensor:
-    """Classifier-free guidance e_0 + g (e - e_0) with one g per job.
+    """Classifier-free guidance e_0 + g (e - e_0) with one g per trajectory.
 
-    predicted [R, C, h, w], guidance [J, 1, 1, 1] -> [S * J, C, h, w]
+    predicted [R, C, h, w], guidance [T, 1, 1, 1] -> [T, C, h, w]
     """
     if not rows.guided:
         return predicted
-    halves = predicted.unflatten(0, (len(rows.streams), 2, rows.jobs))
-    uncond, cond = halves[:, 0], halves[:, 1]
-    return (uncond + guidance * (cond - uncond)).flatten(0, 1)
+    uncond = torch.cat([predicted[rows.uncond_of(stream.name)] for stream in rows.members])
+    cond = torch.cat([predicted[rows.cond_of(stream.name)] for stream in rows.members])
+    return uncond + guidance * (cond - uncond)
 
 
 def added_conditions(
@@ -231,12 +245,16 @@ def added_conditions(
 
 
 def _batches(jobs: Sequence[Job], method: Method, size: int) -> Iterator[list[int]]:
-    """Places of jobs that can share a batch: equal sizes, steps and guidedness, and the method agrees."""
-    groups: dict[Any, list[int]] = {}
+    """Places of jobs that can share a batch: equal sizes, steps and guidedness, and the method agrees.
+
+    Within such a group, jobs that the method wants together come one after the other.
+    """
+    groups: dict[Any, dict[Any, list[int]]] = {}
     for place, job in enumerate(jobs):
         key = (job.width, job.height, job.steps, job.guided, method.batch_key(job))
-        groups.setdefault(key, []).append(place)
-    for places in groups.values():
+        groups.setdefault(key, {}).setdefault(method.affinity(job), []).append(place)
+    for group in groups.values():
+        places = [place for close in group.values() for place in close]
         for start in range(0, len(places), size):
             yield places[start : start + size]
 
