@@ -248,7 +248,7 @@ def _analyse(
             f"The method {needy[0]!r} needs a reference picture.",
             hint="Give --reference face.png; spid render makes one.",
         )
-    from methods.faces import FaceEncoder, analyse, load_encoder
+    from methods.faces import FaceEncoder, load_encoder
 
     if face_encoder is None:
         pocket = backbone.family == "pocket" if isinstance(backbone, Backbone) else is_pocket(_name(backbone))
@@ -259,12 +259,15 @@ def _analyse(
             )
         face_encoder = "pocket"
     encoder = face_encoder if isinstance(face_encoder, FaceEncoder) else load_encoder(face_encoder)
-    identities = []
-    for name, path in references.items():
-        face = analyse(path, encoder, select=select)
-        embedding = torch.from_numpy(face.embedding)
-        identities.append(Identity(name, embedding, (str(path),), face, encoder))
-    return identities
+    return [identify(name, path, encoder, select) for name, path in references.items()]
+
+
+def identify(name: str, path: PathArgument, encoder: FaceEncoder, select: str = "largest") -> Identity:
+    """The person in a reference picture; raises FaceError or PictureError as `methods.faces.analyse`."""
+    from methods.faces import analyse
+
+    face = analyse(path, encoder, select=select)
+    return Identity(name, torch.from_numpy(face.embedding), (str(path),), face, encoder)
 
 
 def _config(name: str, options: Mapping[str, Mapping[str, Any]] | None) -> Any:
