@@ -30,6 +30,7 @@ from methods.errors import UsageError
 if TYPE_CHECKING:
     from typing import Self
 
+    from PIL.Image import Image
     from torch import Tensor
 
     from methods.backbone.backbone import Backbone
@@ -64,6 +65,7 @@ class Identity:
     embedding: float32 [D], L2-normalised; None for methods that look at pictures only
     pictures:  files of the references
     face:      the analysed face the embedding came from, and the encoder that made it
+    image:     the reference itself, RGB, when it is no file
     """
 
     name: str
@@ -71,6 +73,7 @@ class Identity:
     pictures: tuple[str, ...] = ()
     face: Face | None = None
     encoder: FaceEncoder | None = None
+    image: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -363,6 +366,13 @@ class Method(ABC):
         if known is None:
             known = self._tokens[id(identity)] = (identity, self.encode(identity, backbone))
         return known[1]
+
+    def record(self) -> dict[str, Any]:
+        """What else decides its pictures, for the record of a job: JSON-able, {} for nothing.
+
+        Options and weights stand there anyway; a picture that an option names belongs here by its content.
+        """
+        return {}
 
     def batch_key(self, job: Job) -> Hashable:
         """Jobs with different keys never share a batch; the base class lets all jobs mix."""

@@ -156,11 +156,15 @@ def generate(
             model, jobs, method, scheduler=sampler, batch_size=batch_size, callback=count, record=keep_masks
         ):
             wish = wishes[place]
-            description = describe_job(model, method, result, wish.prompt, sampler) | {
-                "adapter": None if weights is None else str(weights),
-                "face_select": face_select,
-                "batch_size": batch_size,
-            }
+            description = (
+                describe_job(model, method, result, wish.prompt, sampler)
+                | method.record()
+                | {
+                    "adapter": None if weights is None else str(weights),
+                    "face_select": face_select,
+                    "batch_size": batch_size,
+                }
+            )
             shown: Sequence[Identity | None] = people or [None]
             for identity in shown if wish.job.identity is None else [wish.job.identity]:
                 pictures.append(_generated(method, wish, result, description, identity))

@@ -1,0 +1,127 @@
+"""PIDiff's attention at work on a batch, and the same with gradients for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.backbone.attention import AttentionSession
+from methods.backbone.sites import Site, enumerate_sites
+from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
+from methods.pidiff.adapter import KeyValue, StyleAdapter
+
+
+class StyleAttention(Attachment):
+    """Adds alpha * Attn(W_q' h_txt, W_k' f, G (.) W_v' f) to the text attention's output h_txt.
+
+    tokens: f of each job [rows, C], None for a job without identity
+    null:   tokens of the zero code [rows, C]: what the unconditional rows see
+    start:  share of the steps before the identity enters, whatever the job's own `id_start` (w-plus-adapter's
+            delayed injection)
+    """
+
+    def __init__(
+        self,
+        adapter: StyleAdapter,
+        jobs: Sequence[Job],
+        tokens: Sequence[Tensor | None],
+        null: Tensor,
+        start: float,
+    ) -> None:
+        self.adapter, self.jobs, self.start = adapter, jobs, start
+        self.weight: Tensor | None = None
+        self._tokens = [null if own is None else own for own in tokens]
+        self._null = null
+        self._projected: dict[int, KeyValue] = {}
+
+    def on_step(self, step: StepInfo) -> None:
+        """Weight alpha of every row at this step, [R, 1, 1]; None when no row has an identity to add."""
+        late = step.index / step.count >= self.start
+        weights = [job.id_weight_at(step) if late else 0.0 for job in self.jobs]
+        alpha = torch.tensor(step.rows.per_row(weights), device=self._null.device, dtype=self._null.dtype)
+        self.weight = alpha.view(-1, 1, 1) if any(weights) else None
+
+    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+        if self.weight is None:
+            return None
+        block = self.adapter.at(site)
+        if site.index not in self._projected:
+            self._projected[site.index] = block.keys_values(self._token_rows(step.rows))
+        return self.weight * block(output, self._projected[site.index])
+
+    def _token_rows(self, rows: RowLayout) -> Tensor:
+        """Tokens of every row [R, rows, C]: the null code's for unconditional rows, the job's own else."""
+        uncond = [self._null] * rows.jobs if rows.guided else []
+        return torch.stack(uncond + self._tokens)
+
+
+class TrainingAttention(Attachment):
+    """The same blocks in training: alpha 1, codes per call, and what they add outside the face.
+
+    codes:   centred W+ codes [B, rows, dim]; None leaves the backbone as it is
+    outside: [B, 1, h, w] on the latent grid, 1 where there is no face; None when nobody asks
+    leaks:   of the last call: per site, mean over samples of the mean of outside * |block output|^2
+    """
+
+    def __init__(self, adapter: StyleAdapter) -> None:
+        self.adapter = adapter
+        self.codes: Tensor | None = None
+        self.outside: Tensor | None = None
+        self.leaks: list[Tensor] = []
+
+    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+        if self.codes is None:
+            return None
+        block = self.adapter.at(site)
+        added = block(output, block.keys_values(self.adapter.tokens(self.codes)))
+        if self.outside is not None:
+            grid = site.grid(*step.latent_size)
+            share = F.adaptive_avg_pool2d(self.outside, grid).flatten(1)  # [B, N]
+            self.leaks.append((share * added.float().square().mean(-1)).mean())
+        return added
+
+
+class Denoiser:
+    """The U-Net's prediction with and without the identity; made by `style_attention`."""
+
+    def __init__(self, unet: nn.Module, session: AttentionSession, hooks: TrainingAttention) -> None:
+        self._unet, self._session, self._hooks = unet, session, hooks
+
+    def __call__(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: Tensor,
+        codes: Tensor | None,
+        *,
+        outside: Tensor | None = None,
+        added_conditions: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Prediction [B, C, h, w] at full weight; codes None is the plain backbone.
+
+        latents [B, C, h, w], timesteps [B], text [B, T, width], codes [B, rows, dim], outside [B, 1, h, w]
+        """
+        nowhere = float("nan")  # every row has a timestep of its own
+        height, width = latents.shape[-2:]
+        rows = RowLayout(jobs=len(latents), guided=False)
+        self._session.begin(
+            StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width)), Conditioning(text, text)
+        )
+        self._hooks.codes, self._hooks.outside, self._hooks.leaks = codes, outside, []
+        return self._unet(latents, timesteps, text, added_cond_kwargs=added_conditions).sample
+
+    def leak(self) -> Tensor:
+        """Mean over sites of what the last call's blocks added outside the face; a scalar."""
+        return torch.stack(self._hooks.leaks).mean()
+
+
+@contextmanager
+def style_attention(unet: nn.Module, adapter: StyleAdapter) -> Iterator[Denoiser]:
+    """Install the blocks into the U-Net for training; the processors found are put back on exit."""
+    hooks = TrainingAttention(adapter)
+    with AttentionSession(unet, enumerate_sites(unet), hooks) as session:
+        yield Denoiser(unet, session, hooks)

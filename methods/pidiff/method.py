@@ -1,0 +1,290 @@
+"""`pidiff`: identity through W+ styles, coarse to fine, in a gated residual cross-attention. *Reconstruction*.
+
+    w   = E(head) - wbar in R^{18 x d},    f_r = LayerNorm(W_r w_r + e_r)
+    h  <- h_txt + alpha * Attn(W_q' h_txt, W_k' f, G (.) W_v' f)         at every cross-attention
+
+PIDiff (arXiv 2505.05081) is known by its abstract only; the block is w-plus-adapter's (CVPR 2024), whose query
+is the text attention's output h_txt, not the image tokens. The identity enters after 20 % of the steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods.adapters import load_adapter_folder, save_adapter_folder, shipped_adapter
+from methods.contract import Identity, Job, Method
+from methods.errors import MissingWeightsError, UsageError, WeightsError
+from methods.pidiff.adapter import StyleAdapter
+from methods.pidiff.attention import StyleAttention
+from methods.pidiff.info import INFO
+from methods.pidiff.style import mix_rows, parse_levels
+from methods.pidiff.wplus import initialise_from_wplus, is_wplus_checkpoint
+from methods.stylespace.load import StyleSpace, load_style_space, random_style_space, save_style_space
+from methods.weights import fingerprint_tensors, load_weights
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from methods.backbone.backbone import Backbone
+
+MEAN = "mean"
+"""The `style_from` that means the average face instead of a picture."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `pidiff`.
+
+    delayed_start:  share of the steps before the identity enters (w-plus-adapter: 0.2)
+    style_from:     picture whose rows replace the person's, or `mean`; None for no editing
+    style_levels:   which rows: 8-17, 0,3,8-11, coarse, mid, fine
+    style_strength: 1 swaps them, 0 keeps the person's, between the two interpolates
+    style_encoder:  folder of a W+ encoder or e4e's checkpoint; None for the one the adapter came with
+    """
+
+    delayed_start: float = 0.2
+    style_from: str | None = None
+    style_levels: str = "8-17"
+    style_strength: float = 1.0
+    style_encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.delayed_start <= 1:
+            raise ValueError("delayed_start lies in [0, 1]")
+        if not 0 <= self.style_strength <= 1:
+            raise ValueError("style_strength lies in [0, 1]")
+        parse_levels(self.style_levels)
+
+
+class PIDiff(Method):
+    """PIDiff (reconstruction) on the shared backbone."""
+
+    info = INFO
+    Config = Config
+
+    def __init__(
+        self, config: Any = None, adapter: StyleAdapter | None = None, space: StyleSpace | None = None
+    ) -> None:
+        super().__init__(config)
+        self._parts = None if adapter is None or space is None else (adapter, space)
+        self._family: str | None = None
+        self._fingerprint: str | None = None
+        self._style: Tensor | None = None
+
+    @property
+    def adapter(self) -> StyleAdapter:
+        """The weights at work. Raises MissingWeightsError when none were loaded."""
+        return self._loaded()[0]
+
+    @property
+    def space(self) -> StyleSpace:
+        """The W+ encoder at work. Raises MissingWeightsError when none was loaded."""
+        return self._loaded()[1]
+
+    @classmethod
+    def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
+        """Load an adapter folder of ours, or a w-plus-adapter checkpoint as it is (with its e4e encoder).
+
+        `folder` None means the adapter shipped for the pocket backbone.
+        """
+        config = cls.Config() if config is None else config
+        path = shipped_adapter(INFO.name, backbone) if folder is None else Path(folder).expanduser()
+        if path.is_file():
+            return cls._from_wplus(path, backbone, config)
+        state, stored = load_adapter_folder(path, method=INFO.name, backbone=backbone)
+        space = _recorded_space(path, stored.get("style_space"), config)
+        return cls.ready(
+            StyleAdapter.from_state_dict(state, backbone.sites, str(path)), space, backbone, config
+        )
+
+    @classmethod
+    def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
+        """Random weights with open gates, so that the blocks show; a training starts with closed ones."""
+        config = cls.Config() if config is None else config
+        space = (
+            load_style_space(config.style_encoder) if config.style_encoder else random_style_space(seed=seed)
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            shape = space.shape
+            adapter = StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim, gate=1.0)
+        return cls.ready(adapter, space, backbone, config)
+
+    @classmethod
+    def ready(cls, adapter: StyleAdapter, space: StyleSpace, backbone: Backbone, config: Any = None) -> Self:
+        """The method from its parts; the adapter is frozen and moved to the backbone's device and dtype."""
+        if (adapter.rows, adapter.dim) != (space.shape.rows, space.shape.dim):
+            raise WeightsError(
+                f"The adapter reads {adapter.rows} rows of {adapter.dim}, the style encoder {space.name} gives "
+                f"{space.shape.rows} of {space.shape.dim}.",
+                hint="Give the style encoder that the adapter was trained with.",
+            )
+        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype), space)
+        method._family = backbone.family
+        return method
+
+    @classmethod
+    def _from_wplus(cls, path: Path, backbone: Backbone, config: Any) -> Self:
+        state = load_weights(path)
+        if not is_wplus_checkpoint(state):
+            raise WeightsError(
+                f"{path} is no pidiff adapter.", hint="Give a folder of ours, or a w-plus-adapter checkpoint."
+            )
+        if config.style_encoder is None:
+            raise MissingWeightsError(
+                f"{path} was trained with e4e's W+ encoder, which is not shipped.",
+                hint="Give it: --set style_encoder=e4e_ffhq_encode.pt",
+            )
+        space = load_style_space(config.style_encoder)
+        adapter = StyleAdapter.from_backbone(backbone.unet, rows=space.shape.rows, dim=space.shape.dim)
+        initialise_from_wplus(adapter, state, space.average, str(path))
+        return cls.ready(adapter, space, backbone, config)
+
+    def save(self, folder: str | Path) -> None:
+        save_pidiff(folder, self.adapter, self.space, family=self._family)
+
+    def weights_fingerprint(self) -> str | None:
+        """SHA-256 over the adapter and the W+ encoder: both decide the pictures."""
+        if self._fingerprint is None:
+            own = fingerprint_tensors(self.adapter.state_dict())
+            self._fingerprint = hashlib.sha256(f"{own}\n{self.space.fingerprint}\n".encode()).hexdigest()
+        return self._fingerprint
+
+    def record(self) -> dict[str, Any]:
+        """The picture of `style_from` by its content."""
+        source = self.config.style_from
+        if source in (None, MEAN):
+            return {}
+        from methods.images import picture_hash
+
+        return {"style_reference": {"path": source, "sha256": picture_hash(source)}}
+
+    def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
+        """`codes`: centred W+ [rows, dim], edited if asked; `tokens`: f [rows, C].
+
+        Raises UsageError for an identity without a picture.
+        """
+        if identity.face is None:
+            raise UsageError(f"{identity.name} has no face.", hint="Give a picture with a face.")
+        codes = self._centred(reference_image(identity), identity.face.landmarks)
+        if self.config.style_from is not None:
+            rows = parse_levels(self.config.style_levels)
+            codes = mix_rows(codes, self._style_codes(identity), rows, self.config.style_strength)
+        return {"codes": codes, "tokens": self._project(codes.to(backbone.device))}
+
+    def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> StyleAttention:
+        tokens = [
+            None if job.identity is None else self.tokens(job.identity, backbone)["tokens"] for job in jobs
+        ]
+        zero = torch.zeros(self.adapter.rows, self.adapter.dim, device=backbone.device)
+        return StyleAttention(self.adapter, jobs, tokens, self._project(zero), self.config.delayed_start)
+
+    def _centred(self, picture: Image.Image, landmarks: Any) -> Tensor:
+        return self.space.encode_picture(picture, landmarks) - self.space.average
+
+    def _style_codes(self, identity: Identity) -> Tensor:
+        """Centred codes of the picture that gives the style, [rows, dim]; zeros for the average face."""
+        source = self.config.style_from
+        if source == MEAN:
+            return torch.zeros(self.adapter.rows, self.adapter.dim)
+        if self._style is None:
+            if identity.encoder is None:
+                raise UsageError(
+                    f"The face in {source} cannot be found without a face encoder.",
+                    hint="Give --face-encoder, or make the identity with one.",
+                )
+            from methods.faces import analyse
+            from methods.images import load_picture
+
+            face = analyse(source, identity.encoder)
+            self._style = self._centred(load_picture(source), face.landmarks)
+        return self._style
+
+    @torch.no_grad()
+    def _project(self, codes: Tensor) -> Tensor:
+        with torch.inference_mode(False):
+            return self.adapter.tokens(codes[None])[0]
+
+    def _loaded(self) -> tuple[StyleAdapter, StyleSpace]:
+        if self._parts is None:
+            raise MissingWeightsError(
+                f"The method {self.info.name} has no adapter weights.",
+                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
+            )
+        return self._parts
+
+
+def reference_image(identity: Identity) -> Image.Image:
+    """The picture that an identity's face was found in. Raises UsageError for one that has none."""
+    if identity.image is not None:
+        return identity.image
+    if not identity.pictures:
+        raise UsageError(
+            f"{identity.name} has no picture: a W+ code comes from pixels, not from an embedding.",
+            hint="Give a reference picture.",
+        )
+    from methods.images import load_picture
+
+    return load_picture(identity.pictures[0])
+
+
+def save_pidiff(
+    folder: str | Path,
+    adapter: StyleAdapter,
+    space: StyleSpace,
+    *,
+    family: str | None,
+    config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write an adapter folder. It names the W+ encoder by fingerprint.
+
+    The encoder's weights come along in `style/`, unless it is the shipped one or a checkpoint file (e4e's is
+    larger than the whole backbone).
+    """
+    kind = "pocket" if space.name == "pocket" else "file" if Path(space.name).is_file() else "beside"
+    if kind == "beside":
+        save_style_space(Path(folder) / "style", space)
+    save_adapter_folder(
+        folder,
+        adapter.state_dict(),
+        method=INFO.name,
+        family=family,
+        config=config,
+        dtype=dtype,
+        extra={"style_space": {"kind": kind, "fingerprint": space.fingerprint}},
+    )
+
+
+def _recorded_space(folder: Path, recorded: Any, config: Config) -> StyleSpace:
+    """The W+ encoder that an adapter folder was trained with, wherever it is."""
+    if not isinstance(recorded, Mapping) or not {"kind", "fingerprint"} <= recorded.keys():
+        raise WeightsError(
+            f"{folder / 'config.json'} does not say which style encoder it belongs to.",
+            hint="Give a folder that spid train wrote.",
+        )
+    if config.style_encoder is not None:
+        space = load_style_space(config.style_encoder)
+    elif recorded["kind"] == "pocket":
+        space = load_style_space()
+    elif recorded["kind"] == "beside":
+        space = load_style_space(folder / "style")
+    else:
+        raise MissingWeightsError(
+            f"{folder} was trained with a W+ encoder that is not in it.",
+            hint="Give that encoder: --set style_encoder=e4e_ffhq_encode.pt",
+        )
+    if space.fingerprint != recorded["fingerprint"]:
+        raise WeightsError(
+            f"{folder} was trained with another style encoder than {space.name}.",
+            hint="Give the one it was trained with: --set style_encoder=PATH",
+        )
+    return space
