@@ -14,7 +14,6 @@ import numpy as np
 import onnxruntime
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -22,7 +21,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from methods.pocket.training.common import Course, join_processes
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
-from methods.pocket.training.diffusion import build_scheduler, velocity_batch
+from methods.pocket.training.diffusion import build_scheduler, face_weights, velocity_batch
+from methods.pocket.training.muon import SharedMuon
 from methods.pocket.training.recogniser import jittered_crops
 from methods.pocket.world import FACTORS
 from methods.uniform.adapter import UniformAdapter
@@ -109,13 +109,13 @@ def train(
     scheduler = build_scheduler()
     torch.manual_seed(seed)
     adapter = UniformAdapter.from_backbone(unet)
-    optimizer = torch.optim.AdamW(adapter.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = SharedMuon(adapter, PEAK_RATE)
     course = Course(
         work, adapter, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
     )
     rng, noise_rng = course.rng, torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
 
-    def batch() -> tuple[Tensor, Tensor, Tensor]:
+    def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         targets, references = pairs.draw(BATCH, rng)
         dropped = rng.random(BATCH)
         embedding = embeddings[references].clone()
@@ -126,18 +126,19 @@ def train(
             for i, empty in zip(targets, wordless, strict=True)
         ]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return latents[targets].float(), embedding, ids
+        return latents[targets].float(), embedding, ids, face_weights(data.meta["landmarks"][targets])
 
     # The plain attention kernel: the fused one's backward pass is many times slower on CPUs.
     with identity_attention(unet, adapter) as denoise, sdpa_kernel(SDPBackend.MATH):
         for _ in course.steps():
-            clean, embedding, ids = batch()
+            clean, embedding, ids, weight = batch()
             noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
             with torch.autocast("cpu", torch.bfloat16):
                 with torch.no_grad():
                     states = text(ids).last_hidden_state
                 predicted = denoise(noisy, timesteps, states, embedding)
-            course.learn(F.mse_loss(predicted.float(), target))
+            error = (predicted.float() - target).square()
+            course.learn((error * weight).mean() / weight.mean(), mse=error.mean())
     if course.first:
         with course.averaged():
             save_adapter(weights / "uniform", adapter, family="pocket", dtype=torch.float16)
