@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from methods.errors import UsageError
 from methods.registry import unknown_name
 
 T = TypeVar("T")
+
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -81,6 +84,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         return {key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)  # YAML 1.1 takes 1e-4, without a dot, for a word
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise _wrong(value, hint, where)

@@ -120,6 +120,10 @@ class TrainingTask(ABC):
     """How often the reference is the target's own picture. Otherwise it is another one of the person, and
     people with a single picture are left out of a training with 0."""
 
+    shown: tuple[Example, ...] = ()
+    """Whom the sample sheet shows: a few people, set by the engine before the first preview. People of the
+    pocket world that no training saw; of a folder its first ones."""
+
     def __init__(self, backbone: Backbone, config: Any) -> None:
         self.backbone = backbone
         self.config = config

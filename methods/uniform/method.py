@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from methods.adapters import WEIGHTS_FILE, check_adapter_config, save_adapter_folder, shipped_adapter
+from methods.config import build
 from methods.contract import Identity, Job, Method
 from methods.errors import UsageError, WeightsError
 from methods.uniform.adapter import UniformAdapter
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
+    from methods.training.task import TrainingTask
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,12 @@ class Uniform(Method):
             torch.manual_seed(seed)
             adapter = UniformAdapter.from_backbone(backbone.unet)
         return cls._ready(adapter, backbone, config)
+
+    @classmethod
+    def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
+        from methods.uniform.task import TaskConfig, UniformTask
+
+        return UniformTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
     @classmethod
     def _ready(cls, adapter: UniformAdapter, backbone: Backbone, config: Any) -> Self:

@@ -1,0 +1,187 @@
+"""The options of `spid train`: what its YAML files hold. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from methods.config import build, load_yaml
+from methods.errors import UsageError
+from methods.registry import unknown_name
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures come from.
+
+    source:      `pocket:` or an imagefolder with metadata.jsonl (file_name, identity, prompt)
+    people:      of the pocket world
+    pictures:    of each of them
+    size:        side of the training pictures in pixels; null is the backbone's own
+    max_skipped: share of pictures that may be unusable before the training refuses to start
+    """
+
+    source: str = "pocket:"
+    people: int = 1000
+    pictures: int = 10
+    size: int | None = None
+    max_skipped: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.people < 1 or self.pictures < 1:
+            raise ValueError("data.people and data.pictures are at least 1")
+        if not 0 <= self.max_skipped <= 1:
+            raise ValueError("data.max_skipped lies in [0, 1]")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything about a training but the method's own options.
+
+    backbone:      as for `spid generate`; frozen
+    backbone_dtype: of its weights; what learns is float32 always
+    device:        `auto` is the accelerator that accelerate finds, else the CPU
+    face_encoder:  null is the backbone's own (`pocket` for the pocket family)
+    seed:          of everything random
+    batch:         samples per process and pass
+    accumulation:  passes per optimizer step; a step sees batch x accumulation x processes samples
+    rate:          peak of the learning rate; warm-up over `warmup` steps, then a cosine down to
+                   `final_rate` x peak at the end of the stage
+    betas, weight_decay: of AdamW
+    clip:          largest norm of the gradient
+    average:       decay of the exponential moving average that previews and the adapter are taken from
+    precision:     `float32`, or autocast to `bfloat16` or `float16` (CUDA only, with loss scaling)
+    gradient_checkpointing: recompute the U-Net's blocks in backward: less memory, a third more time
+    checkpoint_every, keep: steps between checkpoints, and how many stay
+    preview_every: steps between sample sheets, 0 for none
+    preview_people: rows of the sheet
+    tensorboard:   also write TensorBoard events
+    """
+
+    backbone: str = "pocket"
+    backbone_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = "auto"
+    face_encoder: str | None = None
+    seed: int = 0
+    batch: int = 32
+    accumulation: int = 1
+    rate: float = 1e-4
+    warmup: int = 200
+    final_rate: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    average: float = 0.998
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = 500
+    keep: int = 2
+    preview_every: int = 1000
+    preview_people: int = 4
+    tensorboard: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulation", "checkpoint_every", "keep", "warmup"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
+        for name in ("seed", "preview_every", "preview_people", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average is {self.average}; it must lie in [0, 1)")
+        if not 0 <= self.final_rate <= 1:
+            raise ValueError(f"final_rate is {self.final_rate}; it must lie in [0, 1]")
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """Factor on the peak at step 0 .. steps - 1 of a stage: linear warm-up times a cosine.
+
+        The warm-up takes at most a tenth of a short stage.
+        """
+        from math import cos, pi
+
+        warmup = max(1, min(self.warmup, steps // 10))
+        cosine = self.final_rate + (1 - self.final_rate) * 0.5 * (1 + cos(pi * step / steps))
+        return min(1.0, (step + 1) / warmup) * cosine
+
+
+FREE = (
+    "device",
+    "batch",
+    "accumulation",
+    "checkpoint_every",
+    "keep",
+    "preview_every",
+    "preview_people",
+    "tensorboard",
+    "gradient_checkpointing",
+)
+"""Options that a resumed training may change: the samples of a step are counted, not how they are split."""
+
+
+def read_config(
+    path: str | Path, settings: Sequence[str] = (), *, source: str | None = None
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """Options of a training and of its method from a YAML file and `key=value` settings.
+
+    Keys of the sections `data` and `options` are reached by dots (`data.people=100`). source: replaces
+    `data.source`. Raises UsageError naming file or setting, with the nearest known key for an unknown one.
+    """
+    options = load_yaml(path)
+    for setting in settings:
+        _set(options, setting)
+    where = str(path)
+    own = _section(options, "options", where)
+    data = _section(options, "data", where)
+    if source is not None:
+        data["source"] = source
+    known = [one.name for one in fields(TrainConfig)] + ["options"]
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of {where}", str(name), known)
+    built = build(DataConfig, data, where=f"{where}: data")
+    config = build(TrainConfig, {**options, "data": built}, where=where)
+    return config, own
+
+
+def describe(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as JSON-able values, in the layout of the YAML file."""
+    described = {**asdict(config), "options": dict(options)}
+    described["betas"] = list(config.betas)
+    return described
+
+
+def _section(options: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    section = options.pop(name, None)
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise UsageError(
+            f"{where}: {name} is {section!r}, not a section.", hint=f"Indent its keys below {name}:"
+        )
+    return dict(section)
+
+
+def _set(options: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {setting!r} is not key=value.", hint="Such as --set data.people=100.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {setting!r}: the value is no YAML.", hint="Put it into quotes.") from error
+    section, dot, name = key.partition(".")
+    if not dot:
+        options[key] = value
+        return
+    inner = options.get(section)
+    if inner is not None and not isinstance(inner, dict):
+        raise UsageError(f"--set {setting!r}: {section} is no section.", hint="Write the key without a dot.")
+    options[section] = {**(inner or {}), name: value}

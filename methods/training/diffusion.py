@@ -1,0 +1,132 @@
+"""The frozen backbone as a training sees it: pictures to latents, noise on latents, prompts to features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods.backbone.device import resident
+from methods.backbone.schedulers import make_scheduler
+from methods.contract import Conditioning
+from methods.errors import UsageError
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.training.draws import SampleRng
+
+
+class Noised(NamedTuple):
+    """Noised latents [B, C, h, w], timesteps int64 [B], what the U-Net should predict, and the noise."""
+
+    latents: Tensor
+    timesteps: Tensor
+    target: Tensor
+    noise: Tensor
+
+
+class NoiseSchedule:
+    """q(z_t | z_0) of a backbone: z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) eps, and its prediction target.
+
+    The target is eps, z_0, or v = sqrt(abar_t) eps - sqrt(1 - abar_t) z_0 (Salimans & Ho 2022, appendix D),
+    as the pipeline's scheduler configuration says.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        scheduler = make_scheduler("ddim", backbone.scheduler_config)
+        self.abar: Tensor = scheduler.alphas_cumprod.to(backbone.device)
+        self.prediction: str = scheduler.config.prediction_type
+        if self.prediction not in ("epsilon", "v_prediction", "sample"):
+            raise UsageError(f"{backbone.name} predicts {self.prediction!r}, which nothing here can train.")
+
+    def noised(self, latents: Tensor, rng: SampleRng, timesteps: Tensor | None = None) -> Noised:
+        """Noise clean latents, float32; timesteps uniform and stratified over the batch unless given."""
+        if timesteps is None:
+            timesteps = (rng.levels() * len(self.abar)).long()
+        noise = rng.normal(*latents.shape[1:])
+        signal, spread = self._scales(timesteps)
+        noisy = signal * latents + spread * noise
+        if self.prediction == "epsilon":
+            target = noise
+        elif self.prediction == "sample":
+            target = latents
+        else:
+            target = signal * noise - spread * latents
+        return Noised(noisy, timesteps, target, noise)
+
+    def clean(self, noisy: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
+        """The estimate of z_0 that a prediction stands for, [B, C, h, w]."""
+        signal, spread = self._scales(timesteps)
+        if self.prediction == "epsilon":
+            return (noisy - spread * predicted) / signal
+        if self.prediction == "sample":
+            return predicted
+        return signal * noisy - spread * predicted
+
+    def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        abar = self.abar[timesteps].view(-1, 1, 1, 1)
+        return abar.sqrt(), (1 - abar).sqrt()
+
+
+@torch.no_grad()
+def encode_picture(backbone: Backbone, picture: Image.Image) -> Tensor:
+    """Latents of one RGB picture, float32 [C, h, w] at the U-Net's scale: the mean of the VAE's posterior.
+
+    float16 autoencoders that overflow (`force_upcast`) run in float32.
+    """
+    vae = backbone.vae
+    upcast = vae.dtype == torch.float16 and vae.config.force_upcast
+    was, dtype = vae.dtype, torch.float32 if upcast else vae.dtype
+    pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
+    with resident(vae, backbone.device, backbone.offload):
+        try:
+            if was != dtype:
+                vae.to(dtype)
+            scaled = (pixels.to(backbone.device).float() / 127.5 - 1).to(dtype)
+            latents = vae.encode(scaled).latent_dist.mean.float()
+        finally:
+            if was != dtype:
+                vae.to(was)
+    mean, std = vae.config.latents_mean, vae.config.latents_std
+    if mean is not None and std is not None:
+        channels = [torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std)]
+        latents = (latents - channels[0]) / channels[1]
+    return (latents * vae.config.scaling_factor)[0]
+
+
+@torch.no_grad()
+def encode_prompts(backbone: Backbone, prompts: Sequence[str]) -> Conditioning:
+    """Text features of prompts in one pass, key and value [B, T, C] (the same tensor), pooled [B, P] or None.
+
+    An empty prompt gives what the backbone was trained to drop to: zeros where its pipeline says so (SDXL).
+    """
+    text = backbone.text
+    ids = [
+        tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        for tokenizer in text.tokenizers
+    ]
+    hidden, pooled = text.forward(ids)
+    if text.zero_empty_negative:
+        worded = torch.tensor([bool(prompt) for prompt in prompts], device=hidden.device)
+        hidden = hidden * worded.view(-1, 1, 1)
+        pooled = None if pooled is None else pooled * worded.view(-1, 1)
+    return Conditioning(hidden, hidden, pooled)
+
+
+def size_conditions(conditioning: Conditioning, width: int, height: int) -> dict[str, Tensor] | None:
+    """SDXL's added conditions for uncropped pictures of one size; None for backbones that have none."""
+    pooled = conditioning.pooled
+    if pooled is None:
+        return None
+    ids = torch.tensor([(height, width, 0, 0, height, width)], dtype=pooled.dtype, device=pooled.device)
+    return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}

@@ -1,0 +1,286 @@
+"""The steps of a training: forward, backward, averages, checkpoints; resumable at any of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from methods.errors import NonFiniteError, UsageError
+from methods.training.average import Average
+from methods.training.checkpoints import Checkpoint, Checkpoints
+from methods.training.config import FREE, TrainConfig
+from methods.training.draws import SampleRng, generator_seed
+from methods.training.features import FeatureStore
+from methods.training.log import TrainingLog
+from methods.training.pairs import Pairs
+from methods.training.processes import Processes
+from methods.training.task import Stage, TrainingTask
+
+Progress = Callable[[int, int, dict[str, float]], object]
+"""Takes the steps done, the steps in all, and the last loss terms."""
+
+_GLOBAL, _SAMPLES = 4, 3  # kinds of random numbers
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Position:
+    """Where a training stands: which stage, steps done in it, and steps done in all."""
+
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+
+
+class Loop:
+    """One training.
+
+    facts: what a resumed training must share with its checkpoint besides the configuration, JSON-able
+    """
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        config: TrainConfig,
+        pairs: Pairs,
+        store: FeatureStore,
+        processes: Processes,
+        output: Path,
+        described: dict[str, Any],
+        facts: dict[str, Any],
+    ) -> None:
+        self.task, self.config, self.pairs, self.store = task, config, pairs, store
+        self.processes, self.output, self.described, self.facts = processes, output, described, facts
+        self.checkpoints = Checkpoints(output / "checkpoints", config.keep)
+        self.samples = config.batch * config.accumulation * processes.count
+        self.steps = sum(stage.steps for stage in task.stages)
+        self.at = Position()
+        self.terms: dict[str, float] = {}
+        self._average = Average(task.module, config.average)
+        self._optimizer: torch.optim.Optimizer
+        self._trained: dict[str, nn.Parameter] = {}
+        self._scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "float16")
+        self._saved = -1
+        self._resumed: Checkpoint | None = None
+
+    def resume(self) -> Checkpoint | None:
+        """Take up the newest whole checkpoint; None when there is none, and the training starts anew.
+
+        Raises UsageError when it belongs to another training.
+        """
+        found = self.checkpoints.latest()
+        if found is None:
+            return None
+        state = found.state
+        self._check(found)
+        self.at = Position(state["stage"], state["step"], state["total"])
+        self.task.module.load_state_dict(found.tensors("module"))
+        self._average.load(
+            {name: tensor.to(self.processes.device) for name, tensor in found.tensors("average").items()},
+            state["averaged"],
+        )
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        self._saved = self.at.total
+        self._resumed = found
+        return found
+
+    def run(self, progress: Progress | None = None) -> None:
+        """Train to the end of the last stage, then write a last checkpoint."""
+        main = self.processes.main
+        with ExitStack() as stack:
+            log = None
+            if main:
+                tensorboard = self.config.tensorboard
+                log = stack.enter_context(
+                    TrainingLog(self.output, after=self.at.total, tensorboard=tensorboard)
+                )
+            started = time.monotonic()
+            while self.at.stage < len(self.task.stages):
+                stage = self.task.stages[self.at.stage]
+                self._begin(stage)
+                while self.at.step < stage.steps:
+                    with self._attached():
+                        for _ in range(self._until_preview(stage)):
+                            record = self._step(stage)
+                            if log is not None:
+                                seconds = round(time.monotonic() - started, 3)
+                                log.write(self.at.total, {**record, "seconds": seconds})
+                            if progress is not None:
+                                progress(self.at.total, self.steps, self.terms)
+                            if self.at.total % self.config.checkpoint_every == 0:
+                                self._save()
+                    if self.config.preview_every and self.at.total % self.config.preview_every == 0:
+                        self.preview()
+                self._save()
+                self.at = Position(self.at.stage + 1, 0, self.at.total)
+        self.processes.wait()
+
+    def preview(self) -> None:
+        """Write a sample sheet of the averaged weights."""
+        if self.processes.main:
+            folder = self.output / "previews"
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._average.applied():
+                self.task.preview(folder, self.at.total)
+        self.processes.wait()
+
+    def export(self, folder: Path) -> None:
+        """Let the task write its adapter with the averaged weights."""
+        if self.processes.main:
+            with self._average.applied():
+                self.task.export(folder)
+        self.processes.wait()
+
+    # --- one step ------------------------------------------------------------------------------------
+
+    def _step(self, stage: Stage) -> dict[str, Any]:
+        """One optimizer step; returns what the log says of it."""
+        config, first = self.config, self.at.total * self.samples
+        torch.manual_seed(generator_seed(config.seed, _GLOBAL, self.at.total, self.processes.index))
+        rate = config.rate * stage.rate * config.learning_rate(self.at.step, stage.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for turn in range(config.accumulation):
+            start = first + (turn * self.processes.count + self.processes.index) * config.batch
+            terms = self._losses(range(start, start + config.batch))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() / config.accumulation
+            self._scaler.scale(terms["loss"] / config.accumulation).backward()
+        self.terms = self.processes.mean(sums)
+        self._refuse_non_finite(self.terms)
+
+        trained = list(self._trained.values())
+        self.processes.average_gradients(trained)
+        self._scaler.unscale_(self._optimizer)
+        norm = float(nn.utils.clip_grad_norm_(trained, config.clip))
+        if not self._scaler.is_enabled():  # a scaler skips such a step and lowers its scale
+            self._refuse_non_finite({"the gradient's norm": norm})
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._average.update()
+        self.at.step += 1
+        self.at.total += 1
+        return {"stage": stage.name, **self.terms, "gradient_norm": norm, "rate": rate}
+
+    def _losses(self, numbers: range) -> dict[str, Tensor]:
+        config, device = self.config, self.processes.device
+        batch = self.pairs.batch(numbers, self.store).to(device)
+        seed = generator_seed(config.seed, _SAMPLES)
+        rng = SampleRng(seed, numbers, batch=self.samples, device=device)
+        dtype = _PRECISIONS[config.precision]
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            terms = self.task.losses(batch, rng)
+        if "loss" not in terms:
+            raise ValueError(f"{type(self.task).__name__}.losses gave no `loss`")
+        return terms
+
+    def _refuse_non_finite(self, values: dict[str, float]) -> None:
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if not broken:
+            return
+        last = self.checkpoints.latest()
+        good = f"The last good checkpoint is {last.folder}" if last else "There is no checkpoint yet"
+        raise NonFiniteError(
+            f"Step {self.at.total + 1}: {' and '.join(broken)} left the finite numbers.",
+            hint=f"{good}; try a lower rate, or precision: float32.",
+        )
+
+    # --- stages --------------------------------------------------------------------------------------
+
+    def _begin(self, stage: Stage) -> None:
+        """Choose what this stage trains; its optimizer starts afresh, or as the checkpoint left it."""
+        self.task.begin(stage)
+        module, config = self.task.module, self.config
+        self._trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if not self._trained:
+            raise ValueError(f"{type(self.task).__name__} trains nothing in its stage {stage.name}")
+        self._optimizer = torch.optim.AdamW(
+            self._trained.values(), lr=config.rate, betas=config.betas, weight_decay=config.weight_decay
+        )
+        if self._resumed is not None and self.at.step:
+            for name, tensor in self._resumed.tensors("optimizer").items():
+                kind, _, own = name.partition("/")
+                where = "cpu" if kind == "step" else self.processes.device
+                self._optimizer.state[self._trained[own]][kind] = tensor.to(where)
+        self._resumed = None
+
+    @contextmanager
+    def _attached(self) -> Iterator[None]:
+        """Everything that has to be in place around forward and backward."""
+        unet = self.task.backbone.unet
+        with ExitStack() as stack:
+            device = self.processes.device
+            stack.enter_context(torch.random.fork_rng([] if device.type == "cpu" else [device]))
+            if device.type == "cpu":
+                # plain matrix products: the fused kernel's backward is many times slower on CPUs
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if self.config.gradient_checkpointing:
+                unet.enable_gradient_checkpointing()
+                stack.callback(unet.disable_gradient_checkpointing)
+            stack.enter_context(self.task.attached())
+            yield
+
+    def _until_preview(self, stage: Stage) -> int:
+        """Steps to take before the hooks have to be removed."""
+        left, every = stage.steps - self.at.step, self.config.preview_every
+        return min(left, every - self.at.total % every) if every else left
+
+    # --- checkpoints ---------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if self.at.total == self._saved:
+            return
+        if self.processes.main:
+            optimizer = {
+                f"{kind}/{name}": tensor
+                for name, parameter in self._trained.items()
+                for kind, tensor in self._optimizer.state[parameter].items()
+            }
+            self.checkpoints.save(
+                self.at.total,
+                {
+                    "module": self.task.module.state_dict(),
+                    "average": self._average.tensors(),
+                    "optimizer": optimizer,
+                },
+                {
+                    "stage": self.at.stage,
+                    "step": self.at.step,
+                    "total": self.at.total,
+                    "averaged": self._average.count,
+                    "scaler": self._scaler.state_dict(),
+                    "random": {"seed": self.config.seed, "next_sample": self.at.total * self.samples},
+                    "samples_per_step": self.samples,
+                    "config": self.described,
+                    "facts": self.facts,
+                },
+            )
+        self._saved = self.at.total
+
+    def _check(self, found: Checkpoint) -> None:
+        """Refuse to go on with another configuration, other data, or other models."""
+        then, now = found.state["config"], self.described
+        changed = [name for name in now if name not in FREE and then.get(name) != now[name]]
+        if found.state["samples_per_step"] != self.samples:
+            changed.append(
+                f"samples per step (batch x accumulation x processes: "
+                f"{found.state['samples_per_step']} then, {self.samples} now)"
+            )
+        changed += [name for name in self.facts if found.state["facts"].get(name) != self.facts[name]]
+        if changed:
+            raise UsageError(
+                f"{found.folder} belongs to another training; different: {', '.join(changed)}.",
+                hint="Continue with the same configuration and data, or choose another --output.",
+            )

@@ -1,0 +1,131 @@
+"""What `uniform` learns: the identity tokens' projection and their keys and values, on a frozen U-Net.
+
+    L = E || y - U(z_t, t, text, Z) ||^2,    Z = LayerNorm(MLP(e))
+
+with y the backbone's own prediction target. The recipe of public FaceID adapters: the embedding e comes
+from the target's own picture in half of the pairs and from another picture of the person in the other half;
+embedding, text or both are dropped in 5 % each (IP-Adapter, arXiv 2308.06721, section 4.1.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
+from methods.training.preview import sample_sheet
+from methods.training.task import Batch, Example, Stage, TrainingTask
+from methods.uniform.adapter import UniformAdapter
+from methods.uniform.info import INFO
+from methods.uniform.method import Uniform, save_adapter
+from methods.uniform.training import identity_attention
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.training.draws import SampleRng
+    from methods.uniform.training import Denoise
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Options of the training.
+
+    steps:         optimizer steps
+    tokens:        identity tokens; public FaceID adapters have 4
+    embedding_dim: of the face encoder
+    drop:          how often the embedding alone, the text alone, and both are dropped: each this share
+    same_share:    how often the embedding comes from the target's own picture
+    seed:          of the projection's initial weights
+    """
+
+    steps: int = 6000
+    tokens: int = 4
+    embedding_dim: int = 512
+    drop: float = 0.05
+    same_share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.tokens < 1 or self.embedding_dim < 1:
+            raise ValueError("steps, tokens and embedding_dim are at least 1")
+        if not 0 <= self.drop <= 1 / 3:
+            raise ValueError("drop lies in [0, 1/3]")
+        if not 0 <= self.same_share <= 1:
+            raise ValueError("same_share lies in [0, 1]")
+
+
+class UniformTask(TrainingTask):
+    """Denoising with the identity injected at full weight."""
+
+    module: UniformAdapter
+    config: TaskConfig
+
+    def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
+        super().__init__(backbone, config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            adapter = UniformAdapter.from_backbone(
+                backbone.unet, tokens=config.tokens, embedding_dim=config.embedding_dim
+            )
+        self.module = adapter.float().to(backbone.device)
+        self.stages = (Stage("train", config.steps),)
+        self.same_share = config.same_share
+        self._schedule = NoiseSchedule(backbone)
+        self._denoise: Denoise
+
+    def features(self, example: Example) -> dict[str, Tensor]:
+        """latents float32 [C, h, w] and embedding float32 [D]."""
+        return {
+            "latents": encode_picture(self.backbone, example.picture),
+            "embedding": torch.from_numpy(example.face.embedding),
+        }
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        with identity_attention(self.backbone.unet, self.module) as self._denoise:
+            yield
+
+    def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
+        dropped, drop = rng.uniform(), self.config.drop
+        faceless = dropped < 2 * drop
+        wordless = ((dropped >= drop) & (dropped < 3 * drop)).tolist()
+        embedding = batch.reference["embedding"] * ~faceless[:, None]
+        prompts = ["" if empty else text for empty, text in zip(wordless, batch.prompts, strict=True)]
+
+        text = encode_prompts(self.backbone, prompts)
+        noised = self._schedule.noised(batch.target["latents"], rng)
+        height, width = noised.latents.shape[-2:]
+        factor = self.backbone.latent_factor
+        predicted = self._denoise(
+            noised.latents.to(self.backbone.dtype),
+            noised.timesteps,
+            text.key,
+            embedding,
+            size_conditions(text, width * factor, height * factor),
+        )
+        loss = F.mse_loss(predicted.float(), noised.target)
+        return {"loss": loss}
+
+    def preview(self, folder: Path, step: int) -> None:
+        sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")
+
+    def export(self, folder: Path) -> None:
+        save_adapter(
+            folder,
+            self.module,
+            family=self.backbone.family,
+            method=INFO.name,
+            dtype=torch.float16,
+            config=asdict(self.config),
+        )
+
+    def _method(self) -> Uniform:
+        state: dict[str, Any] = {name: value.clone() for name, value in self.module.state_dict().items()}
+        return Uniform.from_state(state, self.backbone)
