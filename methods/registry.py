@@ -30,6 +30,7 @@ _BUILT_IN: dict[str, _Lazy] = {
     "none": _Lazy("methods.none:NoMethod", "methods.none:INFO"),
     "uniform": _Lazy("methods.uniform.method:Uniform", "methods.uniform.info:INFO"),
     "spatialid": _Lazy("methods.spatialid.method:SpatialID", "methods.spatialid.info:INFO"),
+    "pidiff": _Lazy("methods.pidiff.method:PIDiff", "methods.pidiff.info:INFO"),
 }
 
 

@@ -1,7 +1,7 @@
 """What every registered method must do, on every backbone: the contract, executed.
 
 A new method is covered by being registered. Weights come from `Method.untrained`; on the pocket backbone
-from what is shipped.
+from what is shipped, where something is.
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
+from people import somebody
 from tiny import FAMILIES, tiny_backbone
 
 from methods.backbone.attention import AttentionSession
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
-from methods.contract import Attachment, Conditioning, Identity, Job, Method, MethodInfo, RowLayout, StepInfo
+from methods.contract import Attachment, Conditioning, Job, Method, MethodInfo, RowLayout, StepInfo
+from methods.paths import pocket_dir
 from methods.registry import get_method, method_info, method_names
 
 METHODS = method_names()
 BACKBONES = [*FAMILIES, "pocket"]
-SOMEBODY, ANYBODY = (
-    Identity(name, F.normalize(torch.randn(512, generator=torch.Generator().manual_seed(seed)), dim=0))
-    for name, seed in (("somebody", 1), ("anybody", 2))
-)
+SOMEBODY, ANYBODY = somebody(1), somebody(2, "anybody")
 
 
 @pytest.fixture(params=BACKBONES)
@@ -45,7 +43,15 @@ def method(request: pytest.FixtureRequest, backbone: Backbone) -> Method:
     chosen = get_method(request.param)
     if backbone.family not in chosen.info.backbones:
         pytest.skip(f"{request.param} does not claim {backbone.family}")
-    return chosen.load(None, backbone) if backbone.family == "pocket" else chosen.untrained(backbone)
+    return ready(chosen, backbone)
+
+
+def ready(chosen: type[Method], backbone: Backbone) -> Method:
+    """With the shipped weights where there are some, else untrained."""
+    shipped = chosen.info.kind != "train" or (pocket_dir() / chosen.info.name).is_dir()
+    if backbone.family == "pocket" and shipped:
+        return chosen.load(None, backbone)
+    return chosen.untrained(backbone)
 
 
 def job(backbone: Backbone, **changes: object) -> Job:
@@ -173,9 +179,7 @@ def test_records_only_when_asked(method: Method, backbone: Backbone) -> None:
 
 def test_works_in_bfloat16(method: Method, backbone: Backbone, half: Callable[[Backbone], Backbone]) -> None:
     low = half(backbone)
-    chosen = type(method)
-    again = chosen.load(None, low) if low.family == "pocket" else chosen.untrained(low)
-    [result] = sample(low, [job(low)], again)
+    [result] = sample(low, [job(low)], ready(type(method), low))
     assert result.status == "ok" and result.latents.dtype == torch.float32
 
 

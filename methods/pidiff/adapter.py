@@ -4,8 +4,9 @@
     wplus_adapter.{i}.to_{q,k,v}_wplus.weight                query, keys, values at cross site i
     wplus_adapter.{i}.gate                                   one number per row
 
-with i the place of the site in `unet.attn_processors`, as in w-plus-adapter's public checkpoints. *Reconstruction*:
-PIDiff's own sizes are unpublished; per-row tokens and gates are ours, the block is w-plus-adapter's.
+with i the place of the site in `unet.attn_processors`, as in w-plus-adapter's public checkpoints.
+*Reconstruction*: PIDiff's own sizes are unpublished; per-row tokens and gates are ours, the block is
+w-plus-adapter's.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ class StyleAdapter(nn.Module):
         with torch.device("meta"):
             adapter = cls(sites, rows=rows, dim=dim)
         check_keys(state, adapter.state_dict(), source)
-        adapter.load_state_dict(dict(state), assign=True)
+        # Copied, not assigned: tensors of a file lie at any address, and CPU kernels round by alignment.
+        adapter = adapter.to(state["w_proj.weight"].dtype).to_empty(device="cpu")
+        adapter.load_state_dict(dict(state))
         return adapter.requires_grad_(False).eval()
 
     def at(self, site: Site) -> StyleBlock:

@@ -1,10 +1,10 @@
-"""`pidiff`: identity through W+ styles, coarse to fine, in a gated residual cross-attention. *Reconstruction*.
+"""`pidiff`, a *reconstruction*: identity through W+ styles in a gated residual cross-attention.
 
     w   = E(head) - wbar in R^{18 x d},    f_r = LayerNorm(W_r w_r + e_r)
     h  <- h_txt + alpha * Attn(W_q' h_txt, W_k' f, G (.) W_v' f)         at every cross-attention
 
-PIDiff (arXiv 2505.05081) is known by its abstract only; the block is w-plus-adapter's (CVPR 2024), whose query
-is the text attention's output h_txt, not the image tokens. The identity enters after 20 % of the steps.
+PIDiff (arXiv 2505.05081) is known by its abstract only; the block is w-plus-adapter's (CVPR 2024), whose
+query is the text attention's output h_txt, not the image tokens. The identity enters after 20 % of the steps.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class PIDiff(Method):
         """The method from its parts; the adapter is frozen and moved to the backbone's device and dtype."""
         if (adapter.rows, adapter.dim) != (space.shape.rows, space.shape.dim):
             raise WeightsError(
-                f"The adapter reads {adapter.rows} rows of {adapter.dim}, the style encoder {space.name} gives "
-                f"{space.shape.rows} of {space.shape.dim}.",
+                f"The adapter reads {adapter.rows} rows of {adapter.dim}, the style encoder {space.name} "
+                f"gives {space.shape.rows} of {space.shape.dim}.",
                 hint="Give the style encoder that the adapter was trained with.",
             )
         method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype), space)

@@ -1,7 +1,8 @@
 """Style editing: the rows of one W+ code put in place of another's, wholly or in part.
 
 Coarse rows carry shape and pose, fine rows colouring and texture (StyleGAN, section 3.1; the abstract of
-PIDiff edits by levels from coarse to fine). *Reconstruction*: how the paper names and mixes levels is unpublished.
+PIDiff edits by levels from coarse to fine). *Reconstruction*: how the paper names and mixes levels is
+unpublished.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 e4e is trained against a finished StyleGAN; there is none here, so encoder and decoder learn from each other.
 What makes rows separate, ours throughout:
 
-- rows 0-7 and 8-17 come from two different heads in half of every batch (style mixing, StyleGAN's section 3.1).
-  Of such a picture no truth exists, but what it should share with either head does: edges with the giver of
-  the coarse rows (shape), mean colours over a coarse grid with the giver of the fine rows (colouring);
+- mixtures are decoded too, rows 0-7 of one head with rows 8-17 of another (style mixing, StyleGAN's section
+  3.1). Of such a picture no truth exists, but what it should share with either head does: edges with the
+  giver of the coarse rows (shape), mean colours over a coarse grid with the giver of the fine (colouring);
 - deltas are kept small (e4e, section 4.2), so that W+ stays near W.
 
 Losses are weighted by the head's ellipse: what is around it was whitened and carries nothing.
