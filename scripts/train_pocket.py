@@ -27,6 +27,7 @@ DEFAULT_MINUTES = {
     "detector": 6.0,
     "dual-encoder": 8.0,
     "probes": 4.0,
+    "quality": 5.0,
     "diffusion": 60.0,
     "adapter": 20.0,
     "decoder": 20.0,
@@ -41,6 +42,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         diffusion,
         dual_encoder,
         probes,
+        quality_model,
         recogniser,
     )
 
@@ -61,6 +63,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         "detector": detector_stage,
         "dual-encoder": lambda **o: dual_encoder.train(data, weights / "clip", work / "dual-encoder", **o),
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
+        "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
         "diffusion": lambda **o: diffusion.train(data, vae, weights / "sd", work / "diffusion", **o),
         "adapter": lambda **o: adapter.train(data, weights, work / "adapter", **o),
         "decoder": lambda **o: autoencoder.refine_decoder(

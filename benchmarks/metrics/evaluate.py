@@ -2,35 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score
+from benchmarks.metrics.catalogue import AnyMetric, describe, missing, select
+from benchmarks.metrics.metric import Failure, Metric, NoScore, SetMetric, View
+from benchmarks.metrics.models.base import Extractor
+from benchmarks.metrics.models.zoo import zoo
+from methods.errors import SpidError
+
+REMEMBERED = 20_000
+"""Features kept per model; reference and without-ID pictures are asked for again and again."""
+TOLERANCE = 1e-4
+"""By how much rounding may carry a value out of its range."""
 
 
 class Evaluator:
     """Built once per run and process.
 
-    metrics: names, or `default`, `compat:ibench` or `all`. backbone_family: `pocket` selects the pocket twins
-    of every model. models: role -> name or path, see `benchmarks.metrics.models`.
+    metrics: names, or `default`, `compat:ibench` or `all`, also several with commas. backbone_family:
+    `pocket` selects the pocket twins of every model. models: role -> name or path, see `models.zoo.ROLES`;
+    the recogniser that conditioned the run belongs to role `face-conditioning`. device: of the models that
+    run on torch. batch_size: pictures per forward pass.
 
     infos: the cards of all metrics asked for, the unavailable ones too. unavailable: metric -> what is
-    missing and what to do. Construction loads no model; a model is loaded when the first picture needs it.
+    missing and what to do; grows when a model turns out not to load. Construction loads no model.
 
-    Raises UsageError for an unknown metric, role or model name.
+    Raises UsageError for an unknown metric or role.
     """
 
-    infos: list[MetricInfo]
-    unavailable: dict[str, str]
-
     def __init__(
-        self, metrics: Sequence[str] | str, *, backbone_family: str, models: Mapping[str, str] | None = None
+        self,
+        metrics: Sequence[str] | str = "default",
+        *,
+        backbone_family: str,
+        models: Mapping[str, str] | None = None,
+        device: str = "cpu",
+        batch_size: int = 32,
     ) -> None:
-        raise NotImplementedError
+        self.metrics = select(metrics, backbone_family)
+        self.batch_size = batch_size
+        self._extractors = zoo(backbone_family, models, device)
+        self.infos: list[MetricInfo] = [describe(metric, self._extractors) for metric in self.metrics]
+        self.unavailable: dict[str, str] = {}
+        for metric in self.metrics:
+            if (reason := missing(metric, self._extractors)) is not None:
+                self.unavailable[metric.card.name] = reason
+        self._broken: dict[str, str] = {}
+        self._remembered: dict[str, OrderedDict[str, Any]] = {
+            name: OrderedDict() for name in self._extractors
+        }
 
     def score(self, samples: Sequence[SampleView]) -> list[dict[str, Score]]:
-        """One dict per sample, with a Score for every metric of level 'sample', in the order of `infos`."""
-        raise NotImplementedError
+        """One dict per sample, with a Score for every metric of level 'sample', in the order of `infos`.
+
+        Never raises for what a picture or a model does: that is a Score with a status.
+        """
+        wanted = [(metric, info) for metric, info in self._pairs() if isinstance(metric, Metric)]
+        views = self._views(samples, [metric for metric, _ in wanted])
+        return [{info.name: self._score(metric, info, view) for metric, info in wanted} for view in views]
 
     def score_set(self, samples: Iterable[SampleView]) -> dict[str, Score]:
-        """A Score for every metric of level 'set' over the samples of one method; may be a generator."""
-        raise NotImplementedError
+        """A Score for every metric of level 'set' over the samples of one method.
+
+        samples may be a generator: pictures are needed a batch at a time; only sums and features are kept.
+        """
+        wanted = [(metric, info) for metric, info in self._pairs() if isinstance(metric, SetMetric)]
+        able = {info.name: metric.begin() for metric, info in wanted if info.name not in self.unavailable}
+        chosen = [metric for metric, info in wanted if info.name in able]
+        stream = iter(samples) if able else iter(())
+        while part := list(islice(stream, self.batch_size)):
+            for view in self._views(part, chosen):
+                for state in able.values():
+                    state.add(view)
+        scores = {}
+        for _, info in wanted:
+            if info.name in self.unavailable:
+                scores[info.name] = Score(None, "unavailable", self.unavailable[info.name])
+            else:
+                scores[info.name] = _checked(able[info.name].result(), info)
+        return scores
+
+    def _pairs(self) -> Iterator[tuple[AnyMetric, MetricInfo]]:
+        return zip(self.metrics, self.infos, strict=True)
+
+    def _score(self, metric: Metric, info: MetricInfo, view: View) -> Score:
+        if info.name in self.unavailable:
+            return Score(None, "unavailable", self.unavailable[info.name])
+        try:
+            return _checked(metric.score(view), info)
+        except NoScore as error:
+            return error.score
+
+    # ------------------------------------------------------------------ features
+    def _views(self, samples: Sequence[SampleView], metrics: Sequence[AnyMetric]) -> list[View]:
+        """The samples with every feature that the metrics need, computed in batches over all pictures."""
+        needs = {
+            need for metric in metrics if metric.card.name not in self.unavailable for need in metric.needs
+        }
+        items: dict[str, dict[str, Any]] = {}  # feature -> key -> picture or text
+        keys: list[dict[str, str]] = []
+        for sample in samples:
+            sources = _sources(sample)
+            keys.append(
+                {need: sources[where][0] for need in needs if (where := need.partition(":")[0]) in sources}
+            )
+            for need in keys[-1]:
+                where, _, feature = need.partition(":")
+                items.setdefault(feature, {}).setdefault(*sources[where])
+        found = {feature: self._features(feature, wanted) for feature, wanted in items.items()}
+        return [
+            View(sample, {need: found[need.partition(":")[2]][key] for need, key in own.items()})
+            for sample, own in zip(samples, keys, strict=True)
+        ]
+
+    def _features(self, feature: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        remembered = self._remembered[feature]
+        new = [(key, item) for key, item in wanted.items() if key not in remembered]
+        fresh: dict[str, Any] = {}
+        for start in range(0, len(new), self.batch_size):
+            part = new[start : start + self.batch_size]
+            fresh.update(zip((key for key, _ in part), self._compute(feature, part), strict=True))
+        found = {key: fresh[key] if key in fresh else remembered[key] for key in wanted}
+        remembered.update(fresh)
+        while len(remembered) > REMEMBERED:
+            remembered.popitem(last=False)
+        return found
+
+    def _compute(self, feature: str, part: Sequence[tuple[str, Any]]) -> list[Any]:
+        if feature in self._broken:
+            return [Failure("unavailable", self._broken[feature])] * len(part)
+        extractor = self._extractors[feature]
+        try:
+            return extractor.compute(part)
+        except SpidError as error:
+            self._break(feature, str(error))
+            return [Failure("unavailable", str(error))] * len(part)
+        except Exception:  # one bad picture, or too large a batch: each by itself, and the bad one says why
+            return [_alone(extractor, item) for item in part]
+
+    def _break(self, feature: str, reason: str) -> None:
+        """A model that does not load makes its metrics unavailable, with the reason."""
+        self._broken[feature] = reason
+        for metric in self.metrics:
+            if any(need.partition(":")[2] == feature for need in metric.needs):
+                self.unavailable.setdefault(metric.card.name, reason)
+
+
+def _sources(sample: SampleView) -> dict[str, tuple[str, Any]]:
+    """where -> (key of its content, picture or text), for all that the sample has."""
+    from methods.images import pixels_hash
+
+    sources: dict[str, tuple[str, Any]] = {
+        "picture": (sample.id, sample.picture),
+        "text": (sample.prompt, sample.prompt),
+    }
+    if sample.reference is not None:
+        sources["reference"] = (sample.reference_id or pixels_hash(sample.reference), sample.reference)
+    if sample.baseline is not None:
+        sources["baseline"] = (sample.baseline_id or pixels_hash(sample.baseline), sample.baseline)
+    return sources
+
+
+def _alone(extractor: Extractor, item: tuple[str, Any]) -> Any:
+    try:
+        return extractor.compute([item])[0]
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        return Failure("error", f"{extractor.tag}: {reason[:160] or type(error).__name__}")
+
+
+def _checked(value: float | Score, info: MetricInfo) -> Score:
+    """A score whose value is finite and within the range that its card states."""
+    score = value if isinstance(value, Score) else Score(float(value))
+    if score.value is None:
+        return score
+    low, high = info.range
+    if not math.isfinite(score.value):
+        return Score(None, "error", f"{info.name} is {score.value}")
+    if not low - TOLERANCE <= score.value <= high + TOLERANCE:
+        return Score(
+            None, "error", f"{info.name} is {score.value:.6g}, outside its range {low:g} to {high:g}"
+        )
+    return Score(min(max(score.value, low), high), score.status, score.reason)

@@ -1,0 +1,139 @@
+"""All metrics by name, and the selections `default`, `compat:ibench` and `all`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from benchmarks.metrics import (
+    attributes,
+    distribution,
+    geometry,
+    ibench,
+    identity,
+    leakage,
+    quality,
+    structure,
+    text,
+)
+from benchmarks.metrics.base import MetricInfo
+from benchmarks.metrics.metric import Metric, SetMetric
+from benchmarks.metrics.models.base import Extractor
+from methods.pocket.world.context import FACTORS
+from methods.registry import unknown_name
+
+AnyMetric = Metric | SetMetric
+
+SELECTIONS = ("default", "compat:ibench", "all")
+_POCKET_ONLY = ("musiq_pocket", "probes")
+_PHOTO_ONLY = ("musiq", "aesthetic", "inception", "dino", "dreamsim")
+
+
+def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
+    """Every metric by name, in reading order. family: of the backbone, whose models have thresholds."""
+    context = tuple(FACTORS)
+    followed = identity.PROMPT_FOLLOWED_POCKET if family == "pocket" else identity.PROMPT_FOLLOWED
+    everything: list[AnyMetric] = [
+        text.ClipT(),
+        text.ClipIScene(),
+        text.ClipIRef(),
+        identity.IdSim(),
+        identity.IdSimZero(),
+        identity.IdSimSame(),
+        identity.FaceFoundRate(),
+        identity.IdP(followed),
+        identity.IdFollowed(followed),
+        quality.Iq(),
+        quality.IqPocket(),
+        quality.Piqe(),
+        quality.Aesthetic(),
+        leakage.BackgroundLeakage(),
+        text.Drift(),
+        attributes.Attributes((*context, "gender")),
+        *(attributes.AttributeFactor(factor) for factor in (*context, "gender")),
+        leakage.Leak(context),
+        *(leakage.LeakFactor(factor) for factor in context),
+        geometry.PoseDiversity(),
+        geometry.LandmarkDiversity(),
+        geometry.FaceDiversity(),
+        geometry.ExpressionDiversity(),
+        structure.DinoSimilarity(),
+        structure.DinoScene(),
+        structure.DreamSimDistance(),
+        attributes.Counterfactual(),
+        distribution.FidClip(),
+        distribution.Fid(),
+        ibench.IBenchClipT(),
+        ibench.IBenchClipI(),
+        ibench.IBenchFaceSim(),
+        ibench.IBenchAntiFaceSim(),
+        ibench.IqIBench(),
+        ibench.IBenchAesthetic(),
+        ibench.IBenchFid(),
+        ibench.IBenchPoseDiv(),
+        ibench.IBenchExprDiv(),
+        ibench.IBenchLandmarkDiff(),
+        ibench.IBenchFaceDiv1(),
+        ibench.IBenchFaceDiv2(),
+        ibench.IBenchDino(),
+        ibench.IBenchFgis(),
+    ]
+    return {metric.card.name: metric for metric in everything}
+
+
+def select(wanted: Sequence[str] | str, family: str = "pocket") -> list[AnyMetric]:
+    """The metrics of names and selections (a list, or one string with commas), each once, in reading order.
+
+    `default` holds what can be measured for the family: the pocket metrics need the pocket world, the others
+    weights made on photographs. Raises UsageError for an unknown name.
+    """
+    known = metrics(family)
+    names: set[str] = set()
+    for name in wanted.split(",") if isinstance(wanted, str) else wanted:
+        name = name.strip()
+        if name in SELECTIONS:
+            names |= {metric.card.name for metric in known.values() if _selected(metric, name, family)}
+        elif name in known:
+            names.add(name)
+        else:
+            raise unknown_name("metric", name, [*SELECTIONS, *known])
+    return [metric for name, metric in known.items() if name in names]
+
+
+def _selected(metric: AnyMetric, selection: str, family: str) -> bool:
+    if selection == "all":
+        return True
+    if selection.startswith("compat:"):
+        return metric.card.compat == selection.removeprefix("compat:")
+    other = _PHOTO_ONLY if family == "pocket" else _POCKET_ONLY
+    return metric.card.compat is None and not any(feature in other for feature in features(metric))
+
+
+def features(metric: AnyMetric) -> list[str]:
+    """The features a metric needs, each once, in order."""
+    return list(dict.fromkeys(need.partition(":")[2] for need in metric.needs))
+
+
+def describe(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> MetricInfo:
+    """The card with the models that are in use."""
+    used = [extractors[feature] for feature in features(metric)]
+
+    def joined(words: list[str]) -> str:
+        return "; ".join(dict.fromkeys(words))
+
+    return replace(
+        metric.card,
+        model=joined([extractor.tag for extractor in used]),
+        preprocessing=joined([extractor.preprocessing for extractor in used]),
+        licence=joined([extractor.licence for extractor in used]),
+    )
+
+
+def missing(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> str | None:
+    """Why a metric cannot be measured here and what to do, as far as can be told without loading."""
+    if (name := metric.card.name) in ibench.NOT_REPRODUCED:
+        return ibench.NOT_REPRODUCED[name]
+    for feature in features(metric):
+        if (reason := extractors[feature].missing()) is not None:
+            return reason
+    return None

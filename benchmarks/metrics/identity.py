@@ -1,0 +1,151 @@
+"""Identity: how much the generated face is the reference's, and what happens where there is no face."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.metrics.base import MetricInfo, Score
+from benchmarks.metrics.metric import Metric, NoScore, View, not_applicable
+
+PROMPT_FOLLOWED = 0.23
+"""CLIP-T from which a prompt counts as followed, for OpenAI's ViT-L/14: the jump of user acceptance lies at
+0.23 to 0.25 in SeFi-IDE's figure (arXiv 2402.00631), which does not state its definition of ID(P)."""
+
+PROMPT_FOLLOWED_POCKET = 0.5
+"""The same for the pocket dual encoder: see tests/metrics for how captions and pictures are distributed."""
+
+_COSINE = MetricInfo(
+    name="id_sim",
+    title="identity similarity",
+    direction="higher",
+    range=(-1.0, 1.0),
+    model="",
+    preprocessing="",
+    definition="cosine of the face embeddings of picture and reference by a recogniser that did not "
+    "condition the generation; only where a face was found in both (see face_found and id_sim_zero)",
+    source="Deng et al. 2019 (ArcFace); IBench FaceSim with the faults of its face selection removed",
+    licence="",
+)
+
+
+def cosine(a: Any, b: Any) -> float:
+    """Of two FaceFound."""
+    return float(a.embedding @ b.embedding)
+
+
+def judged(view: View, value: float) -> Score:
+    """The value, with the status that says when there were several faces to choose from."""
+    count = view["picture:face"].count
+    if count > 1:
+        return Score(value, "multi_face", f"{count} faces; the largest was scored")
+    return Score(value)
+
+
+class IdSim(Metric):
+    info = _COSINE
+    needs = ("picture:face", "reference:face")
+
+    def score(self, view: View) -> Score:
+        return judged(view, cosine(view["reference:face"], view["picture:face"]))
+
+
+class IdSimZero(Metric):
+    info = replace(
+        _COSINE,
+        name="id_sim_zero",
+        title="identity similarity, a miss counts 0",
+        definition="as id_sim, but a picture in which no face is found scores 0 instead of leaving the mean",
+        source="FastComposer (Xiao et al. 2023) scores misses so; dropping them favours methods that lose "
+        "faces",
+    )
+    needs = ("picture:face", "reference:face")
+
+    def score(self, view: View) -> Score:
+        reference = view["reference:face"]
+        if view.failed("picture:face", "no_face"):
+            return Score(0.0, "no_face_gen", "no face found in the picture: scored 0")
+        return judged(view, cosine(reference, view["picture:face"]))
+
+
+class IdSimSame(Metric):
+    info = replace(
+        _COSINE,
+        name="id_sim_same",
+        title="identity similarity, conditioning recogniser",
+        definition="as id_sim by the recogniser that conditioned the generation: what methods are optimised "
+        "for, hence flattering; for comparison only",
+        source="Deng et al. 2019 (ArcFace)",
+    )
+    needs = ("picture:face", "picture:face_same", "reference:face_same")
+
+    def score(self, view: View) -> Score:
+        return judged(view, cosine(view["reference:face_same"], view["picture:face_same"]))
+
+
+class FaceFoundRate(Metric):
+    info = MetricInfo(
+        name="face_found",
+        title="face detected",
+        direction="higher",
+        range=(0.0, 1.0),
+        model="",
+        preprocessing="",
+        definition="1 where a face of at least 24 pixels is found in the picture, else 0; its mean is 1 - "
+        "FDFR, the face-detection failure rate",
+        source="FDFR: Le et al. 2023 (Anti-DreamBooth), section 4.1",
+        licence="",
+    )
+    needs = ("picture:face",)
+
+    def score(self, view: View) -> float:
+        if view.failed("picture:face", "no_face"):
+            return 0.0
+        return float(view["picture:face"].count > 0)
+
+
+class IdP(Metric):
+    """threshold: CLIP-T from which the prompt counts as followed; it belongs to the CLIP model."""
+
+    needs = ("picture:face", "reference:face", "picture:clip", "text:clip_text")
+    info = replace(
+        _COSINE,
+        name="id_p",
+        title="ID(P): identity where the prompt is followed",
+        definition="id_sim_zero where CLIP-T reaches {threshold}, else 0: mean of ID_i [CLIP-T_i >= "
+        "threshold]",
+        source="SeFi-IDE (arXiv 2402.00631) names ID(P) without a definition; this one is a reconstruction",
+    )
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    @property
+    def card(self) -> MetricInfo:
+        return replace(self.info, definition=self.info.definition.format(threshold=f"{self.threshold:g}"))
+
+    def score(self, view: View) -> Score:
+        reference = view["reference:face"]
+        if float(view["picture:clip"] @ view["text:clip_text"]) < self.threshold:
+            return Score(0.0, "ok", "the prompt is not followed: scored 0")
+        if view.failed("picture:face", "no_face"):
+            return Score(0.0, "no_face_gen", "no face found in the picture: scored 0")
+        return judged(view, cosine(reference, view["picture:face"]))
+
+
+class IdFollowed(IdP):
+    info = replace(
+        _COSINE,
+        name="id_followed",
+        title="identity among pictures that follow the prompt",
+        definition="id_sim of the pictures whose CLIP-T reaches {threshold}; the others leave the mean",
+        source="the conditional mean beside ID(P), see id_p",
+    )
+
+    def score(self, view: View) -> Score:
+        try:
+            if float(view["picture:clip"] @ view["text:clip_text"]) < self.threshold:
+                raise not_applicable("the prompt is not followed")
+        except NoScore as error:
+            return error.score
+        return judged(view, cosine(view["reference:face"], view["picture:face"]))

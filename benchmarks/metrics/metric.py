@@ -1,0 +1,114 @@
+"""What a metric is: a card, the features it needs, and one formula. Imports no torch.
+
+A need is written `where:feature`, `where` being picture, baseline, reference or text and `feature` one that
+`benchmarks.metrics.models` computes. All features are computed in batches before any metric is asked, so a
+metric's `score` is arithmetic on a few vectors and reads like its definition.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from benchmarks.metrics.base import MetricInfo, SampleView, Score, Status
+
+WHERE = ("picture", "baseline", "reference", "text")
+_NAMES = {
+    "picture": "the picture",
+    "baseline": "the picture without identity",
+    "reference": "the reference picture",
+    "text": "the prompt",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a model gave no feature of one picture. status: 'no_face', 'unavailable' or 'error'."""
+
+    status: str
+    reason: str
+
+
+class NoScore(Exception):
+    """Ends a metric for one sample with a score that says why."""
+
+    def __init__(self, score: Score) -> None:
+        super().__init__(score.reason)
+        self.score = score
+
+
+def not_applicable(reason: str) -> NoScore:
+    """For a sample that the metric has nothing to say about."""
+    return NoScore(Score(None, "ok", reason))
+
+
+class View:
+    """One sample and the features of its pictures.
+
+    features: need -> value, or the Failure that took its place. A need of a picture that the sample does not
+    have is absent.
+    """
+
+    def __init__(self, sample: SampleView, features: Mapping[str, Any]) -> None:
+        self.sample = sample
+        self._features = features
+
+    def __getitem__(self, need: str) -> Any:
+        """The feature. Raises NoScore with the status that names what is missing."""
+        where = need.partition(":")[0]
+        if need not in self._features:
+            raise not_applicable(f"{_NAMES[where]} is not part of this sample")
+        value = self._features[need]
+        if not isinstance(value, Failure):
+            return value
+        status: Status = "error"
+        if value.status == "no_face":
+            status = "no_face_ref" if where == "reference" else "no_face_gen"
+        elif value.status == "unavailable":
+            status = "unavailable"
+        raise NoScore(Score(None, status, f"{_NAMES[where]}: {value.reason}"))
+
+    def failed(self, need: str, status: str) -> bool:
+        """Whether the feature is missing for this very reason."""
+        value = self._features.get(need)
+        return isinstance(value, Failure) and value.status == status
+
+
+class Metric(ABC):
+    """One value per sample."""
+
+    info: ClassVar[MetricInfo]
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def card(self) -> MetricInfo:
+        """The card before models are chosen; metrics of a family (one per factor) fill it themselves."""
+        return self.info
+
+    @abstractmethod
+    def score(self, view: View) -> float | Score:
+        """The value, or a Score that carries a status. May raise NoScore."""
+
+
+class Accumulator(Protocol):
+    """The running state of a set metric over the samples of one method."""
+
+    def add(self, view: View) -> None: ...
+
+    def result(self) -> float | Score: ...
+
+
+class SetMetric(ABC):
+    """One value per method. Samples are shown one by one, so that pictures need not stay in memory."""
+
+    info: ClassVar[MetricInfo]
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def card(self) -> MetricInfo:
+        return self.info
+
+    @abstractmethod
+    def begin(self) -> Accumulator: ...

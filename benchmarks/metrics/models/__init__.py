@@ -1,0 +1,1 @@
+"""The models behind the metrics, by role; each is loaded when the first picture needs it."""

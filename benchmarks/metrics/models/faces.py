@@ -1,0 +1,138 @@
+"""Faces: one detection per picture, one embedding per recogniser, all from the same landmarks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.metrics.metric import Failure
+from benchmarks.metrics.models.base import APACHE, Extractor
+from methods.errors import FaceError, SpidError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from methods.faces import Detection, FaceEncoder
+
+_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class FaceFound:
+    """box float32 [4] and landmarks float32 [5,2] in pixels of the picture; embedding float32 [D],
+    L2-normalised; count: faces seen."""
+
+    box: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    count: int
+
+
+class Pack:
+    """A face encoder by the name that `methods.faces.load_encoder` knows, loaded on first use."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tag = f"insightface, {name.removeprefix('insightface:')}"
+        pocket = name in ("pocket", "pocket-scoring")
+        self.licence = APACHE if pocket else "of the pack; insightface's are non-commercial research only"
+
+    def missing(self) -> str | None:
+        kind, _, argument = self.name.partition(":")
+        if kind != "insightface":
+            return None
+        from methods.faces.packs import find_pack
+
+        try:
+            find_pack(argument)
+        except SpidError as error:
+            return str(error)
+        return None
+
+    @cached_property
+    def encoder(self) -> FaceEncoder:
+        from methods.faces import load_encoder
+
+        return load_encoder(self.name)
+
+
+class Detector:
+    """Faces by the scoring pack's detector, remembered by key: every recogniser sees the same ones."""
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self._seen: OrderedDict[tuple[str, bool], list[Detection]] = OrderedDict()
+
+    def find(self, key: str, picture: Image.Image, *, ladder: bool = True) -> list[Detection]:
+        """Best score first. ladder: try again with a border and at smaller sizes when nothing is found."""
+        from methods.faces import detect
+
+        if (key, ladder) not in self._seen:
+            rgb = np.asarray(picture)
+            encoder = self.pack.encoder
+            self._seen[key, ladder] = detect(rgb, encoder)[0] if ladder else encoder.detect(rgb)
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+        return self._seen[key, ladder]
+
+
+class LargestFace(Extractor):
+    """The FaceFound of the largest face, or Failure('no_face')."""
+
+    preprocessing = (
+        "detection ladder (as is, grey border, smaller detector sizes), largest face, aligned to 112 px by "
+        "insightface's five-point template"
+    )
+
+    def __init__(self, detector: Detector, recogniser: Pack) -> None:
+        self.detector, self.recogniser = detector, recogniser
+        self.tag, self.licence = recogniser.tag, recogniser.licence
+
+    def missing(self) -> str | None:
+        return self.detector.pack.missing() or self.recogniser.missing()
+
+    def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
+        return [self._one(key, picture) for key, picture in items]
+
+    def _one(self, key: str, picture: Image.Image) -> FaceFound | Failure:
+        from methods.faces import MIN_FACE, select_face
+
+        found = self.detector.find(key, picture)
+        if not found:
+            return Failure("no_face", "no face found")
+        chosen = found[select_face(found, "largest", picture.width, picture.height)]
+        width, height = chosen.box[2] - chosen.box[0], chosen.box[3] - chosen.box[1]
+        if min(width, height) < MIN_FACE:
+            return Failure(
+                "no_face", f"the face is {width:.0f} x {height:.0f} pixels, {MIN_FACE} are the least"
+            )
+        return _embedded(self.recogniser.encoder, picture, chosen, len(found))
+
+
+class FirstFace(LargestFace):
+    """IBench's choice: the detector's first face, found without a ladder, of any size."""
+
+    preprocessing = "detector as is, first (best-scored) face, aligned to 112 px"
+
+    def _one(self, key: str, picture: Image.Image) -> FaceFound | Failure:
+        found = self.detector.find(key, picture, ladder=False)
+        if not found:
+            return Failure("no_face", "no face found")
+        return _embedded(self.recogniser.encoder, picture, found[0], len(found))
+
+
+def _embedded(encoder: FaceEncoder, picture: Image.Image, face: Detection, count: int) -> FaceFound | Failure:
+    try:
+        descriptor = encoder.embed(np.asarray(picture), face.landmarks)
+    except FaceError as error:
+        return Failure("no_face", error.message)
+    norm = float(np.linalg.norm(descriptor))
+    if not np.isfinite(norm) or norm == 0.0:
+        return Failure("error", "the recogniser returned no direction")
+    return FaceFound(face.box, face.landmarks, (descriptor / norm).astype(np.float32), count)

@@ -1,0 +1,185 @@
+"""Features that only exist where their weights are local: Inception, DINOv2, DreamSim."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.metrics.models.base import Extractor
+from methods.errors import WeightsError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from benchmarks.metrics.models.faces import Detector
+
+_INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+
+
+def _unit(rows: Any) -> list[Any]:
+    features = np.asarray(rows, np.float32)
+    return list(features / np.linalg.norm(features, axis=1, keepdims=True))
+
+
+class Inception(Extractor):
+    """pool_3 features float32 [2048] of the 2015 TensorFlow Inception, as torch-fidelity ports it."""
+
+    preprocessing = "uint8, bilinear to 299 x 299 as TensorFlow 1 did"
+    licence = "Apache-2.0 (TensorFlow, torch-fidelity)"
+
+    def __init__(self, path: str, device: str) -> None:
+        home = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser()
+        self.file = home / "hub" / "checkpoints" / _INCEPTION if path == "local" else Path(path).expanduser()
+        self.device = device
+        self.tag = f"torch-fidelity, {self.file.name}"
+
+    def missing(self) -> str | None:
+        if find_spec("torch_fidelity") is None:
+            return "torch-fidelity is not installed. Run `pip install torch-fidelity`."
+        if not self.file.is_file():
+            return f"No Inception weights at {self.file}. Put torch-fidelity's file there, or give "
+            "inception=FILE."
+        return None
+
+    @cached_property
+    def network(self) -> Any:
+        from methods.compat import ensure_torchvision
+
+        ensure_torchvision()
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        from methods.weights import load_weights
+
+        load_weights(self.file)  # refuses a file that holds more than tensors, before torch-fidelity opens it
+        network = FeatureExtractorInceptionV3(
+            "inception", ["2048"], feature_extractor_weights_path=str(self.file)
+        )
+        return network.eval().to(self.device)
+
+    def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
+        import torch
+
+        rows = []
+        with torch.inference_mode():
+            for _, picture in items:
+                pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(self.device)
+                rows.append(self.network(pixels)[0].flatten().cpu().numpy())
+        return rows
+
+
+class Dino(Extractor):
+    """The CLS feature of DINOv2, L2-normalised float32 [D], through transformers.
+
+    spec: a local folder, or a hub id that is in the local cache (`facebook/dinov2-base`).
+    """
+
+    preprocessing = "the model's own processor (shorter side 256 bicubic, centre crop 224 for DINOv2)"
+    licence = "Apache-2.0 (DINOv2)"
+
+    def __init__(self, spec: str, device: str) -> None:
+        self.spec, self.device = spec, device
+        self.tag = f"transformers, {Path(spec).name}"
+
+    def missing(self) -> str | None:
+        from huggingface_hub import try_to_load_from_cache
+
+        if Path(self.spec).expanduser().is_dir():
+            return None
+        if os.sep not in self.spec or not isinstance(try_to_load_from_cache(self.spec, "config.json"), str):
+            return f"No DINOv2 model at {self.spec}. Give dino=FOLDER, or fetch it once into the hub's cache."
+        return None
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        from methods.compat import ensure_torchvision
+
+        ensure_torchvision()
+        from transformers import AutoImageProcessor, AutoModel
+
+        folder = Path(self.spec).expanduser()
+        name = str(folder) if folder.is_dir() else self.spec
+        try:
+            processor = AutoImageProcessor.from_pretrained(name, local_files_only=True)
+            return processor, AutoModel.from_pretrained(name, local_files_only=True).eval().to(self.device)
+        except (OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise WeightsError(
+                f"{name} cannot be loaded: {reason[:160]}.", hint="Give dino=FOLDER."
+            ) from error
+
+    def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
+        import torch
+
+        processor, model = self._loaded
+        pixels = processor(images=[self._shown(*item) for item in items], return_tensors="pt")
+        with torch.inference_mode():
+            return _unit(model(**pixels.to(self.device)).last_hidden_state[:, 0].float().cpu().numpy())
+
+    def _shown(self, key: str, picture: Image.Image) -> Image.Image:
+        return picture
+
+
+class DinoFace(Dino):
+    """The same of the face alone, as IBench's FGIS crops it: the first face's box and 30 pixels around it."""
+
+    preprocessing = f"face box and 30 pixels, else the whole picture; then {Dino.preprocessing}"
+
+    def __init__(self, dino: Dino, detector: Detector) -> None:
+        super().__init__(dino.spec, dino.device)
+        self._whole, self.detector = dino, detector
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return self._whole._loaded
+
+    def missing(self) -> str | None:
+        return super().missing() or self.detector.pack.missing()
+
+    def _shown(self, key: str, picture: Image.Image) -> Image.Image:
+        found = self.detector.find(key, picture, ladder=False)
+        if not found:
+            return picture
+        x1, y1, x2, y2 = (int(edge) for edge in found[0].box)
+        return picture.crop((x1 - 30, y1 - 30, x2 + 30, y2 + 30))
+
+
+class DreamSim(Extractor):
+    """DreamSim's ensemble embedding, L2-normalised float32 [D]. folder: holds the downloaded checkpoints."""
+
+    preprocessing = "224 x 224 bicubic, [0, 1]"
+    licence = "MIT (DreamSim)"
+
+    def __init__(self, folder: str, device: str) -> None:
+        self.folder, self.device = Path(folder).expanduser(), device
+        self.tag = "dreamsim, ensemble"
+
+    def missing(self) -> str | None:
+        if find_spec("dreamsim") is None:
+            return "dreamsim is not installed. Run `pip install dreamsim`."
+        if not self.folder.is_dir():
+            return f"No DreamSim checkpoints in {self.folder}. Give dreamsim=FOLDER."
+        return None
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        from methods.compat import ensure_torchvision
+
+        ensure_torchvision()
+        from dreamsim import dreamsim
+
+        model, preprocess = dreamsim(pretrained=True, cache_dir=str(self.folder), device=self.device)
+        return model.eval(), preprocess
+
+    def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
+        import torch
+
+        model, preprocess = self._loaded
+        with torch.inference_mode():
+            pixels = torch.cat([preprocess(picture) for _, picture in items]).to(self.device)
+            return _unit(model.embed(pixels).float().cpu().numpy())
