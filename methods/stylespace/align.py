@@ -11,7 +11,7 @@ Surround = Literal["keep", "white"]
 
 HEAD_CENTRE = (0.5, 0.47)
 HEAD_AXES = (0.42, 0.50)
-"""The ellipse in which an FFHQ-aligned head lies, hair included, as shares of the crop: centre and semi-axes."""
+"""The ellipse in which an FFHQ-aligned head lies, hair included: centre and semi-axes, shares of the crop."""
 
 _EDGE = 0.12  # width of the ellipse's soft edge, as a share of its radius
 

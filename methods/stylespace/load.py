@@ -199,7 +199,7 @@ def _build(
     average = average.expand(shape.rows, -1) if average.dim() == 1 else average
     if average.shape != (shape.rows, shape.dim):
         raise WeightsError(
-            f"{source}: latent_avg is {tuple(average.shape)}, the encoder has {shape.rows} rows of {shape.dim}.",
+            f"{source}: latent_avg is {tuple(average.shape)}, not {(shape.rows, shape.dim)}.",
             hint="Download or copy it again.",
         )
     return StyleSpace(name, encoder.eval().requires_grad_(False), average.clone(), surround)
