@@ -1,0 +1,378 @@
+"""From the samples of a run to its results: means, intervals, paired differences, breakdowns, tables.
+
+`aggregate(folder)` reads run.json, samples.jsonl and sets.json and writes
+
+    results.json             everything computed, see `Results`
+    samples.parquet          one row per sample, one column per metric       pandas.read_parquet(...)
+    tables/results.csv       one row per method and metric                   pandas.read_csv(...)
+    tables/results.md, .tex  the leaderboard
+    metadata.jsonl           what `datasets.load_dataset("imagefolder", data_dir=RUN)` reads
+
+The same samples give the same bytes. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.samples import TEXT, Cells, Samples, arrange, read_samples, resampling_units
+from benchmarks.schema import STATUSES
+from benchmarks.statistics import (
+    DRAWS,
+    LEVEL,
+    METHOD,
+    MIN_UNITS,
+    SEED,
+    Bootstrap,
+    Estimates,
+    deal,
+    holm,
+    unit_sums,
+)
+from benchmarks.tables import write_tables
+from methods.files import save_json, write_atomic, write_bytes
+
+RESULTS_SCHEMA = 1
+DECIMALS = 6
+"""Figures are rounded: the last bits of a sum depend on the processor, results must not."""
+
+Number = float | None
+
+
+class Score(TypedDict):
+    """Mean of one metric over the samples of one method.
+
+    n: samples with a value. missing: samples without one. cells: person x prompt x seed, over which the mean
+    goes; a method without identities has one picture for the cells of many people. units: resampled units
+    with a value. low, high: interval, None for fewer than five units and for methods without identities.
+    """
+
+    method: str
+    metric: str
+    mean: Number
+    low: Number
+    high: Number
+    n: int
+    missing: int
+    cells: int
+    units: int
+
+
+class Delta(TypedDict):
+    """Mean of (method - baseline) over the n cells in which both have a value.
+
+    p: two-sided, uncorrected. p_holm: corrected over all methods compared with this baseline on this metric.
+    """
+
+    method: str
+    baseline: str
+    metric: str
+    mean: Number
+    low: Number
+    high: Number
+    p: Number
+    p_holm: Number
+    n: int
+
+
+class Breakdown(TypedDict):
+    """A Score over the cells of one prompt category (`by` = category) or one set (`by` = set)."""
+
+    by: str
+    value: str
+    method: str
+    metric: str
+    mean: Number
+    low: Number
+    high: Number
+    n: int
+
+
+class Results(TypedDict):
+    """results.json, schema 1. Every list is tidy: `pandas.DataFrame(json.load(file)["scores"])`.
+
+    run: name, suite, backbone, methods, settings as in run.json, which methods are `without_identity`, and
+    what was counted. statistics: how the
+    intervals were made and what was resampled ('identity', or 'sample' when there are fewer than five
+    people). metrics: their cards, in the order of run.json. statuses: method -> status -> samples.
+    scores, deltas (every ordered pair of methods), breakdowns: see above; set-level metrics are in scores
+    with n = 1 and no interval.
+    """
+
+    schema: int
+    run: dict[str, Any]
+    statistics: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    statuses: dict[str, dict[str, int]]
+    scores: list[Score]
+    deltas: list[Delta]
+    breakdowns: list[Breakdown]
+
+
+def aggregate(folder: str | Path) -> Results:
+    """Compute and write everything of the module's list into the run folder; returns results.json.
+
+    Raises UsageError when the folder is no run, SpidError for damaged files or a folder that cannot be
+    written.
+    """
+    samples = read_samples(folder)
+    results = summarise(samples)
+    save_json(samples.folder / "results.json", results)
+    write_parquet(samples, samples.folder / "samples.parquet")
+    write_metadata(samples, samples.folder / "metadata.jsonl")
+    write_tables(results, samples.folder / "tables")
+    return results
+
+
+def summarise(samples: Samples) -> Results:
+    """What results.json says of these samples. Writes nothing."""
+    cells = arrange(samples)
+    values = cells.values(samples)
+    kind, codes = resampling_units(cells.keys, MIN_UNITS)
+    codes, count = deal(codes)
+    study = _Study(samples, cells, values, codes, Bootstrap(count) if count else None)
+    people = {identity for identity in samples.text["identity"] if identity is not None}
+    run = samples.run
+    return {
+        "schema": RESULTS_SCHEMA,
+        "run": {
+            "name": samples.name,
+            "suite": run.get("suite", {}),
+            "backbone": run.get("backbone", {}),
+            "methods": run.get("methods", []),
+            "without_identity": [name for name in cells.methods if name in cells.free],
+            "settings": run.get("settings", {}),
+            "samples": len(samples),
+            "identities": len(people),
+            "prompts": len(set(samples.text["prompt_id"])),
+            "seeds": len(set(samples.seed)),
+        },
+        "statistics": {
+            "unit": kind,
+            "units": count,
+            "level": LEVEL,
+            "draws": DRAWS,
+            "seed": SEED,
+            "method": METHOD,
+        },
+        "metrics": [_card(samples, name) for name in _all_metrics(samples)],
+        "statuses": _statuses(samples),
+        "scores": study.scores(),
+        "deltas": study.deltas(),
+        "breakdowns": [*study.breakdown("category"), *study.breakdown("set")],
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """The cells of a run and the one bootstrap through which everything is estimated."""
+
+    samples: Samples
+    cells: Cells
+    values: NDArray[np.float64]  # [methods, cells, metrics]
+    units: NDArray[np.int64]  # [cells]
+    bootstrap: Bootstrap | None
+
+    def estimate(self, columns: NDArray[np.float64], chosen: NDArray[np.bool_] | None = None) -> Estimates:
+        """Estimates of columns [cells, columns], of the chosen cells only."""
+        if self.bootstrap is None:
+            raise ValueError("a run without samples has no estimates")
+        units = self.units if chosen is None else self.units[chosen]
+        columns = columns if chosen is None else columns[chosen]
+        return self.bootstrap.estimate(*unit_sums(units, columns, self.bootstrap.units))
+
+    def all_methods(self, chosen: NDArray[np.bool_] | None = None) -> Estimates:
+        """Estimates of method x metric, methods outermost."""
+        flat = self.values.transpose(1, 0, 2).reshape(self.values.shape[1], -1)
+        return self.estimate(flat, chosen)
+
+    def scores(self) -> list[Score]:
+        samples, free = self.samples, self.cells.free
+        if self.bootstrap is None:
+            return []
+        found = self.all_methods()
+        method_of = np.array([self.cells.methods.index(str(name)) for name in samples.text["method"]])
+        rows: list[Score] = []
+        for m, method in enumerate(self.cells.methods):
+            own = samples.values[method_of == m]
+            present = np.isfinite(own).sum(axis=0)
+            for k, metric in enumerate(samples.metrics):
+                at = m * len(samples.metrics) + k
+                fixed = method in free
+                rows.append(
+                    {
+                        "method": method,
+                        "metric": metric,
+                        "mean": _number(found.value[at]),
+                        "low": None if fixed else _number(found.low[at]),
+                        "high": None if fixed else _number(found.high[at]),
+                        "n": int(present[k]),
+                        "missing": int(len(own) - present[k]),
+                        "cells": int(found.n[at]),
+                        "units": int(found.units[at]),
+                    }
+                )
+            rows += _set_scores(samples, method)
+        return rows
+
+    def deltas(self) -> list[Delta]:
+        """Every ordered pair of methods; the two orders mirror each other."""
+        names, metrics = self.cells.methods, self.samples.metrics
+        if self.bootstrap is None or len(names) < 2:
+            return []
+        columns = [
+            self.values[a] - self.values[b] for a in range(len(names)) for b in range(len(names)) if a != b
+        ]
+        pairs = [(a, b) for a in names for b in names if a != b]
+        found = self.estimate(np.concatenate(columns, axis=1))
+        shape = (len(pairs), len(metrics))
+        p = found.p.reshape(shape)
+        corrected = np.full(shape, np.nan)
+        for baseline in names:
+            family = [index for index, pair in enumerate(pairs) if pair[1] == baseline]
+            for k in range(len(metrics)):
+                corrected[family, k] = holm(p[family, k])
+        rows: list[Delta] = []
+        for index, (method, baseline) in enumerate(pairs):
+            for k, metric in enumerate(metrics):
+                at = index * len(metrics) + k
+                if found.n[at]:
+                    rows.append(
+                        {
+                            "method": method,
+                            "baseline": baseline,
+                            "metric": metric,
+                            "mean": _number(found.value[at]),
+                            "low": _number(found.low[at]),
+                            "high": _number(found.high[at]),
+                            "p": _number(found.p[at]),
+                            "p_holm": _number(corrected[index, k]),
+                            "n": int(found.n[at]),
+                        }
+                    )
+        return rows
+
+    def breakdown(self, by: str) -> list[Breakdown]:
+        """Scores by the values of a text column, if there are several."""
+        if self.bootstrap is None:
+            return []
+        column = self.samples.text[by]
+        labels = np.array([column[row] or "" for row in self.cells.rows.max(axis=0)], dtype=object)
+        kinds = list(dict.fromkeys(labels))
+        if len(kinds) < 2:
+            return []
+        rows: list[Breakdown] = []
+        for kind in kinds:
+            found = self.all_methods(labels == kind)
+            for at, (method, metric) in enumerate(
+                (method, metric) for method in self.cells.methods for metric in self.samples.metrics
+            ):
+                if found.n[at]:
+                    fixed = method in self.cells.free
+                    rows.append(
+                        {
+                            "by": by,
+                            "value": kind,
+                            "method": method,
+                            "metric": metric,
+                            "mean": _number(found.value[at]),
+                            "low": None if fixed else _number(found.low[at]),
+                            "high": None if fixed else _number(found.high[at]),
+                            "n": int(found.n[at]),
+                        }
+                    )
+        return rows
+
+
+def _set_scores(samples: Samples, method: str) -> Iterator[Score]:
+    for metric, score in samples.sets.get(method, {}).items():
+        value = score.get("value")
+        yield {
+            "method": method,
+            "metric": metric,
+            "mean": _number(value if value is not None else float("nan")),
+            "low": None,
+            "high": None,
+            "n": 1,
+            "missing": 0,
+            "cells": 0,
+            "units": 0,
+        }
+
+
+def _all_metrics(samples: Samples) -> list[str]:
+    found = dict.fromkeys(samples.cards) | dict.fromkeys(samples.metrics)
+    for scores in samples.sets.values():
+        found |= dict.fromkeys(scores)
+    return list(found)
+
+
+def _card(samples: Samples, name: str) -> dict[str, Any]:
+    """A metric's card with a JSON-able range; a metric nobody described has no direction."""
+    card = dict(samples.cards.get(name, {"name": name, "title": name, "direction": "none"}))
+    low, high = card.get("range") or (None, None)
+    card["range"] = [_number(float("nan") if side is None else side) for side in (low, high)]
+    return card
+
+
+def _statuses(samples: Samples) -> dict[str, dict[str, int]]:
+    counts = {method: dict.fromkeys(STATUSES, 0) for method in samples.methods}
+    for method, status in zip(samples.text["method"], samples.text["status"], strict=True):
+        of_method = counts[str(method)]
+        of_method[str(status)] = of_method.get(str(status), 0) + 1
+    return {method: {status: n for status, n in found.items() if n} for method, found in counts.items()}
+
+
+def _number(value: float) -> Number:
+    """For JSON: rounded, None for what is not finite."""
+    return round(float(value), DECIMALS) + 0.0 if np.isfinite(value) else None
+
+
+def write_parquet(samples: Samples, path: Path) -> None:
+    """One row per sample: the text columns, seed, one column per metric, the details as JSON."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {name: pa.array(samples.text[name], pa.string()) for name in TEXT}
+    columns["seed"] = pa.array(samples.seed, pa.int64())
+    for index, name in enumerate(samples.metrics):
+        column = np.ascontiguousarray(samples.values[:, index])
+        columns[name] = pa.array(column, pa.float64(), mask=np.isnan(column))
+    columns |= {name: pa.array(content, pa.string()) for name, content in samples.details.items()}
+    write_atomic(path, lambda stream: pq.write_table(pa.table(columns), stream, compression="zstd"))
+
+
+def write_metadata(samples: Samples, path: Path) -> None:
+    """One line per picture: its file, how it was made, how it was judged; then the references."""
+    text, lines = samples.text, []
+    for row, picture in enumerate(text["picture"]):
+        if picture is not None:
+            scores = zip(samples.metrics, samples.values[row], strict=True)
+            lines.append(
+                {
+                    "file_name": picture,
+                    "kind": "sample",
+                    "method": text["method"][row],
+                    "identity": text["identity"][row],
+                    "prompt": text["prompt"][row],
+                    "category": text["category"][row],
+                    "seed": samples.seed[row],
+                    "status": text["status"][row],
+                    "reference": text["reference"][row],
+                    **{name: None if np.isnan(value) else float(value) for name, value in scores},
+                }
+            )
+    people = dict(zip(text["reference"], text["identity"], strict=True))
+    lines += [
+        {"file_name": picture, "kind": "reference", "identity": name}
+        for picture, name in people.items()
+        if picture is not None
+    ]
+    write_bytes(path, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))

@@ -1,0 +1,228 @@
+"""A run folder as columns: every row of samples.jsonl, and the cells where methods meet. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.schema import SCHEMA
+from methods.errors import SpidError, UsageError
+
+TEXT = (
+    "id", "method", "identity", "prompt_id", "prompt", "category", "set", "status", "detail", "picture",
+    "reference", "baseline",
+)  # fmt: skip
+DETAILS = ("truth", "reference_truth", "notes")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The rows of one run, a column at a time.
+
+    run:     run.json
+    text:    the columns TEXT; None where a row has none
+    seed:    one per row
+    details: the columns DETAILS, each entry compact JSON, equal ones shared; "" for an empty mapping
+    metrics: names of the columns of `values`: the metrics of single samples, in the order of run.json
+    values:  [rows, metrics] float64, NaN where a row has no value
+    sets:    method -> metric -> {"value": number or None, "status": str, "reason": str}, of whole methods
+    """
+
+    folder: Path
+    run: Mapping[str, Any]
+    text: Mapping[str, list[str | None]]
+    seed: list[int]
+    details: Mapping[str, list[str]]
+    metrics: list[str]
+    values: NDArray[np.float64]
+    sets: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+    def __len__(self) -> int:
+        return len(self.seed)
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """Metric name -> its card of run.json."""
+        return {card["name"]: card for card in self.run.get("metrics", [])}
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have rows, in the order of run.json."""
+        present = dict.fromkeys(str(name) for name in self.text["method"])
+        listed = [entry["name"] for entry in self.run.get("methods", []) if entry["name"] in present]
+        return [*listed, *(name for name in present if name not in listed)]
+
+
+def read_samples(folder: str | Path) -> Samples:
+    """Read a run folder, finished or not; a last line that is still being written is left out.
+
+    Raises UsageError when the folder is no run or of a newer schema, SpidError for a damaged file.
+    """
+    folder = Path(folder)
+    run = _read_json(folder / "run.json", "Name the folder that spid bench wrote (it holds run.json).")
+    if not isinstance(run, dict) or run.get("schema") != SCHEMA:
+        found = run.get("schema") if isinstance(run, dict) else None
+        raise UsageError(
+            f"{folder / 'run.json'}: its schema is {found!r}, this version reads {SCHEMA}.",
+            hint="Use the version of spid that wrote it, or run the benchmark again.",
+        )
+    sets = folder / "sets.json"
+    return _columns(
+        folder,
+        run,
+        _lines(folder / "samples.jsonl"),
+        _read_json(sets, "").get("methods", {}) if sets.is_file() else {},
+    )
+
+
+def _columns(folder: Path, run: dict[str, Any], lines: Sequence[bytes], sets: Mapping[str, Any]) -> Samples:
+    text: dict[str, list[str | None]] = {name: [] for name in TEXT}
+    details: dict[str, list[str]] = {name: [] for name in DETAILS}
+    seeds: list[int] = []
+    cards = [card["name"] for card in run.get("metrics", []) if card.get("level") != "set"]
+    metrics = {name: index for index, name in enumerate(cards)}
+    values: list[dict[str, float | None]] = []
+    shared: dict[str, str] = {}  # one object per distinct text keeps 100,000 rows small
+    rows: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            seeds.append(int(row["seed"]))
+            for name in TEXT:
+                value = row.get(name)
+                text[name].append(None if value is None else shared.setdefault(str(value), str(value)))
+            for name in DETAILS:
+                content = json.dumps(row[name], ensure_ascii=False) if row.get(name) else ""
+                details[name].append(shared.setdefault(content, content))
+            values.append(row.get("metrics") or {})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SpidError(
+                f"{folder / 'samples.jsonl'}: line {number} is no row ({type(error).__name__}: {error}).",
+                hint="Run spid bench again with --resume: it repairs the file and redoes what is lost.",
+            ) from error
+        rows[str(row["id"])] = number - 1
+        for name in values[-1]:
+            metrics.setdefault(name, len(metrics))
+    table = np.full((len(seeds), len(metrics)), np.nan)
+    for index, scores in enumerate(values):
+        for name, score in scores.items():
+            if score is not None and math.isfinite(score):
+                table[index, metrics[name]] = score
+    found = Samples(folder, run, text, seeds, details, list(metrics), table, sets)
+    return found if len(rows) == len(seeds) else _take(found, sorted(rows.values()))
+
+
+def _take(samples: Samples, rows: list[int]) -> Samples:
+    """These rows only. A sample that was written twice counts once, as it was written last."""
+    return Samples(
+        samples.folder,
+        samples.run,
+        {name: [column[row] for row in rows] for name, column in samples.text.items()},
+        [samples.seed[row] for row in rows],
+        {name: [column[row] for row in rows] for name, column in samples.details.items()},
+        samples.metrics,
+        samples.values[rows],
+        samples.sets,
+    )
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(
+            f"No samples at {path}.", hint="The run has not begun; start it with spid bench."
+        ) from None
+    except OSError as error:
+        raise SpidError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    whole = content[: content.rfind(b"\n") + 1]
+    return [line for line in whole.split(b"\n") if line]
+
+
+def _read_json(path: Path, hint: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path.parent} is no run folder: it has no {path.name}.", hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise SpidError(f"{path}: cannot be read ({error}).", hint="Restore the file.") from error
+
+
+Key = tuple[str, str, str, int]
+"""Set, identity, prompt id and seed: what the methods' pictures of one cell share."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Which sample every method has for the same person, prompt and seed.
+
+    keys:    one per cell, in the order of first occurrence
+    methods: names
+    rows:    [methods, cells] row of `Samples`, -1 where there is none. A method without identities has one
+             picture for all people: its row stands in every cell that names it as its baseline.
+    free:    names of the methods without identities
+    """
+
+    keys: list[Key]
+    methods: list[str]
+    rows: NDArray[np.int64]
+    free: frozenset[str]
+
+    def values(self, samples: Samples) -> NDArray[np.float64]:
+        """[methods, cells, metrics], NaN where there is no value."""
+        found = samples.values[self.rows]
+        found[self.rows < 0] = np.nan
+        return found
+
+
+def arrange(samples: Samples) -> Cells:
+    """Put every row into its cell."""
+    methods = samples.methods
+    place = {name: index for index, name in enumerate(methods)}
+    columns = (samples.text[name] for name in ("method", "set", "identity", "prompt_id"))
+    labels = list(zip(*columns, samples.seed, strict=True))
+    bound = {str(method) for method, _, identity, *_ in labels if identity is not None}
+    alone = not bound
+    keys: dict[Key, int] = {}
+    entries: list[tuple[int, int, int]] = []
+    of_id = {name: row for row, name in enumerate(samples.text["id"])}
+    baselines: dict[int, int] = {}
+    for row, (method, group, identity, prompt, seed) in enumerate(labels):
+        if identity is None and not alone:
+            continue
+        cell = keys.setdefault((str(group), str(identity or ""), str(prompt), seed), len(keys))
+        entries.append((place[str(method)], cell, row))
+        baseline = of_id.get(samples.text["baseline"][row])
+        if baseline is not None:
+            baselines.setdefault(cell, baseline)
+    rows = np.full((len(methods), len(keys)), -1, dtype=np.int64)
+    for cell, row in baselines.items():
+        rows[place[str(samples.text["method"][row])], cell] = row
+    for method_index, cell, row in entries:
+        rows[method_index, cell] = row
+    free = frozenset(name for name in methods if name not in bound)
+    return Cells(list(keys), methods, rows, free)
+
+
+def resampling_units(keys: Sequence[Key], fewest: int) -> tuple[str, NDArray[np.int64]]:
+    """What is resampled, 'identity' or 'sample', and the unit code of every cell.
+
+    People, unless there are fewer than `fewest` of them: then single samples, which says how well the means
+    are known for these people and nothing about others.
+    """
+    people: dict[str, int] = {}
+    codes = np.array([people.setdefault(identity, len(people)) for _, identity, _, _ in keys], np.int64)
+    if len(people) >= fewest:
+        return "identity", codes
+    return "sample", np.arange(len(keys), dtype=np.int64)
