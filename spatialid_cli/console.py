@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 
 def log(text: str) -> None:
@@ -73,22 +73,24 @@ def out_fields(fields: Mapping[str, str]) -> None:
             out(f"{' ' * width}  {line}".rstrip())
 
 
-Progress = Callable[[int, int], None]
-"""Takes the steps done and the steps in all."""
+class Progress(Protocol):
+    """Takes what is done, how much there is in all, and a few words beside it, such as the loss."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Progress]:
+def progress(label: str, unit: str = "steps") -> Iterator[Progress]:
     """A progress display on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
     if sys.stderr.isatty():
-        with _bar(label) as advance:
+        with _bar(label, unit) as advance:
             yield advance
     else:
-        yield _plain_lines(label)
+        yield _plain_lines(label, unit)
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Progress]:
+def _bar(label: str, unit: str) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -97,24 +99,24 @@ def _bar(label: str) -> Iterator[Progress]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("steps, left"),
+        TextColumn(f"{unit}, left"),
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("preparing", total=None)
 
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=label)
+        def advance(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=f"{label} {note}".strip())
 
         yield advance
 
 
-def _plain_lines(label: str) -> Progress:
+def _plain_lines(label: str, unit: str) -> Progress:
     """Every five seconds at first, ever more seldom in a long run."""
     first: tuple[float, int] | None = None  # what came before the first step was loading
     last = 0.0
 
-    def advance(done: int, total: int) -> None:
+    def advance(done: int, total: int, note: str = "") -> None:
         nonlocal first, last
         now = time.monotonic()
         if first is None:
@@ -124,7 +126,7 @@ def _plain_lines(label: str) -> Progress:
         last = now
         left = (now - first[0]) / max(done - first[1], 1) * (total - done)
         rest = f", {left:.0f} s left" if done < total else ""
-        log(f"{label}: {done}/{total} steps{rest}")
+        log(f"{label}: {done}/{total} {unit}{rest}{note and f', {note}'}")
 
     return advance
 
