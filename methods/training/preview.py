@@ -25,7 +25,8 @@ PROMPTS = (
 
 def identity_of(example: Example) -> Identity:
     """The person of an example, as methods take it."""
-    return Identity(example.identity, torch.from_numpy(example.face.embedding), face=example.face)
+    embedding = torch.from_numpy(example.face.embedding)
+    return Identity(example.identity, embedding, face=example.face, image=example.picture)
 
 
 def sample_sheet(
