@@ -1,11 +1,11 @@
 """What a run writes: one row per sample, and the words its fields may hold. Imports no torch.
 
-    run.json       what was asked for and what it ran on
-    samples.jsonl  one `Row` per sample, in the order of the plan once the run is complete
-    sets.json      metrics of whole methods (FID, diversity): {"methods": {method: {metric: score}}}
-    timings.jsonl  seconds per sample and phase; the only file that differs between two equal runs
-    pictures/      PNGs by fingerprint, each with the description that reproduces it
-    references/    the identities' pictures by content
+run.json       what was asked for and what it ran on
+samples.jsonl  one `Row` per sample, in the order of the plan once the run is complete
+sets.json      metrics of whole methods (FID, diversity): {"methods": {method: {metric: score}}}
+timings.jsonl  seconds per sample and phase; the only file that differs between two equal runs
+pictures/      PNGs by fingerprint, each with the description that reproduces it
+references/    the identities' pictures by content
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Row:
     baseline:  id of the plain backbone's sample of the same prompt and seed
     metrics:   name -> number, or None with the reason in `notes`
     truth:     factor -> value that the prompt asks for; reference_truth: that the reference shows
-    bytes, sha256: of the picture file, by which damage is noticed
+    size, sha256: of the picture file in bytes, by which damage is noticed
     """
 
     id: str
@@ -61,7 +61,7 @@ class Row:
     notes: Mapping[str, str] = field(default_factory=dict)
     truth: Mapping[str, str] = field(default_factory=dict)
     reference_truth: Mapping[str, str] = field(default_factory=dict)
-    bytes: int | None = None
+    size: int | None = None
     sha256: str | None = None
 
     def __post_init__(self) -> None:

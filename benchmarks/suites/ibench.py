@@ -3,7 +3,7 @@
 Read as it is. `data/images/NAME_images.json` lists the pictures of an identity set and
 `data/prompts/NAME_template.json` the prompts of a prompt set:
 
-    {"datas": [{"num": 0, "id": "/its/author's/home/IBench/data/images/NAME/picture.jpg", "gender": "female"}]}
+    {"datas": [{"num": 0, "id": "/somewhere/IBench/data/images/NAME/picture.jpg", "gender": "female"}]}
     {"datas": [{"num": 0, "prompt": "[portrait,] a {person} ...", "prompt_attr": ["short"],
                 "prompt_style": ["Style"]}]}
 
@@ -42,8 +42,8 @@ def read_checkout(folder: str | Path, base: Suite, sets: Sequence[str] = ()) -> 
     sets: names of PUBLISHED, or `identities:prompts` by the names of the two lists; by default every
     published combination that is there, else every list with every other.
 
-    Raises UsageError when the folder is no checkout, or a list is missing or damaged. A listed picture that is
-    missing is an identity with a `problem`.
+    Raises UsageError when the folder is no checkout, or a list is missing or damaged. A listed picture that
+    is missing is an identity with a `problem`.
     """
     checkout = _Checkout(Path(folder).expanduser())
     chosen = [checkout.pair(name) for name in dict.fromkeys(sets)] or checkout.default_pairs()
@@ -96,7 +96,7 @@ class _Checkout:
                 title = f"{title} #{record.get('num')}"
             found = self.find(listed)
             problem = "" if found else f"the picture listed as {listed!r} is not in the checkout"
-            people[title] = SuiteIdentity(title, noun, found and str(found), problem=problem)
+            people[title] = SuiteIdentity(title, noun, str(found) if found else None, problem=problem)
         return tuple(people.values())
 
     def prompts(self, name: str) -> tuple[SuitePrompt, ...]:
@@ -126,7 +126,9 @@ class _Checkout:
             return None
         named = self._by_name.get(_plain(parts[-1]), [])
         if len(named) > 1:
-            named = [path for path in named if len(parts) > 1 and _plain(path.parent.name) == _plain(parts[-2])]
+            named = [
+                path for path in named if len(parts) > 1 and _plain(path.parent.name) == _plain(parts[-2])
+            ]
         return self._inside(named[0]) if len(named) == 1 else None
 
     @cached_property

@@ -148,7 +148,9 @@ def _prompts(list_name: str, entries: Any, where: str) -> tuple[SuitePrompt, ...
         name = one.id if one.id is not None else f"{list_name}-{place:03d}"
         prompts.append(SuitePrompt(name, one.text, one.category, one.kind, one.truth))
     if twice := _twice([prompt.id for prompt in prompts]):
-        raise UsageError(f"{where}: the id {twice!r} is given twice.", hint="Give each prompt one of its own.")
+        raise UsageError(
+            f"{where}: the id {twice!r} is given twice.", hint="Give each prompt one of its own."
+        )
     return tuple(prompts)
 
 
@@ -180,7 +182,7 @@ def _sets(
             for key in values:
                 if key not in ("name", "identities", "prompts"):
                     raise unknown_name(f"entry of sets[{place}]", str(key), ["name", "identities", "prompts"])
-            who, what = values.get("identities"), values.get("prompts")
+            who, what = str(values.get("identities")), str(values.get("prompts"))
             if who not in identities:
                 raise unknown_name("identity list", str(who), identities)
             if what not in prompts:

@@ -1,0 +1,394 @@
+"""From blocks of the plan to pictures, scores and rows."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks.ladder import Ladder
+from benchmarks.metrics.base import SampleView, Score
+from benchmarks.plan import Block, Plan, Sample
+from benchmarks.schema import Row
+from benchmarks.store import RunFolder
+from methods.backbone.sampling import Result, iterate_samples
+from methods.contract import Identity, Job, Method, StepInfo
+from methods.errors import PictureError, SpidError
+from methods.images import load_picture, read_metadata, save_png
+from methods.provenance import describe_job
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from benchmarks.live import Observer
+    from benchmarks.metrics.evaluate import Evaluator
+    from methods.backbone.backbone import Backbone
+
+_FOLDED = ("no_face_ref", "no_face_gen", "multi_face")
+_REMEMBERED = 256  # decoded pictures kept: the plain backbone's, and the references
+
+
+@dataclass(frozen=True, eq=False)
+class Trouble:
+    """Why there is no picture, or no identity to make one with."""
+
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A picture on the disk: its pixels, `ok` or `degenerate`, and notes of the sampling."""
+
+    picture: Image
+    status: str
+    detail: str
+    size: int
+    sha256: str
+
+
+class StoppedError(SpidError):
+    """A sample could not be made and nobody asked to keep going; its row is recorded."""
+
+
+class Executor:
+    """Makes what is missing of a plan's blocks and records it.
+
+    people:   what became of every reference, by its content
+    settings: width, height, steps, guidance, negative_prompt, scheduler, face_select
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        plan: Plan,
+        backbone: Backbone,
+        methods: Mapping[str, Method],
+        people: Mapping[str, Identity | Trouble],
+        evaluator: Evaluator,
+        settings: Mapping[str, Any],
+        observer: Observer,
+        *,
+        keep_going: bool = False,
+    ) -> None:
+        self.folder, self.plan, self.backbone = folder, plan, backbone
+        self.methods, self.people, self.evaluator = methods, people, evaluator
+        self.settings, self.observer, self.keep_going = settings, observer, keep_going
+        self.ladder = Ladder(backbone, plan.batch_size, self._on_fall)
+        self.seconds = {"denoise": 0.0, "decode": 0.0, "metrics": 0.0, "encode": 0.0}
+        self._names = [info.name for info in evaluator.infos if info.level == "sample"]
+        self._pictures: OrderedDict[str, Image | None] = OrderedDict()
+        self._timings: list[dict[str, Any]] = []
+        self._warm: set[str] = set()
+        self._encoded: set[tuple[str, str]] = set()
+        self._stopped: str | None = None
+
+    def run(self, block: Block) -> list[Row]:
+        """Make, score and record a block. Raises StoppedError after recording one that failed."""
+        made = self._make(block.samples)
+        scores = self._score(block, made)
+        rows = [self._row(sample, made[sample.id], scores.get(sample.id)) for sample in block.samples]
+        self.folder.append(rows, self._timings)
+        self._timings = []
+        self.observer.recorded(rows)
+        if self._stopped is not None and not self.keep_going:
+            raise StoppedError(
+                self._stopped, hint="Mend the cause and run it again, or give --keep-going to skip it."
+            )
+        return rows
+
+    # ------------------------------------------------------------- pictures
+    def _make(self, samples: Sequence[Sample]) -> dict[str, Made | Trouble]:
+        """Every sample's picture: from the disk when its whole batch is there, else sampled."""
+        made: dict[str, Made | Trouble] = {}
+        for sample in samples:
+            if sample.id not in made:
+                made |= self._make_batch(self.plan.batches[sample.id])
+        return {sample.id: made[sample.id] for sample in samples}
+
+    def _make_batch(self, batch: Sequence[Sample]) -> dict[str, Made | Trouble]:
+        found: dict[str, Made | Trouble] = {}
+        able: list[Sample] = []
+        for sample in batch:
+            trouble = self._trouble(sample)
+            if trouble is None:
+                able.append(sample)
+            else:
+                found[sample.id] = trouble
+        stored = {sample.id: self._stored(sample) for sample in able}
+        if all(stored.values()):
+            return found | {name: one for name, one in stored.items() if one is not None}
+        return found | self._sample(able)
+
+    def _trouble(self, sample: Sample) -> Trouble | None:
+        """What keeps a sample from being made at all; derives the identity's tokens on the way."""
+        if sample.person is None:
+            return None
+        who = self.people[sample.person.content]
+        if isinstance(who, Trouble):
+            return who
+        key = (sample.method.label, sample.person.content)
+        started = time.perf_counter()
+        try:
+            self.methods[sample.method.label].tokens(who, self.backbone)
+        except Exception as error:
+            return self._failed(sample, error)
+        if key not in self._encoded:
+            self._encoded.add(key)
+            seconds = time.perf_counter() - started
+            self.seconds["encode"] += seconds
+            self._timings.append(
+                {
+                    "phase": "encode",
+                    "method": key[0],
+                    "identity": sample.person.name,
+                    "seconds": round(seconds, 6),
+                    "device": str(self.backbone.device),
+                    "valid": self.ladder.valid,
+                }
+            )
+        return None
+
+    def _stored(self, sample: Sample) -> Made | None:
+        """A picture that an interrupted run left without its row."""
+        path = self.folder.path / self.folder.picture(sample.id)
+        try:
+            if not path.is_file():
+                return None
+            job = read_metadata(path)["spid"] or {}
+            if job.get("fingerprint") != sample.id:
+                return None
+            return self._kept(load_picture(path), job, path.read_bytes())
+        except (PictureError, OSError):
+            return None
+
+    def _sample(self, samples: Sequence[Sample]) -> dict[str, Made | Trouble]:
+        method = self.methods[samples[0].method.label]
+        jobs = [self._job(sample) for sample in samples]
+        clock = _Clock(self.backbone)
+
+        def make(batch: Sequence[Job]) -> list[Result]:
+            clock.begin()
+            placed: dict[int, Result] = {}
+            for place, result in iterate_samples(
+                self.backbone,
+                batch,
+                method,
+                scheduler=self.settings["scheduler"],
+                batch_size=len(batch),
+                callback=clock,
+            ):
+                clock.yielded()
+                placed[place] = result
+            return [placed[place] for place in range(len(batch))]
+
+        try:
+            results = self.ladder.run(jobs, make)
+        except Exception as error:
+            return {sample.id: self._failed(sample, error) for sample in samples}
+        self._record_times(samples, clock, len(jobs))
+        return {
+            sample.id: self._keep(sample, method, result)
+            for sample, result in zip(samples, results, strict=True)
+        }
+
+    def _job(self, sample: Sample) -> Job:
+        identity = None if sample.person is None else self.people[sample.person.content]
+        assert not isinstance(identity, Trouble)
+        names = ("width", "height", "guidance", "negative_prompt", "steps")
+        weights: dict[str, Any] = dict(sample.method.job)
+        return Job(
+            sample.prompt_text,
+            identity=identity,
+            seed=sample.seed,
+            **{name: self.settings[name] for name in names},
+            **weights,
+        )
+
+    def _keep(self, sample: Sample, method: Method, result: Result) -> Made | Trouble:
+        """Write a picture with the description that reproduces it."""
+        if result.picture is None:
+            return Trouble(result.status, "the latents left the finite numbers")
+        plain = sample.prompt_text.replace("{", "{{").replace("}", "}}")
+        job = describe_job(self.backbone, method, result, plain, self.settings["scheduler"]) | {
+            "fingerprint": sample.id,
+            "face_select": self.settings["face_select"],
+            "batch_size": self.plan.batch_size,
+        }
+        if sample.person is not None:  # no path of this machine in a file that others may get
+            job["reference"] = {**job["reference"], "path": sample.person.reference}
+        if self.ladder.falls:
+            job["notes"] = {**job["notes"], "out of memory": "; ".join(self.ladder.falls)}
+        path = self.folder.path / self.folder.picture(sample.id)
+        save_png(path, result.picture, job=job)
+        return self._kept(result.picture, job, path.read_bytes())
+
+    def _kept(self, picture: Image, job: Mapping[str, Any], data: bytes) -> Made:
+        detail = "; ".join(f"{name}: {text}" for name, text in job["notes"].items())
+        return Made(picture, job["status"], detail, len(data), hashlib.sha256(data).hexdigest())
+
+    def _failed(self, sample: Sample, error: Exception) -> Trouble:
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        detail = text if isinstance(error, SpidError) else f"{type(error).__name__}: {text}"
+        if self._stopped is None:
+            self._stopped = f"{sample.method.label}: {detail}"
+        return Trouble("error", detail)
+
+    # ------------------------------------------------------------- scores
+    def _score(self, block: Block, made: Mapping[str, Made | Trouble]) -> dict[str, dict[str, Score]]:
+        scored = [
+            (s, one) for s in block.samples if isinstance(one := made[s.id], Made) and one.status == "ok"
+        ]
+        if not scored or not self._names:
+            return {}
+        for sample, one in scored:
+            if sample.person is None:
+                self._remember(sample.id, one.picture)
+        views = [self.view(sample, one.picture) for sample, one in scored]
+        started = time.perf_counter()
+        results = self.evaluator.score(views)
+        seconds = time.perf_counter() - started
+        self.seconds["metrics"] += seconds
+        self._timings.append(
+            {
+                "phase": "metrics",
+                "method": block.method,
+                "samples": len(views),
+                "seconds": round(seconds, 6),
+                "valid": self.ladder.valid,
+            }
+        )
+        return {view.id: result for view, result in zip(views, results, strict=True)}
+
+    def view(self, sample: Sample, picture: Image | None = None) -> SampleView:
+        """A sample as metrics see it; its picture from the disk unless it is given."""
+        person, baseline = sample.person, None
+        if sample.baseline is not None:
+            baseline = self._baseline(sample.baseline)
+        if picture is None:
+            picture = load_picture(self.folder.path / self.folder.picture(sample.id))
+        return SampleView(
+            id=sample.id,
+            method=sample.method.label,
+            identity="" if person is None else person.name,
+            prompt=sample.text,
+            category=sample.prompt.category or sample.prompt.kind,
+            picture=picture,
+            reference=None if person is None or person.reference is None else self._reference(sample),
+            baseline=baseline,
+            baseline_id=None if baseline is None else sample.baseline,
+            reference_id=None if person is None else person.content,
+            truth=sample.prompt.truth,
+            reference_truth={} if person is None else person.entry.truth,
+        )
+
+    def _baseline(self, identifier: str) -> Image | None:
+        """The plain backbone's picture, made here when nobody has made it yet; None when it is not `ok`."""
+        if identifier not in self._pictures:
+            sample = self.plan.samples[identifier]
+            found = self._stored(sample) or self._make_batch(self.plan.batches[identifier])[identifier]
+            usable = isinstance(found, Made) and found.status == "ok"
+            self._remember(identifier, found.picture if usable and isinstance(found, Made) else None)
+        self._pictures.move_to_end(identifier)
+        return self._pictures[identifier]
+
+    def _reference(self, sample: Sample) -> Image:
+        person = sample.person
+        assert person is not None and person.reference is not None
+        if person.content not in self._pictures:
+            self._remember(person.content, load_picture(self.folder.path / person.reference))
+        self._pictures.move_to_end(person.content)
+        picture = self._pictures[person.content]
+        assert picture is not None
+        return picture
+
+    def _remember(self, key: str, picture: Image | None) -> None:
+        self._pictures[key] = picture
+        if len(self._pictures) > _REMEMBERED:
+            self._pictures.popitem(last=False)
+
+    def _row(self, sample: Sample, made: Made | Trouble, scores: Mapping[str, Score] | None) -> Row:
+        metrics: dict[str, float | None] = dict.fromkeys(self._names)
+        notes: dict[str, str] = {}
+        status, detail = made.status, made.detail
+        for name in self._names if scores is not None else ():
+            score = (scores or {})[name]
+            value = score.value
+            if value is not None and math.isfinite(value):
+                metrics[name] = round(value, 6)
+            else:
+                notes[name] = score.reason or (score.status if value is None else "not a finite number")
+            if status == "ok" and score.status in _FOLDED:
+                status, detail = score.status, score.reason or detail
+        if isinstance(made, Trouble):
+            return sample.row(status=status, detail=detail, metrics=metrics)
+        return sample.row(
+            status=status,
+            detail=detail,
+            picture=self.folder.picture(sample.id),
+            metrics=metrics,
+            notes=notes,
+            size=made.size,
+            sha256=made.sha256,
+        )
+
+    # ------------------------------------------------------------- times
+    def _record_times(self, samples: Sequence[Sample], clock: _Clock, batch: int) -> None:
+        label = samples[0].method.label
+        self.seconds["denoise"] += clock.denoise
+        self.seconds["decode"] += clock.decode
+        self.observer.sampled(label, len(samples), clock.denoise + clock.decode)
+        for sample in samples:
+            self._timings.append(
+                {
+                    "phase": "sample",
+                    "id": sample.id,
+                    "method": label,
+                    "denoise": round(clock.denoise / batch, 6),
+                    "decode": round(clock.decode / batch, 6),
+                    "batch": min(batch, self.ladder.batch_size),
+                    "device": str(self.backbone.device),
+                    "warm": label in self._warm,
+                    "valid": self.ladder.valid,
+                }
+            )
+        self._warm.add(label)
+
+    def _on_fall(self, fall: str) -> None:
+        self._timings.append(
+            {"phase": "fall", "to": fall, "device": str(self.backbone.device), "valid": False}
+        )
+        self.observer.note(f"out of memory: {fall}; timings from here on are not valid")
+
+
+class _Clock:
+    """Splits the time of batches into denoising, from the beginning to the last step, and decoding."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._cuda = backbone.device.type == "cuda"
+        self.denoise = self.decode = 0.0
+        self._last: float | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        self._started = time.perf_counter()
+
+    def __call__(self, step: StepInfo, latents: torch.Tensor) -> None:
+        if step.index == step.count - 1:
+            if self._cuda:
+                torch.cuda.synchronize(latents.device)
+            self._last = time.perf_counter()
+
+    def yielded(self) -> None:
+        """A result came out of the loop; the first one of a batch ends its decoding."""
+        if self._last is not None:
+            now = time.perf_counter()
+            self.denoise += self._last - self._started
+            self.decode += now - self._last
+            self._started, self._last = now, None

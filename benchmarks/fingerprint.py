@@ -1,0 +1,125 @@
+"""Fingerprints of everything that changes pixels: equal fingerprints promise equal pictures."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.contract import Method
+
+_LOOP = ("attention", "decode", "sampling", "schedulers", "sites", "text")
+
+
+def digest(values: Any) -> str:
+    """SHA-256 over values as JSON with sorted keys, hexadecimal."""
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
+    """What of a backbone changes pixels: its weights and configuration, dtype, and the loop's own code."""
+    return {
+        "name": backbone.name,
+        "family": backbone.family,
+        "fingerprint": backbone.fingerprint,
+        "revision": backbone.origin.get("revision"),
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "code": loop_code(),
+    }
+
+
+def describe_method(label: str, method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """A method as run.json names it: options, weights and code; `options` are those of its jobs."""
+    import dataclasses
+
+    return {
+        "name": label,
+        "method": method.info.name,
+        "config": dataclasses.asdict(method.config),
+        "job": dict(options),
+        "weights": method.weights_fingerprint(),
+        "code": method_code(type(method)),
+    }
+
+
+def pixels_of_method(backbone: Mapping[str, Any], method: Mapping[str, Any]) -> str:
+    """Digest of what all samples of a method share. Names of files and labels change no pixel."""
+    shared = {
+        "backbone": {key: value for key, value in backbone.items() if key not in ("name", "revision")},
+        "method": {key: value for key, value in method.items() if key not in ("name", "job")},
+    }
+    return digest(shared)
+
+
+@cache
+def loop_code() -> str:
+    """Hash of the sampling loop's code."""
+    import methods.backbone
+
+    folder = Path(methods.backbone.__file__).parent
+    return code_hash(folder / f"{name}.py" for name in _LOOP)
+
+
+@cache
+def method_code(method: type[Method]) -> str:
+    """Hash of a method's code: its own folder, or file, and those of the methods it derives from.
+
+    A picture made before somebody changed the method is no picture of the method. Comments and layout do
+    not count.
+    """
+    from methods.contract import Method
+
+    files: set[Path] = set()
+    for cls in method.__mro__:
+        if cls is Method or not issubclass(cls, Method):
+            continue
+        try:
+            file = Path(inspect.getfile(cls))
+        except (TypeError, OSError):  # made in an interpreter: there is no file
+            continue
+        own_folder = (file.parent / "__init__.py").is_file() and file.parent.name != "methods"
+        files.update(file.parent.glob("*.py") if own_folder else [file])
+    return code_hash(sorted(files))
+
+
+def code_hash(files: Iterable[Path]) -> str:
+    """SHA-256 over the syntax trees of Python files, by file name."""
+    parts = hashlib.sha256()
+    for path in files:
+        tree = ast.dump(ast.parse(path.read_bytes()))
+        parts.update(f"{path.parent.name}/{path.name}\0{tree}\n".encode())
+    return parts.hexdigest()[:16]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines `name: old -> new` for every value in which two descriptions differ."""
+    lines: list[str] = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        one, two = old.get(name), new.get(name)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            lines += differences(one, two, f"{prefix}{name}.")
+        elif isinstance(one, list) and isinstance(two, list) and _named(one) and _named(two):
+            by_name = [{item["name"]: item for item in items} for items in (one, two)]
+            lines += differences(by_name[0], by_name[1], f"{prefix}{name}.")
+        elif one != two:
+            lines.append(f"{prefix}{name}: {_short(one)} -> {_short(two)}")
+    return lines
+
+
+def _named(items: list[Any]) -> bool:
+    return bool(items) and all(isinstance(item, Mapping) and "name" in item for item in items)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "there" if value else "nothing"
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}...{text[-12:]}"

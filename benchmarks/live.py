@@ -1,0 +1,199 @@
+"""What people see while a run is at work: a live table on a terminal, plain lines elsewhere, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from benchmarks.schema import Row
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_HEADLINES = ("id_sim", "clip_t", "clip_i_scene", "iq", "background_leak")
+_SHOWN = 4
+
+
+class Tally:
+    """One method's progress and running means.
+
+    done: rows in the journal, of earlier runs too. sampled, seconds: pictures made by this process, and how
+    long denoising and decoding took.
+    """
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+        self.first = done
+        self.sampled, self.seconds = 0, 0.0
+        self.bad = 0
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def add(self, row: Row) -> None:
+        """Count a finished row."""
+        self.done += 1
+        self.bad += row.status != "ok"
+        for name, value in row.metrics.items():
+            if value is not None:
+                total, count = self._sums.get(name, (0.0, 0))
+                self._sums[name] = (total + value, count + 1)
+
+    @property
+    def rate(self) -> float | None:
+        """Pictures per second of this process, None before the first."""
+        return self.sampled / self.seconds if self.seconds > 0 else None
+
+    def mean(self, name: str) -> float | None:
+        """Running mean of a metric over the rows of this process."""
+        total, count = self._sums.get(name, (0.0, 0))
+        return total / count if count else None
+
+
+class Observer:
+    """Is told what happens and shows nothing; the base of the displays, and enough for Python callers."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin(self, totals: Mapping[str, tuple[int, int]], metrics: Sequence[str]) -> None:
+        """Method -> (samples in all, samples done), and the names of the metrics."""
+        self.tallies = {name: Tally(total, done) for name, (total, done) in totals.items()}
+        known = [name for name in _HEADLINES if name in metrics]
+        self.columns = (known + [name for name in metrics if name not in known])[:_SHOWN]
+        self.started = time.monotonic()
+        self.refresh()
+
+    def sampled(self, method: str, count: int, seconds: float) -> None:
+        """Pictures were denoised and decoded."""
+        tally = self.tallies[method]
+        tally.sampled += count
+        tally.seconds += seconds
+        self.refresh()
+
+    def recorded(self, rows: Sequence[Row]) -> None:
+        """Rows are scored and on the disk."""
+        for row in rows:
+            self.tallies[row.method].add(row)
+        self.refresh()
+
+    def note(self, text: str) -> None:
+        """Something that people should know but that stops nothing."""
+
+    def refresh(self) -> None:
+        """Show the present state."""
+
+    def seconds_left(self) -> float | None:
+        """Wall time until all is done, by the speed of this process so far; None before it has one."""
+        done = sum(tally.done - tally.first for tally in self.tallies.values())
+        left = sum(tally.total - tally.done for tally in self.tallies.values())
+        return (time.monotonic() - self.started) / done * left if done else None
+
+
+class PlainLines(Observer):
+    """A line every five seconds at first, ever more seldom in a long run."""
+
+    def __init__(self, stream: TextIO | None = None, *, label: str = "") -> None:
+        self._stream = stream
+        self._label = label
+        self._last = -float("inf")
+
+    def note(self, text: str) -> None:
+        print(printable(self._label + text), file=self._stream or sys.stderr, flush=True)
+
+    def refresh(self) -> None:
+        now = time.monotonic()
+        total = sum(tally.total for tally in self.tallies.values())
+        done = sum(tally.done for tally in self.tallies.values())
+        if done < total and now - self._last < max(5.0, (now - self.started) / 10):
+            return
+        self._last = now
+        parts = [f"{done}/{total} samples"]
+        for name, tally in self.tallies.items():
+            means = [
+                f"{column} {value:.3f}"
+                for column in self.columns
+                if (value := tally.mean(column)) is not None
+            ]
+            if 0 < tally.done < tally.total or means:
+                parts.append(" ".join([f"{name} {tally.done}/{tally.total}", *means]))
+        left = self.seconds_left()
+        if left is not None and done < total:
+            parts.append(f"{clock(left)} left")
+        self.note("; ".join(parts))
+
+
+class LiveTable(Observer):
+    """A table that redraws itself: done, pictures per second, time left and running means per method."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def note(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, highlight=False)
+
+    def refresh(self) -> None:
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Any:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        left = self.seconds_left()
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            caption="" if left is None else f"{clock(left)} left",
+            caption_justify="left",
+        )
+        table.add_column("method")
+        for title in ("done", "not ok", "pictures/s", *self.columns):
+            table.add_column(title, justify="right")
+        for name, tally in self.tallies.items():
+            rate = "" if tally.rate is None else f"{tally.rate:.2f}"
+            means = ["" if (mean := tally.mean(one)) is None else f"{mean:.3f}" for one in self.columns]
+            cells = [name, f"{tally.done}/{tally.total}", str(tally.bad or ""), rate, *means]
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+        return table
+
+
+def display() -> Observer:
+    """The display that suits where stderr goes."""
+    return LiveTable() if sys.stderr.isatty() else PlainLines()
+
+
+def printable(text: str) -> str:
+    """Text that cannot move the cursor or break a line: names and prompts come from anywhere."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "replace").decode()
+        for character in text
+    )
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: 42 s, 3 min 05 s, 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

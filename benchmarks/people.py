@@ -1,0 +1,140 @@
+"""The identities of a suite: their reference pictures in the run folder, and what a face encoder says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.plan import Person
+from benchmarks.store import RunFolder
+from benchmarks.suites import Suite, SuiteIdentity
+from methods.errors import FaceError, PictureError, SeveralFacesError, UsageError
+
+if TYPE_CHECKING:
+    from benchmarks.execute import Trouble
+    from methods.backbone.backbone import Backbone
+    from methods.contract import Identity
+    from methods.faces import FaceEncoder
+
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+
+
+def gather(suite: Suite, folder: RunFolder) -> dict[str, list[Person]]:
+    """The people of every set, their references copied into the folder byte for byte.
+
+    A picture that is missing or cannot be read is a `problem` of that person.
+    """
+    known: dict[SuiteIdentityKey, Person] = {}
+    found: dict[str, list[Person]] = {}
+    for one in suite.sets:
+        for entry in one.identities:
+            key = _key(entry)
+            if key not in known:
+                known[key] = _person(entry, folder)
+            found.setdefault(one.name, []).append(known[key])
+    return found
+
+
+SuiteIdentityKey = tuple[Any, ...]
+
+
+def _key(entry: SuiteIdentity) -> SuiteIdentityKey:
+    return (entry.name, entry.noun, entry.picture, entry.person, tuple(entry.context.items()), entry.nuisance)
+
+
+def _person(entry: SuiteIdentity, folder: RunFolder) -> Person:
+    problem = entry.problem
+    if not problem:
+        try:
+            data, suffix = _reference(entry)
+            return Person(entry, folder.keep_reference(data, suffix), hashlib.sha256(data).hexdigest())
+        except PictureError as error:
+            problem = str(error)
+    content = hashlib.sha256(f"no picture\0{entry.name}".encode("utf-8", "surrogatepass")).hexdigest()
+    return Person(entry, None, content, problem)
+
+
+def _reference(entry: SuiteIdentity) -> tuple[bytes, str]:
+    """Bytes and suffix of a reference picture; pocket people are rendered."""
+    from methods.images import load_picture, read_metadata
+
+    if entry.person is not None:
+        return _render(entry), ".png"
+    assert entry.picture is not None
+    path = Path(entry.picture)
+    load_picture(path)  # all of it: half a picture is no reference
+    return path.read_bytes(), _SUFFIXES[read_metadata(path)["format"]]
+
+
+def _render(entry: SuiteIdentity) -> bytes:
+    from PIL import Image
+
+    from benchmarks.suites.people import REFERENCE_SIZE
+    from methods.pocket.world import Context, render, sample_person
+
+    assert entry.person is not None
+    context = Context.from_dict({**entry.context, "nuisance": entry.nuisance})
+    portrait = render(sample_person(entry.person), context, REFERENCE_SIZE)
+    buffer = io.BytesIO()
+    Image.fromarray(portrait.pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def identify_all(
+    people: Mapping[str, Sequence[Person]],
+    folder: RunFolder,
+    backbone: Backbone,
+    encoder_name: str | None,
+    select: str,
+    *,
+    needed: bool,
+) -> tuple[dict[str, Identity | Trouble], FaceEncoder | None]:
+    """Every reference analysed once, before anything is sampled: identity or trouble, by content.
+
+    needed: whether any method asks for people. Raises UsageError when the backbone has no face encoder of its
+    own and none is named.
+    """
+    from benchmarks.execute import Trouble
+    from methods.contract import Identity
+
+    found: dict[str, Identity | Trouble] = {}
+    encoder: FaceEncoder | None = None
+    if needed:
+        encoder = _encoder(backbone, encoder_name)
+    for person in (person for members in people.values() for person in members):
+        if person.content in found:
+            continue
+        if person.reference is None:
+            found[person.content] = Trouble("error", person.problem)
+        elif encoder is None:
+            found[person.content] = Identity(person.name)
+        else:
+            found[person.content] = _identify(person, folder, encoder, select)
+    return found, encoder
+
+
+def _identify(person: Person, folder: RunFolder, encoder: FaceEncoder, select: str) -> Identity | Trouble:
+    from benchmarks.execute import Trouble
+    from methods.generate import identify
+
+    assert person.reference is not None
+    try:
+        return identify(person.name, folder.path / person.reference, encoder, select)
+    except SeveralFacesError as error:
+        return Trouble("multi_face", error.message.removeprefix(f"{folder.path / person.reference}: "))
+    except FaceError as error:
+        return Trouble("no_face_ref", error.message.removeprefix(f"{folder.path / person.reference}: "))
+
+
+def _encoder(backbone: Backbone, name: str | None) -> FaceEncoder:
+    from methods.faces import load_encoder
+
+    if name is None and backbone.family != "pocket":
+        raise UsageError(
+            f"The backbone {backbone.name} has no face encoder of its own.",
+            hint="Give --face-encoder, for instance insightface:buffalo_l.",
+        )
+    return load_encoder(name or "pocket")

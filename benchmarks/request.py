@@ -1,0 +1,124 @@
+"""What a bench command asks for, as run.json keeps it. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from methods.errors import UsageError
+from methods.registry import method_info, method_names
+
+JOB_OPTIONS = {"id_weight": 1.0, "id_start": 0.0, "id_end": 1.0}
+"""Options of a method's jobs rather than of the method, with their defaults."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One column of a comparison: a method with options, under the name it has in the results."""
+
+    label: str
+    name: str
+    options: Mapping[str, Any]
+    job: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides a run but not where it is written or who works on it.
+
+    suite:    name or YAML file; data, sets, limit as `load_suite` and `make_plan` take them
+    methods:  `name` or `name[key=value,...]`; () for the suite's own, ('all',) for all that can run
+    backbone: arguments of `load_backbone`, and `face_encoder`
+    adapters: method -> weights; models: role -> name, see `spid metrics`
+    seeds, steps, guidance, size, metrics: None for the suite's
+    """
+
+    suite: str
+    methods: tuple[str, ...] = ()
+    backbone: Mapping[str, Any] = field(default_factory=lambda: {"name_or_path": "pocket"})
+    data: str | None = None
+    sets: tuple[str, ...] = ()
+    limit: int | None = None
+    seeds: tuple[int, ...] | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    scheduler: str | None = None
+    face_select: str = "largest"
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    metrics: str | tuple[str, ...] | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+    batch_size: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able values that `from_dict` takes."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Request:
+        """Inverse of `as_dict`. Raises UsageError for entries of another version."""
+        known = {one.name for one in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(
+                f"run.json asks for {unknown[0]!r}, which this version does not know.",
+                hint="Continue it with the version that began it, or give another --output.",
+            )
+        own: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**own)
+
+
+def split_methods(text: str) -> list[str]:
+    """`none,spatialid[preset=F,late=0.2]` at the commas outside brackets."""
+    return [part.strip() for part in re.split(r",(?![^\[\]]*\])", text) if part.strip()]
+
+
+def parse_method(text: str) -> MethodSpec:
+    """A method of a comparison from its words. Raises UsageError for an unknown method or a broken option."""
+    import yaml
+
+    match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\])?\s*", text)
+    if match is None:
+        raise UsageError(f"{text!r} is no method.", hint="For example: spatialid or spatialid[preset=F].")
+    name, given = match[1], match[2] or ""
+    info = method_info(name)
+    options: dict[str, Any] = {}
+    job = dict(JOB_OPTIONS) if info.identity else {}
+    words = []
+    for part in filter(None, (part.strip() for part in re.split(r",(?![^()]*\))", given))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key:
+            raise UsageError(
+                f"{part!r} in {text!r} is not key=value.", hint="For example: spatialid[preset=F]"
+            )
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{part!r} in {text!r}: the value is no YAML scalar.") from error
+        if key in job:
+            if not isinstance(parsed, int | float) or isinstance(parsed, bool) or parsed < 0:
+                raise UsageError(f"{part!r} in {text!r} is out of range.", hint="Give 0 or more.")
+            job[key] = float(parsed)
+        else:
+            options[key] = parsed
+        words.append(f"{key}={value}")
+    if job and not job["id_start"] <= job["id_end"] <= 1:
+        raise UsageError(f"{text!r}: the identity cannot be active so.", hint="0 <= id_start <= id_end <= 1.")
+    return MethodSpec(f"{name}[{','.join(words)}]" if words else name, name, options, job)
+
+
+def choose_methods(wanted: Sequence[str], default: Sequence[str]) -> list[MethodSpec]:
+    """The methods of a run, the plain backbone first: it is the without-ID picture of every pair.
+
+    `all`, also the default without any of the suite's own, stands for every registered method.
+    """
+    names: list[str] = []
+    for one in list(wanted) or list(default) or ["all"]:
+        names += method_names() if one == "all" else [one]
+    specs = {spec.label: spec for spec in map(parse_method, ["none", *names])}
+    return list(specs.values())

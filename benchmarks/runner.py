@@ -1,0 +1,402 @@
+"""A benchmark run from request to tables: prepare, plan, take up what is there, make the rest, complete.
+
+from benchmarks.request import Request
+from benchmarks.runner import bench
+
+outcome = bench(Request("smoke"), "results/mine")
+print(outcome.results)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.fingerprint import describe_backbone, describe_method, differences, pixels_of_method
+from benchmarks.live import Observer
+from benchmarks.people import gather, identify_all
+from benchmarks.plan import MethodPlan, Person, Plan, Sample, make_plan
+from benchmarks.request import MethodSpec, Request, choose_methods
+from benchmarks.schema import SCHEMA
+from benchmarks.store import Known, RunFolder, Shard
+from benchmarks.suites import Suite, load_suite
+from methods.errors import MissingDependencyError, UsageError, WeightsError
+from methods.files import save_json
+
+if TYPE_CHECKING:
+    from benchmarks.execute import Executor, Trouble
+    from benchmarks.metrics.evaluate import Evaluator
+    from methods.backbone.backbone import Backbone
+    from methods.contract import Identity, Method
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of `bench` left.
+
+    complete: whether every sample of the plan has its row; False for a shard that others must join
+    missing:  samples that other shards have still to make
+    counts:   status -> rows, over everything recorded so far
+    troubles: rows that are not `ok`, as dicts, in the order of the plan
+    results:  what `aggregate` returned, None while the run is incomplete
+    seconds:  wall time in all, and of it denoising, decoding, metrics and encoding identities
+    """
+
+    folder: Path
+    complete: bool
+    missing: int
+    counts: dict[str, int]
+    troubles: list[dict[str, Any]]
+    results: dict[str, Any] | None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A request with everything loaded that it needs."""
+
+    suite: Suite
+    people: dict[str, list[Person]]
+    identities: dict[str, Identity | Trouble]
+    backbone: Backbone
+    methods: dict[str, Method]
+    evaluator: Evaluator
+    settings: dict[str, Any]
+    plan: Plan
+    description: dict[str, Any]
+
+
+def bench(
+    request: Request,
+    output: str | os.PathLike[str],
+    *,
+    shard: Shard | None = None,
+    keep_going: bool = False,
+    read_all: bool = False,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Run a suite, or what is missing of it, into the folder `output`.
+
+    shard:      work on this share only; whoever finishes last completes the run
+    keep_going: record samples that raise and go on, instead of stopping after recording the first
+    read_all:   hash every picture of a large run before it is taken up again, not only its size
+
+    Raises UsageError when `output` holds a run of something else (the hint lists the differences), or another
+    process is at work on it; StoppedError after a sample that raised.
+    """
+    from benchmarks.execute import Executor, StoppedError
+
+    started = time.perf_counter()
+    observer = observer or Observer()
+    folder = RunFolder(output, shard)
+    suite = load_suite(request.suite, data=request.data, sets=request.sets)
+    specs = choose_methods(request.methods, suite.methods)
+    with folder.opened():
+        ready = prepare(request, suite, specs, folder, observer)
+        if (old := folder.read_description()) is None:
+            save_json(folder.path / "run.json", ready.description)
+        else:
+            _check_same(folder, old, ready.description)
+        known = folder.scan(ready.plan.samples, hashes=True if read_all else None)
+        executor = Executor(
+            folder,
+            ready.plan,
+            ready.backbone,
+            ready.methods,
+            ready.identities,
+            ready.evaluator,
+            ready.settings,
+            observer,
+            keep_going=keep_going,
+        )
+        share = ready.plan.share(shard)
+        todo = [block for block in share if not all(_done(one, known, ready) for one in block.samples)]
+        again = {sample.id for block in todo for sample in block.samples}
+        totals: dict[str, tuple[int, int]] = {}
+        for block in share:
+            total, done = totals.get(block.method, (0, 0))
+            done += sum(one.id in known and one.id not in again for one in block.samples)
+            totals[block.method] = (total + len(block.samples), done)
+        stopped: StoppedError | None = None
+        with observer:
+            observer.begin(totals, [info.name for info in ready.evaluator.infos if info.level == "sample"])
+            for block in todo:
+                try:
+                    executor.run(block)
+                except StoppedError as error:
+                    stopped = error
+                    break
+        if stopped is not None:
+            raise stopped
+        known, results = _complete(folder, ready, executor)
+    rows = [known[name] for name in ready.plan.order if name in known]
+    return Outcome(
+        folder=folder.path,
+        complete=results is not None,
+        missing=len(ready.plan.samples) - len(known),
+        counts=dict(sorted(Counter(row.status for row in rows).items())),
+        troubles=[json.loads(row.line) for row in rows if row.status != "ok"],
+        results=results,
+        seconds={"wall": time.perf_counter() - started, **executor.seconds},
+    )
+
+
+def prepare(
+    request: Request, suite: Suite, specs: Sequence[MethodSpec], folder: RunFolder, observer: Observer
+) -> Prepared:
+    """Load what a request needs, cheapest first, and plan it.
+
+    Raises UsageError, WeightsError or MissingDependencyError before anything is sampled.
+    """
+    for name in request.adapters:
+        if name not in [spec.name for spec in specs]:
+            raise UsageError(f"Weights are given for {name!r}, which does not run.", hint="See --methods.")
+    from benchmarks.metrics.evaluate import Evaluator
+    from methods.backbone.load import load_backbone
+    from methods.backbone.schedulers import SCHEDULERS
+    from methods.registry import unknown_name
+
+    options = dict(request.backbone)
+    encoder_name = options.pop("face_encoder", None)
+    if request.scheduler is not None and request.scheduler not in SCHEDULERS:
+        raise unknown_name("scheduler", request.scheduler, SCHEDULERS)
+    backbone = load_backbone(**options)
+    methods = _load_methods(specs, request, suite, backbone, observer)
+    models = dict(request.models)
+    if encoder_name is not None:
+        models.setdefault("face-conditioning", encoder_name)
+    on_cpu = backbone.device.type == "cpu"
+    evaluator = Evaluator(
+        request.metrics or suite.metrics,
+        backbone_family=backbone.family,
+        models=models,
+        device=str(backbone.device),
+        # one at a time on a CPU, as pictures are sampled: then company does not change the rounding
+        batch_size=1 if on_cpu else 32,
+    )
+    for name, reason in evaluator.unavailable.items():
+        observer.note(f"{name} is unavailable: {reason}")
+
+    people = gather(suite, folder)
+    needed = any(method.info.identity for method in methods.values())
+    identities, encoder = identify_all(
+        people, folder, backbone, encoder_name, request.face_select, needed=needed
+    )
+    settings = _settings(request, suite, backbone)
+    faced = {**settings, "face_encoder": None if encoder is None else encoder.fingerprint}
+    about_backbone = describe_backbone(backbone)
+    about_methods = [
+        describe_method(spec.label, methods[spec.label], spec.job) for spec in specs if spec.label in methods
+    ]
+    jobs = {spec.label: spec.job for spec in specs}
+    planned = [
+        MethodPlan(
+            label=about["name"],
+            identity=methods[about["name"]].info.identity,
+            pixels=pixels_of_method(about_backbone, about),
+            job=jobs[about["name"]],
+            words=_words(methods[about["name"]], identities),
+        )
+        for about in about_methods
+    ]
+    size = request.batch_size or (1 if on_cpu else 8)
+    if request.seeds is not None:
+        from dataclasses import replace
+
+        suite = replace(suite, seeds=request.seeds)
+    limit = request.limit if request.limit is not None else suite.limit
+    plan = make_plan(suite, people, planned, faced, limit=limit, batch_size=size)
+    description = {
+        "schema": SCHEMA,
+        "suite": {
+            "name": suite.name,
+            "version": suite.version,
+            "description": suite.description,
+            "sets": {
+                one.name: {"identities": len(one.identities), "prompts": len(one.prompts)}
+                for one in suite.sets
+            },
+        },
+        "backbone": about_backbone,
+        "methods": about_methods,
+        "metrics": _cards(evaluator),
+        "settings": {
+            **settings,
+            "seeds": list(suite.seeds),
+            "limit": limit,
+            "samples": len(plan.samples),
+            "plan": hashlib.sha256("\n".join(plan.order).encode()).hexdigest(),
+            "face_encoder": None
+            if encoder is None
+            else {"name": encoder.name, "fingerprint": encoder.fingerprint},
+        },
+        "request": request.as_dict(),
+        "environment": _environment(backbone),
+    }
+    return Prepared(
+        suite, people, identities, backbone, methods, evaluator, settings, plan, _plain(description)
+    )
+
+
+def _load_methods(
+    specs: Sequence[MethodSpec], request: Request, suite: Suite, backbone: Backbone, observer: Observer
+) -> dict[str, Method]:
+    """Methods by label. What `all` names and cannot run here is left out, and said so."""
+    from methods.config import build
+    from methods.registry import get_method
+
+    by_all = {"all"} >= set(request.methods or suite.methods)
+    loaded: dict[str, Method] = {}
+    for spec in specs:
+        cls = get_method(spec.name)
+        config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
+        try:
+            if backbone.family not in cls.info.backbones:
+                raise UsageError(
+                    f"The method {spec.name!r} does not run on {backbone.family} backbones.",
+                    hint=f"It runs on: {', '.join(cls.info.backbones)}.",
+                )
+            loaded[spec.label] = cls.load(request.adapters.get(spec.name), backbone, config)
+        except (UsageError, WeightsError, MissingDependencyError) as error:
+            if not by_all:
+                raise
+            observer.note(f"{spec.name} is left out: {error}")
+    return loaded
+
+
+def _words(method: Method, identities: Mapping[str, Any]) -> dict[str, str]:
+    """What `{person}` becomes for each identity, where the method has a word of its own."""
+    from methods.contract import Identity
+
+    if not method.info.identity:
+        return {}
+    words = {content: method.word(who) for content, who in identities.items() if isinstance(who, Identity)}
+    return {content: word for content, word in words.items() if word != "person"}
+
+
+def _settings(request: Request, suite: Suite, backbone: Backbone) -> dict[str, Any]:
+    """What all samples share besides backbone and method, each from the flag, the suite or the backbone."""
+
+    def first(*values: Any) -> Any:
+        return next(value for value in values if value is not None)
+
+    width, height = first(request.size, suite.size, backbone.default_size)
+    return {
+        "width": width,
+        "height": height,
+        "steps": first(request.steps, suite.steps, backbone.defaults.steps),
+        "guidance": first(request.guidance, suite.guidance, backbone.defaults.guidance),
+        "negative_prompt": suite.negative_prompt,
+        "scheduler": first(request.scheduler, backbone.defaults.scheduler),
+        "face_select": request.face_select,
+    }
+
+
+def _cards(evaluator: Evaluator) -> list[dict[str, Any]]:
+    """The metrics' cards with whether each can be computed here; infinite ranges as null."""
+    cards = []
+    for info in evaluator.infos:
+        card = asdict(info)
+        card["range"] = [bound if abs(bound) != float("inf") else None for bound in info.range]
+        reason = evaluator.unavailable.get(info.name)
+        cards.append({**card, "available": reason is None, "reason": reason})
+    return cards
+
+
+def _environment(backbone: Backbone) -> dict[str, Any]:
+    import torch
+
+    from methods.provenance import library_versions
+
+    device = backbone.device
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability()
+    )
+    return {"device": device.type, "processor": name, "versions": library_versions()}
+
+
+def _plain(description: dict[str, Any]) -> dict[str, Any]:
+    """As it will be read back: tuples become lists."""
+    return json.loads(json.dumps(description, allow_nan=False))
+
+
+def _check_same(folder: RunFolder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse to mix two runs in one folder. What they run on and how they were asked for may differ."""
+
+    def compared(description: Mapping[str, Any]) -> dict[str, Any]:
+        parts = {
+            name: description.get(name)
+            for name in ("schema", "suite", "backbone", "methods", "metrics", "settings")
+        }
+        backbone = dict(parts["backbone"] or {})
+        backbone.pop("name", None)  # the same pipeline under another path
+        return {**parts, "backbone": backbone}
+
+    changed = differences(compared(old), compared(new))
+    if changed:
+        more = f"; and {len(changed) - 12} more" if len(changed) > 12 else ""
+        raise UsageError(
+            f"{folder.path} holds another run: {'; '.join(changed[:12])}{more}.",
+            hint="Give another --output, or the same options as before (--resume repeats them).",
+        )
+
+
+def _done(sample: Sample, known: Mapping[str, Known], ready: Prepared) -> bool:
+    """Whether a sample needs nothing more. What raised is tried again: its cause may be gone."""
+    row = known.get(sample.id)
+    if row is None or row.status != "error":
+        return row is not None
+    return sample.person is not None and sample.person.reference is None
+
+
+def _complete(
+    folder: RunFolder, ready: Prepared, executor: Executor
+) -> tuple[dict[str, Known], dict[str, Any] | None]:
+    """Put the run together when every row is there: order, metrics of whole methods, tables."""
+    with folder.completing():
+        known = folder.scan(ready.plan.samples, hashes=False)
+        if len(known) < len(ready.plan.samples):
+            return known, None
+        folder.complete(ready.plan.order, known)
+        _score_sets(folder, ready, executor, known)
+        from benchmarks.aggregate import aggregate
+
+        return known, dict(aggregate(folder.path))
+
+
+def _score_sets(folder: RunFolder, ready: Prepared, executor: Executor, known: Mapping[str, Known]) -> None:
+    """Write sets.json unless it belongs to these very samples."""
+    if not any(info.level == "set" for info in ready.evaluator.infos):
+        return
+    samples = hashlib.sha256((folder.path / "samples.jsonl").read_bytes()).hexdigest()
+    file = folder.path / "sets.json"
+    try:
+        if json.loads(file.read_bytes())["samples"] == samples:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    started = time.perf_counter()
+    found: dict[str, Any] = {}
+    for label in ready.methods:
+
+        def views(label: str = label) -> Iterator[Any]:
+            for sample in ready.plan.samples.values():
+                if sample.method.label == label and known[sample.id].status not in _NO_PICTURE:
+                    yield executor.view(sample)
+
+        scores = ready.evaluator.score_set(views())
+        found[label] = {name: asdict(score) for name, score in scores.items()}
+    save_json(file, {"schema": SCHEMA, "samples": samples, "methods": found})
+    executor.seconds["metrics"] += time.perf_counter() - started
+
+
+_NO_PICTURE = ("error", "non_finite", "degenerate", "no_face_ref")

@@ -1,0 +1,90 @@
+"""Which share of a run is this process's: by flag, by the launcher's variables, or as a child of our own.
+
+Shards know nothing of each other: they share a folder, and the one that finishes last puts the run together.
+So torchrun, accelerate launch, Slurm arrays and steps, and CI matrices all work as they are, any of them may
+take up what another began, and a shard that died is simply run again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from benchmarks.store import Shard
+from methods.errors import UsageError
+
+
+def parse_shard(text: str) -> Shard:
+    """`2/8` is the second of eight. Raises UsageError for anything else."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard {text!r} is no share of a run.", hint="Give 1/8 to 8/8, for instance.")
+    return Shard(int(match[1]) - 1, int(match[2]))
+
+
+def shard_of_environment(environment: Mapping[str, str]) -> Shard | None:
+    """The share that a launcher gave this process, None when it runs alone.
+
+    RANK and WORLD_SIZE (torchrun, accelerate launch); SLURM_ARRAY_TASK_ID with _MIN, _STEP and _COUNT (sbatch
+    --array) and, within it or alone, SLURM_PROCID with SLURM_STEP_NUM_TASKS (srun).
+    """
+
+    def number(name: str, default: int) -> int:
+        value = environment.get(name, "")
+        return int(value) if value.isdigit() else default
+
+    if number("WORLD_SIZE", 1) > 1:
+        return Shard(number("RANK", 0), number("WORLD_SIZE", 1))
+    tasks, task = number("SLURM_STEP_NUM_TASKS", 1), number("SLURM_PROCID", 0)
+    index, count = 0, 1
+    if "SLURM_ARRAY_TASK_ID" in environment:
+        first, step = number("SLURM_ARRAY_TASK_MIN", 0), number("SLURM_ARRAY_TASK_STEP", 1)
+        index = (number("SLURM_ARRAY_TASK_ID", 0) - first) // max(step, 1)
+        count = number("SLURM_ARRAY_TASK_COUNT", 1)
+    if tasks <= 1:
+        task, tasks = 0, 1
+    return Shard(index * tasks + task, count * tasks) if count * tasks > 1 else None
+
+
+def device_of_environment(environment: Mapping[str, str], devices: int) -> str | None:
+    """`cuda:N` by LOCAL_RANK or SLURM_LOCALID where the process sees several devices, else None."""
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        if devices > 1 and environment.get(name, "").isdigit():
+            return f"cuda:{int(environment[name]) % devices}"
+    return None
+
+
+def run_processes(arguments: Sequence[str], count: int) -> list[int]:
+    """Run `spid` with these arguments as `count` shards on this machine; their exit codes, in order.
+
+    Where there are several CUDA devices, they are dealt out in turn. An interrupt reaches all processes, and
+    each leaves its journal whole.
+    """
+    devices = _visible_devices()
+    children = []
+    for index in range(count):
+        environment = dict(os.environ)
+        if len(devices) > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
+        command = [sys.executable, "-m", "spatialid_cli.app", *arguments, "--shard", f"{index + 1}/{count}"]
+        children.append(subprocess.Popen(command, env=environment))
+    try:
+        return [child.wait() for child in children]
+    except BaseException:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+        raise
+
+
+def _visible_devices() -> list[str]:
+    import torch
+
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]

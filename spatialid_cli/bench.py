@@ -1,0 +1,370 @@
+"""`spid bench`: run a suite with many methods, or take up a run where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spatialid_cli import console
+
+if TYPE_CHECKING:
+    from benchmarks.request import Request
+    from benchmarks.runner import Outcome
+    from benchmarks.store import Shard
+
+_WHAT = "What to run"
+_MODEL = "Models"
+_WORK = "How to work"
+_OUT = "Output"
+_LISTED = 20  # samples that are not ok, shown at the end
+
+
+def bench(
+    suite: Annotated[
+        str | None,
+        typer.Option(help="ibench, pocket, smoke, or a YAML file; see spid suites.", rich_help_panel=_WHAT),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="all, or a list like none,uniform,spatialid[preset=F]; the suite's own by default.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Checkout of the public IBench repository, for ibench.", rich_help_panel=_WHAT),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Only this set of the suite; repeatable.", rich_help_panel=_WHAT),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="At most so many pairs per set and method, spread evenly.", min=1, rich_help_panel=_WHAT
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="default, compat:ibench, all, or a list of names; see spid metrics.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="List of seeds, such as 0,1,2.", show_default=False, rich_help_panel=_WHAT),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_WHAT),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Classifier-free guidance.", min=0.0, show_default=False, rich_help_panel=_WHAT),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="ddim, euler or dpmpp.", show_default=False, rich_help_panel=_WHAT)
+    ] = None,
+    face_select: Annotated[
+        str,
+        typer.Option(
+            help="Which of several faces: largest, center, error, or a number.", rich_help_panel=_WHAT
+        ),
+    ] = "largest",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "pocket",
+    face_encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="pocket, dlib, insightface:PACK or a folder.", show_default=False, rich_help_panel=_MODEL
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="method=weights; the shipped ones by default. Repeatable.", rich_help_panel=_MODEL),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="role=name of a metric's model, see spid metrics. Repeatable.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=_MODEL),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=_MODEL),
+    ] = None,
+    cpu_offload: Annotated[
+        bool, typer.Option("--cpu-offload", help="Keep idle models off the GPU.", rich_help_panel=_MODEL)
+    ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pictures per U-Net call; 1 on a CPU, else 8.",
+            min=1,
+            show_default=False,
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Work on share I/N of the run only; launchers' variables are understood.",
+            show_default=False,
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
+    num_processes: Annotated[
+        int, typer.Option(help="Processes on this machine, one share each.", min=1, rich_help_panel=_WORK)
+    ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Take up the run in --output with its own options.", rich_help_panel=_WORK
+        ),
+    ] = False,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Record samples that raise and go on.", rich_help_panel=_WORK),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Hash every picture even of a large run.", rich_help_panel=_WORK),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder; results/SUITE by default.", show_default=False, rich_help_panel=_OUT),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
+) -> None:
+    """Run a suite with many methods and write tables.
+
+    The same command takes up a run that was interrupted: what is finished is kept, and the result is what an
+    uninterrupted run would have given.
+    """
+    from methods.errors import UsageError
+
+    if resume:
+        if output is None:
+            raise UsageError("--resume does not know which run.", hint="Give its folder with --output.")
+        request = _request_of(output)
+        if suite is not None and suite != request.suite:
+            raise UsageError(f"{output} holds a run of {request.suite!r}.", hint="Leave out --suite.")
+    else:
+        if suite is None:
+            raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
+        from benchmarks.request import Request, split_methods
+        from spatialid_cli.request import collect_backbone
+
+        request = Request(
+            suite=suite,
+            methods=tuple(split_methods(methods or "")),
+            backbone=collect_backbone(
+                backbone,
+                {
+                    "device": device,
+                    "dtype": dtype,
+                    "cpu_offload": cpu_offload,
+                    "face_encoder": face_encoder,
+                    **dict.fromkeys(_YAML_ONLY),
+                },
+            ),
+            data=None if data is None else str(data),
+            sets=tuple(sets or ()),
+            limit=limit,
+            seeds=_seeds(seeds),
+            steps=steps,
+            guidance=guidance,
+            scheduler=scheduler,
+            face_select=face_select,
+            adapters=_pairs("--adapter", adapter or []),
+            metrics=_metrics(metrics),
+            models=_pairs("--model", model or []),
+            batch_size=batch_size,
+        )
+    folder = output or Path("results") / Path(request.suite).stem
+    _work(request, folder, shard, num_processes, keep_going=keep_going, verify=verify, as_json=as_json)
+
+
+_ASKED = "request.json"
+"""How the processes of one command learn what it asks for; gone when they are."""
+
+_YAML_ONLY = ("config", "revision", "vae_slicing", "vae_tiling", "attention_backend", "compile")
+"""Options of a backbone that only its YAML file can set here."""
+
+
+def _work(
+    request: Request,
+    folder: Path,
+    shard: str | None,
+    processes: int,
+    *,
+    keep_going: bool,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Run here, or as several processes and then here once more, which puts everything together."""
+    import os
+
+    from benchmarks.live import PlainLines, display
+    from benchmarks.runner import bench
+    from benchmarks.shards import parse_shard, run_processes, shard_of_environment
+    from methods.errors import UsageError
+    from methods.files import save_json
+
+    part = parse_shard(shard) if shard is not None else shard_of_environment(os.environ)
+    if processes > 1:
+        if part is not None:
+            raise UsageError(
+                "--num-processes shares out a run that is a share itself.", hint="Give one of the two."
+            )
+        _check(request)
+        asked = folder / _ASKED
+        save_json(asked, request.as_dict())
+        flags = [flag for flag, given in (("--keep-going", keep_going), ("--verify", verify)) if given]
+        try:
+            codes = run_processes(["bench", "--resume", "--output", str(folder), *flags], processes)
+        finally:
+            asked.unlink(missing_ok=True)
+        if any(code not in (0, 1) for code in codes):
+            raise typer.Exit(max(codes))
+    request = _on_own_device(request, part)
+    observer = display() if part is None else PlainLines(label=f"[{part}] ")
+    outcome = bench(request, folder, shard=part, keep_going=keep_going, read_all=verify, observer=observer)
+    _report(outcome, part, as_json)
+
+
+def _check(request: Request) -> None:
+    """Refuse in one line, not in one per process."""
+    from benchmarks.request import choose_methods
+    from benchmarks.suites import load_suite
+
+    suite = load_suite(request.suite, data=request.data, sets=request.sets)
+    choose_methods(request.methods, suite.methods)
+
+
+def _request_of(folder: Path) -> Request:
+    """What the run in a folder was asked for."""
+    import json
+
+    from benchmarks.request import Request
+    from methods.errors import UsageError
+
+    for name in (_ASKED, "run.json"):
+        try:
+            content = json.loads((folder / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{folder / name} cannot be read: {error}.", hint="Give the options.") from error
+        return Request.from_dict(content.get("request", {}) if name == "run.json" else content)
+    raise UsageError(f"There is no run in {folder}.", hint="Begin one with --suite.")
+
+
+def _on_own_device(request: Request, part: Shard | None) -> Request:
+    """With several devices in sight and none named, the one that the launcher meant for this process."""
+    import os
+    from dataclasses import replace
+
+    if part is None or request.backbone.get("device"):
+        return request
+    import torch
+
+    from benchmarks.shards import device_of_environment
+
+    device = device_of_environment(os.environ, torch.cuda.device_count())
+    return request if device is None else replace(request, backbone={**request.backbone, "device": device})
+
+
+def _report(outcome: Outcome, part: Shard | None, as_json: bool) -> None:
+    """Tables and what went wrong; exit 1 when any sample failed."""
+    from benchmarks.live import clock, printable
+    from benchmarks.schema import FAILURES
+
+    failed = sum(count for status, count in outcome.counts.items() if status in FAILURES)
+    if as_json:
+        summary: dict[str, Any] = {
+            "output": str(outcome.folder),
+            "complete": outcome.complete,
+            "missing": outcome.missing,
+            "statuses": outcome.counts,
+            "failed": failed,
+            "seconds": {name: round(value, 3) for name, value in outcome.seconds.items()},
+            "results": outcome.results,
+        }
+        console.out_json(summary)
+    else:
+        table = outcome.folder / "tables" / "results.md"
+        if outcome.complete and table.is_file():
+            console.out(table.read_text(encoding="utf-8").rstrip())
+            console.out()
+        console.out_fields(
+            {
+                "folder": str(outcome.folder),
+                "statuses": ", ".join(f"{count} {status}" for status, count in outcome.counts.items()),
+                "time": clock(outcome.seconds["wall"]),
+            }
+        )
+    for row in outcome.troubles[:_LISTED]:
+        who = f", {row['identity']}" if row["identity"] else ""
+        console.warn(printable(f"{row['status']}: {row['method']}{who}, {row['prompt_id']}: {row['detail']}"))
+    if (rest := len(outcome.troubles) - _LISTED) > 0:
+        console.warn(f"and {rest} more; samples.jsonl has them all")
+    if not outcome.complete:
+        share = "" if part is None else f"share {part} is done; "
+        console.log(f"{share}{outcome.missing} samples are left to other processes")
+    elif not as_json:
+        console.log(f"see it: spid report {outcome.folder}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _pairs(flag: str, given: list[str]) -> dict[str, str]:
+    from methods.errors import UsageError
+
+    pairs = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise UsageError(
+                f"{flag} {text!r} is not name=value.", hint=f"For example: {flag} uniform=weights.bin"
+            )
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    from methods.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise UsageError(
+            f"--seeds {text!r} is no list of numbers.", hint="For example: --seeds 0,1,2"
+        ) from error
+    if any(not 0 <= seed < 2**32 for seed in seeds):
+        raise UsageError(f"--seeds {text!r}: a seed is out of range.", hint="Give 0 to 2^32 - 1.")
+    return seeds
+
+
+def _metrics(text: str | None) -> str | tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    return names[0] if len(names) == 1 else names

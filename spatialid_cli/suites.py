@@ -1,0 +1,53 @@
+"""`spid suites`: which suites there are, and what one consists of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spatialid_cli import console
+
+
+def list_suites(
+    name: Annotated[
+        str | None, typer.Argument(help="Show one suite, by name or YAML file.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """List the suites, or show what one consists of."""
+    from dataclasses import asdict
+
+    from benchmarks.live import printable
+    from benchmarks.suites import load_suite, suite_names
+
+    if name is not None:
+        suite = load_suite(name)
+        if as_json:
+            console.out_json(asdict(suite))
+            return
+        console.out_fields(
+            {
+                "name": f"{suite.name} (version {suite.version})",
+                "what": suite.description,
+                "seeds": ", ".join(map(str, suite.seeds)),
+                "methods": ", ".join(suite.methods) or "all",
+                "metrics": suite.metrics if isinstance(suite.metrics, str) else ", ".join(suite.metrics),
+                "pictures": f"{suite.pairs} per method",
+            }
+        )
+        for one in suite.sets:
+            console.out()
+            console.out(f"{one.name}: {len(one.identities)} people x {len(one.prompts)} prompts")
+            rows = [[prompt.id, prompt.category, printable(prompt.text)] for prompt in one.prompts]
+            console.out_table(["prompt", "category", "text"], rows)
+        return
+    suites = [load_suite(known) for known in suite_names()]
+    if as_json:
+        console.out_json(
+            [{"name": one.name, "description": one.description, "pictures": one.pairs} for one in suites]
+        )
+        return
+    rows = [[one.name, str(len(one.sets)), str(one.pairs), one.description] for one in suites]
+    console.out_table(["suite", "sets", "pictures per method", "what it is"], rows)
+    console.log("spid suites NAME shows one; a YAML file of the same form is a suite of yours.")
