@@ -374,6 +374,14 @@ class Method(ABC):
         """
         return {}
 
+    def check_prompt(self, prompt: str, backbone: Backbone) -> None:
+        """Raise UsageError for an expanded prompt that the method cannot put an identity into."""
+        return None
+
+    def identity_fingerprint(self, identity: Identity, backbone: Backbone) -> str | None:
+        """SHA-256 over what was learned about one identity; None for methods that learn nothing of it."""
+        return None
+
     def batch_key(self, job: Job) -> Hashable:
         """Jobs with different keys never share a batch; the base class lets all jobs mix."""
         return None

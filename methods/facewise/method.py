@@ -1,0 +1,179 @@
+"""`facewise`: five pairs of key and value tokens per person, held to the face. SeFi-IDE, a reconstruction.
+
+    tokens = G(v_person) in R^{5 x 2 x n x d},   s(t) = min(4, floor(5 t / 1000))
+    K = W_K Text(y(P_s^K)),   V = W_V Text(y(P_s^V))       in every cross-attention
+    L = ||target - U-Net(z_t, t, {K, V})||^2 + lambda * L_attn(A_t, A_r)
+
+"Beyond Inserting" (arXiv 2402.00631). Found on the project page: the five pairs, one per stage, through the
+frozen text encoder; different text for keys and for values; reference maps with the target's own queries;
+lambda = .003. Reconstruction: the generator (see `generator`), the norm (see `loss`), rates and steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.contract import Attachment, Identity
+from methods.errors import UsageError
+from methods.facewise.generator import TokenGenerator
+from methods.facewise.info import INFO
+from methods.facewise.loss import AttentionLoss
+from methods.fitting.attachment import Spoken
+from methods.fitting.denoiser import Denoiser, Noising
+from methods.fitting.method import FitMethod
+from methods.fitting.optimise import Progress, optimise
+from methods.fitting.photo import photo_latents
+from methods.fitting.templates import Sentences
+from methods.fitting.words import Placed, embedding_widths, encode, noun_embedding, place
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of SeFi-IDE.
+
+    weight:    lambda of the attention loss; the paper's sweep is 1e-4, 1e-3, 3e-3 (best), 1e-2, 5e-2; 0 is
+               the ablation without it
+    reduction: of the squared difference of maps (reconstruction): `map` is the squared Frobenius norm of
+               each map, averaged over heads, sites and batch; `keys` sums over tokens only, `mean` over
+               nothing, `sum` over everything but the batch
+    layers:    cross-attentions that count: `all`, or `coarse`, those below the latent resolution
+    tokens:    whose maps count: `all` (the paper) or `word`, the learned one only
+    pairs:     stages; the paper compares 1, 3, 5, 7, 9, 10 and takes 5
+    shared:    one token for keys and values of a stage (ablation)
+    steps, batch, rate: of AdamW on the generator (reconstruction; ProSpect: 600 steps at 1e-4)
+    seed:      of the generator's weights, noise and noise levels
+    """
+
+    weight: float = 3e-3
+    reduction: Literal["map", "keys", "mean", "sum"] = "map"
+    layers: Literal["all", "coarse"] = "all"
+    tokens: Literal["all", "word"] = "all"
+    pairs: int = 5
+    shared: bool = False
+    steps: int = 600
+    batch: int = 8
+    rate: float = 1e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("reduction", ("map", "keys", "mean", "sum")),
+            ("layers", ("all", "coarse")),
+            ("tokens", ("all", "word")),
+        ):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}.", hint=f"Give one of {', '.join(known)}."
+                )
+        if self.steps < 1 or self.batch < 1 or self.pairs < 1:
+            raise UsageError("steps, batch and pairs are numbers from 1 up.", hint="Correct the value.")
+        if self.rate <= 0 or self.weight < 0:
+            raise UsageError("rate is positive and weight not negative.", hint="Correct the value.")
+
+
+class Facewise(FitMethod):
+    """SeFi-IDE; tensors of a fit: `tokens` [pairs, 2, 1, C], for keys and for values."""
+
+    info = INFO
+    Config = Config
+
+    def fit(
+        self, identity: Identity, backbone: Backbone, progress: Progress | None = None
+    ) -> dict[str, Tensor]:
+        config, text = self.config, backbone.text
+        generators = self._generators(backbone)
+        noun = noun_embedding(text)[None].split(embedding_widths(text), dim=-1)
+        sentences = Sentences(backbone, 1)
+        rng = torch.Generator().manual_seed(config.seed)
+        noising = Noising(backbone, photo_latents(backbone, identity), rng)
+        reference = torch.stack([text.encode(one).hidden for one in sentences.texts])
+        watch = AttentionLoss(backbone, reference, reduction=config.reduction, layers=config.layers)
+
+        def tokens() -> Tensor:
+            made = zip(generators, noun, strict=True)
+            return torch.cat([generator(v) for generator, v in made], dim=-1)
+
+        with Denoiser(backbone, watch if config.weight else Attachment()) as denoise:
+
+            def losses() -> dict[str, Tensor]:
+                noisy, timesteps, target = noising.draw(config.batch)
+                chosen = sentences.choose(config.batch, rng)
+                placed = [sentences.placed[number] for number in chosen]
+                stage = stages_of(timesteps, config.pairs)
+                pairs = tokens()[stage]  # [B, 2, 1, C]
+                key, value, pooled = _encode_pairs(backbone, placed, pairs, shared=config.shared)
+                if config.weight:
+                    watch.expect(chosen, self._columns(placed))
+                terms = {"denoising": F.mse_loss(denoise(noisy, timesteps, key, value, pooled), target)}
+                if config.weight:
+                    terms["attention"] = config.weight * watch.take()
+                return terms
+
+            groups = [{"params": list(generators.parameters()), "lr": config.rate}]
+            log = optimise(groups, losses, steps=config.steps, progress=progress)
+        with torch.no_grad():
+            return {"tokens": _without_dropout(generators, tokens), **log}
+
+    def start(self, identity: Identity, backbone: Backbone, rng: torch.Generator) -> dict[str, Tensor]:
+        noun = noun_embedding(backbone.text)
+        kinds = 1 if self.config.shared else 2
+        noise = torch.randn(self.config.pairs, kinds, 1, len(noun), generator=rng).to(noun.device)
+        return {"tokens": noun + noise.expand(-1, 2, -1, -1) * noun.std()}
+
+    def speak(self, prompt: str, fitted: Mapping[str, Tensor], backbone: Backbone) -> Spoken | None:
+        placed = place(backbone.text, prompt, 1)
+        if placed is None:
+            return None
+        pairs = fitted["tokens"]
+        prompts = [placed] * len(pairs)
+        key, value, pooled = _encode_pairs(backbone, prompts, pairs, shared=self.config.shared)
+        return Spoken(key, value, pooled, placed.source.to(backbone.device))
+
+    def _generators(self, backbone: Backbone) -> torch.nn.ModuleList:
+        """One per text encoder, in training mode, weights by the seed whatever the device."""
+        torch.manual_seed(self.config.seed)
+        made = [
+            TokenGenerator(width, self.config.pairs, shared=self.config.shared)
+            for width in embedding_widths(backbone.text)
+        ]
+        return torch.nn.ModuleList(made).to(backbone.device).train()
+
+    def _columns(self, placed: list[Placed]) -> Tensor | None:
+        """Tokens that the attention loss counts: bool [B, T], None for all."""
+        if self.config.tokens == "all":
+            return None
+        columns = torch.zeros(len(placed), len(placed[0].source), dtype=torch.bool)
+        for row, one in enumerate(placed):
+            columns[row, one.at] = True
+        return columns
+
+
+def stages_of(timesteps: Tensor, pairs: int) -> Tensor:
+    """s(t) = min(S - 1, floor(S t / 1000)) of timesteps int64 [B]."""
+    return (timesteps * pairs // 1000).clamp(max=pairs - 1)
+
+
+def _encode_pairs(
+    backbone: Backbone, prompts: list[Placed], pairs: Tensor, *, shared: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Text features for keys and for values [B, T, C], and the values' pooled ones; pairs [B, 2, 1, C]."""
+    if shared:
+        hidden, pooled = encode(backbone.text, prompts, pairs[:, 0])
+        return hidden, hidden, pooled
+    hidden, pooled = encode(backbone.text, prompts * 2, pairs.transpose(0, 1).flatten(0, 1))
+    key, value = hidden.chunk(2)
+    return key, value, None if pooled is None else pooled[len(prompts) :]
+
+
+def _without_dropout(generators: torch.nn.Module, tokens: Callable[[], Tensor]) -> Tensor:
+    generators.eval()
+    return tokens()

@@ -1,0 +1,1 @@
+"""Fits: what methods share that learn something about one person from a picture, on first use."""

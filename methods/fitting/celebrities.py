@@ -1,0 +1,38 @@
+"""The names that cross-initialised words start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from methods.errors import UsageError
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+
+def celebrity_names(path: str | None, backbone: Backbone) -> list[str]:
+    """Names that a backbone knows: one a line of a file, or the pocket world's own celebrities.
+
+    Raises UsageError when the file is missing or has no name of two words, or when a backbone that is not
+    `pocket` comes without a file.
+    """
+    if path is None:
+        if backbone.family == "pocket":
+            from methods.pocket.world import CELEBRITIES
+
+            return list(CELEBRITIES)
+        raise UsageError(
+            f"There is no list of celebrities for {backbone.family} backbones.",
+            hint="Give one name a line in a file: --set celebrities=names.txt",
+        )
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The list of celebrities {path} cannot be read: {error}.", hint="Give one name a line."
+        ) from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not any(len(name.split()) > 1 for name in names):
+        raise UsageError(f"{path} holds no name of two words.", hint="Give first and last name, one a line.")
+    return names

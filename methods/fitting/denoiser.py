@@ -1,0 +1,108 @@
+"""The frozen U-Net with gradients: noise on the photograph, and the prediction that a fit corrects."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from methods.backbone.attention import AttentionSession
+from methods.backbone.device import resident
+from methods.backbone.sampling import added_conditions
+from methods.backbone.schedulers import make_scheduler
+from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
+from methods.errors import UsageError
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+
+class Noising:
+    """Draws what a fit denoises: pictures, noise levels, noise, and the U-Net's own target."""
+
+    def __init__(self, backbone: Backbone, latents: Tensor, rng: torch.Generator) -> None:
+        """latents: float32 [P, C, h, w] of the photographs; rng: on the CPU, so that devices agree."""
+        self.scheduler = make_scheduler("ddim", backbone.scheduler_config)
+        self.latents = latents
+        self.rng = rng
+        self.kind = self.scheduler.config.prediction_type
+        if self.kind not in ("epsilon", "v_prediction", "sample"):
+            raise UsageError(
+                f"{backbone.name} predicts {self.kind!r}, which cannot be fitted.",
+                hint="Give a backbone that predicts epsilon, v_prediction or sample.",
+            )
+
+    def draw(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents [B, C, h, w], timesteps int64 [B], stratified over the batch, and targets [B, C, h, w]."""
+        levels = (torch.arange(batch) + torch.rand(batch, generator=self.rng)) / batch
+        timesteps = (levels * self.scheduler.config.num_train_timesteps).long()
+        chosen = torch.randint(len(self.latents), (batch,), generator=self.rng)
+        noise = torch.randn((batch, *self.latents.shape[1:]), generator=self.rng)
+        device = self.latents.device
+        clean, noise, timesteps = self.latents[chosen.to(device)], noise.to(device), timesteps.to(device)
+        noisy = self.scheduler.add_noise(clean, noise, timesteps)
+        if self.kind == "epsilon":
+            return noisy, timesteps, noise
+        if self.kind == "sample":
+            return noisy, timesteps, clean
+        return noisy, timesteps, self.scheduler.get_velocity(clean, noise, timesteps)
+
+
+class Denoiser:
+    """The U-Net with the hooks of a fit; a context manager that leaves it as it was.
+
+    On a CPU attention runs as plain matrix products: the backward pass of the fused kernel there costs
+    several times the rest of the network.
+    """
+
+    def __init__(self, backbone: Backbone, hooks: Attachment) -> None:
+        self.backbone = backbone
+        self.hooks = hooks
+        self.session = AttentionSession(backbone.unet, backbone.sites, hooks)
+        self._stack: ExitStack
+
+    def __enter__(self) -> Denoiser:
+        backbone = self.backbone
+        with ExitStack() as stack:
+            for module in (backbone.unet, *backbone.text.models):
+                stack.enter_context(resident(module, backbone.device, backbone.offload))
+            # backward reads the text encoder's weights, so it stays until the fit is over
+            stack.callback(setattr, backbone.text, "offload", backbone.text.offload)
+            backbone.text.offload = False
+            plain = backbone.device.type == "cpu"
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH) if plain else backbone.attention_backend())
+            stack.enter_context(self.session)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def __call__(
+        self, noisy: Tensor, timesteps: Tensor, key: Tensor, value: Tensor, pooled: Tensor | None
+    ) -> Tensor:
+        """The prediction, float32 [B, C, h, w], for noisy latents [B, C, h, w] at timesteps [B].
+
+        key, value [B, T, C]: text features for the keys and values of cross-attention; pooled [B, P] (SDXL).
+        """
+        backbone = self.backbone
+        height, width = noisy.shape[-2:]
+        rows = RowLayout(jobs=len(noisy), guided=False)
+        nowhere = float("nan")  # every row has a timestep of its own
+        key = key.to(backbone.dtype)
+        text = Conditioning(key, key if shared else value.to(backbone.dtype), pooled)
+        self.session.begin(StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width)), text)
+        cell = backbone.latent_factor
+        jobs = [Job("", width * cell, height * cell, guidance=1.0)] * len(noisy)
+        added = added_conditions(text, jobs, rows)
+        latents = noisy.to(backbone.dtype)
+        return backbone.unet(latents, timesteps, text.key, added_cond_kwargs=added).sample.float()

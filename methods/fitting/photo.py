@@ -1,0 +1,71 @@
+"""The photographs of an identity as the latents that a fit denoises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from methods.backbone.device import resident
+from methods.errors import UsageError
+from methods.images import load_picture
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.contract import Identity
+
+
+def photo_latents(backbone: Backbone, identity: Identity, *, flipped: bool = False) -> Tensor:
+    """Latents of all reference pictures, encoded once: float32 [P, C, h, w], on the backbone's device.
+
+    flipped: every picture also as its mirror image, after the others. Raises UsageError without any picture.
+    """
+    if not identity.pictures:
+        raise UsageError(
+            f"{identity.name} has no reference picture to fit to.", hint="Give --reference face.png."
+        )
+    box = None if identity.face is None else identity.face.box
+    crops = [crop(load_picture(path), backbone.default_size, box) for path in identity.pictures]
+    if flipped:
+        crops += [ImageOps.mirror(one) for one in crops]
+    pixels = torch.from_numpy(np.stack([np.asarray(one) for one in crops])).permute(0, 3, 1, 2)
+    return encode_pixels(backbone, pixels.float() / 127.5 - 1.0)
+
+
+def crop(picture: Image.Image, size: tuple[int, int], box: np.ndarray | None) -> Image.Image:
+    """The largest part of a picture with the shape of `size` (width, height), as near to the face as can be.
+
+    box: x1, y1, x2, y2 of the face; None takes the middle.
+    """
+    scale = min(picture.width / size[0], picture.height / size[1])
+    wide, high = scale * size[0], scale * size[1]
+    middle = (picture.width / 2, picture.height / 2)
+    x, y = middle if box is None else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    left = float(min(max(x - wide / 2, 0.0), picture.width - wide))
+    top = float(min(max(y - high / 2, 0.0), picture.height - high))
+    return picture.resize(size, Image.Resampling.LANCZOS, (left, top, left + wide, top + high))
+
+
+@torch.no_grad()
+def encode_pixels(backbone: Backbone, pixels: Tensor) -> Tensor:
+    """The VAE's most likely latents of pixels [P, 3, H, W] in [-1, 1]: float32 [P, C, h, w], scaled."""
+    vae = backbone.vae
+    was = vae.dtype
+    dtype = torch.float32 if was == torch.float16 else was  # float16 autoencoders overflow
+    with resident(vae, backbone.device, backbone.offload):
+        try:
+            if was != dtype:
+                vae.to(dtype)
+            chunks = pixels.to(backbone.device, dtype).split(1)
+            latents = torch.cat([vae.encode(one).latent_dist.mode().float() for one in chunks])
+        finally:
+            if was != dtype:
+                vae.to(was)
+    mean, std = vae.config.latents_mean, vae.config.latents_std
+    if mean is not None and std is not None:
+        shape = (1, -1, 1, 1)
+        latents = (latents - latents.new_tensor(mean).view(shape)) / latents.new_tensor(std).view(shape)
+    return latents * vae.config.scaling_factor

@@ -1,0 +1,56 @@
+"""Sentences under which a photograph is fitted; `{person}` is where the learned word stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from methods.errors import UsageError
+from methods.fitting.words import Placed, place
+from methods.prompts import expand
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+POCKET = (
+    "a photo of a {person}",
+    "a photograph of a {person}",
+    "a portrait photo of a {person}",
+    "a picture of a {person}",
+)
+"""The pocket backbone knows the words of its captions only, and "face" is none of them."""
+
+REAL = (
+    "a photo of the face of {person}",
+    "a close-up photo of {person}",
+    "a portrait of {person}",
+    "a picture of the face of {person}",
+)
+
+
+def templates_for(family: str) -> tuple[str, ...]:
+    """Neutral sentences in words that a family of backbones knows."""
+    return POCKET if family == "pocket" else REAL
+
+
+class Sentences:
+    """The neutral sentences of a backbone with room for a learned word, placed once."""
+
+    def __init__(self, backbone: Backbone, rows: int, *, keep_noun: bool = False) -> None:
+        self.texts = [expand(one) for one in templates_for(backbone.family)]
+        placed = [place(backbone.text, one, rows, keep_noun=keep_noun) for one in self.texts]
+        self.placed = [one for one in placed if one is not None]
+        if len(self.placed) < len(placed):
+            raise UsageError(
+                f"A word of {rows} rows does not fit into the text encoder's sentences.",
+                hint="Give fewer rows.",
+            )
+
+    def choose(self, count: int, rng: torch.Generator) -> list[int]:
+        """Numbers of `count` sentences, drawn evenly."""
+        return torch.randint(len(self.placed), (count,), generator=rng).tolist()
+
+    def draw(self, count: int, rng: torch.Generator) -> list[Placed]:
+        """`count` sentences."""
+        return [self.placed[number] for number in self.choose(count, rng)]

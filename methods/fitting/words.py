@@ -1,0 +1,152 @@
+"""A learned word inside the frozen text encoder.
+
+The word of an identity is n rows of token embeddings. Wherever a prompt says "person" the rows stand in its
+place, or before it. They enter by a hook on the embedding layer for the length of one call: no weight and no
+vocabulary changes, and prompts of other people never see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from methods.backbone.text import TextEncoder
+
+NOUN = "person"
+"""The plain word for anybody: what a learned word starts from, replaces or precedes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """The tokens of a prompt with room for a learned word.
+
+    ids:    int64 [T] for each tokenizer; what stands at learned places does not matter
+    at:     int64 [m], places of learned rows, and `row` int64 [m], which row belongs there
+    source: int64 [T], for every place the place of the plain prompt that it came from
+    """
+
+    ids: tuple[Tensor, ...]
+    at: Tensor
+    row: Tensor
+    source: Tensor
+
+
+def place(text: TextEncoder, prompt: str, rows: int, *, keep_noun: bool = False) -> Placed | None:
+    """Make room for `rows` learned rows at every "person" of a prompt; None when it has none within T tokens.
+
+    keep_noun: the rows precede the noun instead of replacing it ("V0 V1 person")
+    """
+    ids: list[Tensor] = []
+    learned: list[tuple[int, int]] = []
+    source: list[int] = []
+    for number, tokenizer in enumerate(text.tokenizers):
+        length = tokenizer.model_max_length
+        plain = tokenizer(prompt, truncation=False, verbose=False).input_ids
+        noun = tokenizer(NOUN, add_special_tokens=False).input_ids
+        tokens = _make_room(plain, noun, rows, keep_noun)
+        own = [token for token, _, _ in tokens]
+        if len(own) > length:  # as the tokenizer truncates: the end token stays
+            own = [*own[: length - 1], plain[-1]]
+        padding = length - len(own)
+        ids.append(torch.tensor(own + [tokenizer.pad_token_id or 0] * padding))
+        if number:  # both tokenizers of SDXL share their vocabulary, hence the places
+            continue
+        kept = tokens[: length - 1] if len(tokens) >= length else tokens
+        learned = [(at, row) for at, (_, row, _) in enumerate(kept) if row >= 0]
+        source = [came_from for _, _, came_from in tokens][:length]
+        source += [len(plain) + after for after in range(padding)]
+    if not learned:
+        return None
+    at, row = torch.tensor(learned).T
+    return Placed(tuple(ids), at, row, torch.tensor(source).clamp(max=len(ids[0]) - 1))
+
+
+def encode(text: TextEncoder, prompts: Sequence[Placed], words: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Text features of prompts with a learned word each; differentiable in the words.
+
+    words: [B, n, sum of the encoders' embedding widths], or [1, n, ...] for one word in all prompts
+    returns hidden [B, T, C] and pooled [B, P] (SDXL) or None
+    """
+    count = len(prompts)
+    batch = torch.cat([torch.full_like(one.at, place) for place, one in enumerate(prompts)])
+    at = torch.cat([one.at for one in prompts])
+    row = torch.cat([one.row for one in prompts])
+    parts = words.to(text.device).expand(count, -1, -1).split(embedding_widths(text), dim=-1)
+    with ExitStack() as hooks:
+        for model, part in zip(text.models, parts, strict=True):
+            put = _Put(batch, at, part[batch, row])
+            hooks.callback(model.get_input_embeddings().register_forward_hook(put).remove)  # type: ignore[operator]
+        return text.forward([torch.stack(own) for own in zip(*(one.ids for one in prompts), strict=True)])
+
+
+def embedding_widths(text: TextEncoder) -> list[int]:
+    """Width of the token embeddings of each encoder."""
+    return [model.get_input_embeddings().embedding_dim for model in text.models]  # type: ignore[operator]
+
+
+def noun_embedding(text: TextEncoder) -> Tensor:
+    """Token embedding of "person": float32 [sum of widths], mean over its tokens, encoders side by side."""
+    return _embedding_columns(text, [NOUN], None)[0]
+
+
+def celebrity_anchor(text: TextEncoder, names: Sequence[str]) -> Tensor:
+    """Where cross-initialised words start: E0 float32 [2, sum of widths].
+
+    Column i is the mean embedding of the i-th token of all names that have one; [BOS, c1, c2, EOS, PAD ...]
+    goes through the frozen encoder, and its *output* at the two places is taken as the *input* embedding
+    (Cross Initialization, arXiv 2312.15905; ID-EA's `train.py`).
+    """
+    columns = torch.stack([_embedding_columns(text, names, place)[0] for place in range(2)])
+    room = place(text, NOUN, 2)
+    assert room is not None
+    with torch.no_grad():
+        hidden, _ = encode(text, [room], columns[None])
+    return hidden[0, room.at].float()
+
+
+def _make_room(
+    plain: Sequence[int], noun: Sequence[int], rows: int, keep_noun: bool
+) -> list[tuple[int, int, int]]:
+    """Tokens as (id, learned row or -1, place in the plain prompt)."""
+    made: list[tuple[int, int, int]] = []
+    at = 0
+    while at < len(plain):
+        if list(plain[at : at + len(noun)]) != list(noun):
+            made.append((plain[at], -1, at))
+            at += 1
+            continue
+        made += [(noun[0], row, at) for row in range(rows)]
+        if keep_noun:
+            made += [(token, -1, at + offset) for offset, token in enumerate(noun)]
+        at += len(noun)
+    return made
+
+
+def _embedding_columns(text: TextEncoder, words: Iterable[str], column: int | None) -> Tensor:
+    """Mean token embedding [1, sum of widths] over words: of their `column`-th token, or of all tokens."""
+    parts = []
+    for tokenizer, model in zip(text.tokenizers, text.models, strict=True):
+        ids = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
+        if column is not None:
+            ids = [one[column : column + 1] for one in ids]
+        flat = torch.tensor([token for one in ids for token in one])
+        table = model.get_input_embeddings().weight  # type: ignore[operator]
+        parts.append(table[flat.to(table.device)].detach().float().mean(dim=0).to(text.device))
+    return torch.cat(parts)[None]
+
+
+class _Put:
+    """Forward hook of an embedding layer: learned rows at their places."""
+
+    def __init__(self, batch: Tensor, at: Tensor, rows: Tensor) -> None:
+        self.batch, self.at, self.rows = batch, at, rows
+
+    def __call__(self, module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        place = (self.batch.to(output.device), self.at.to(output.device))
+        return output.index_put(place, self.rows.to(output))

@@ -1,0 +1,127 @@
+"""`textual-inversion`: one word per person, learned by denoising the photograph.
+
+    v* = argmin_v  E_{t, eps} || target - U-Net(z_t, t, Text(y(v))) ||^2
+
+with y(v) a neutral sentence whose word "person" has the embedding rows v. Textual Inversion
+(arXiv 2208.01618), and as an option the start of Cross Initialization (arXiv 2312.15905).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.contract import Attachment, Identity
+from methods.errors import UsageError
+from methods.fitting.attachment import Spoken
+from methods.fitting.celebrities import celebrity_names
+from methods.fitting.denoiser import Denoiser, Noising
+from methods.fitting.method import FitMethod
+from methods.fitting.optimise import Progress, optimise
+from methods.fitting.photo import photo_latents
+from methods.fitting.templates import Sentences
+from methods.fitting.words import celebrity_anchor, encode, noun_embedding, place
+from methods.textual_inversion.info import INFO
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of Textual Inversion.
+
+    steps, batch: 5,000 steps is what Cross Initialization's abstract says of it; noise levels per step
+    rate:         AdamW's; 5e-4 times the batch is the usual setting
+    rows:         token embeddings of the word (init `word` only; `celebrity` has two)
+    init:         `word`: "person", which the learned word replaces; `celebrity`: cross-initialised, the two
+                  rows then precede "person"
+    celebrities:  file with one name a line, for init `celebrity`; None is the pocket world's own
+    anchor:       weight of ||v - v_0||^2, summed over channels, mean over rows (Cross Initialization: 1e-5)
+    seed:         of noise and noise levels
+    """
+
+    steps: int = 5000
+    batch: int = 4
+    rate: float = 2e-3
+    rows: int = 1
+    init: Literal["word", "celebrity"] = "word"
+    celebrities: str | None = None
+    anchor: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.rows < 1:
+            raise UsageError("steps, batch and rows are numbers from 1 up.", hint="Correct the value.")
+        if self.rate <= 0 or self.anchor < 0:
+            raise UsageError("rate is positive and anchor not negative.", hint="Correct the value.")
+        if self.init == "celebrity" and self.rows not in (1, 2):
+            raise UsageError("A cross-initialised word has two rows.", hint="Leave `rows` out.")
+
+
+class TextualInversion(FitMethod):
+    """A learned word for every identity; tensors of a fit: `word` [n, C]."""
+
+    info = INFO
+    Config = Config
+
+    @property
+    def keep_noun(self) -> bool:
+        """Whether the rows precede "person" instead of replacing it."""
+        return self.config.init == "celebrity"
+
+    def fit(
+        self, identity: Identity, backbone: Backbone, progress: Progress | None = None
+    ) -> dict[str, Tensor]:
+        config = self.config
+        initial = self.initial(backbone)
+        word = nn.Parameter(initial.clone())
+        sentences = Sentences(backbone, len(initial), keep_noun=self.keep_noun)
+        rng = torch.Generator().manual_seed(config.seed)
+        noising = Noising(backbone, photo_latents(backbone, identity), rng)
+
+        with Denoiser(backbone, Attachment()) as denoise:
+
+            def losses() -> dict[str, Tensor]:
+                noisy, timesteps, target = noising.draw(config.batch)
+                hidden, pooled = encode(backbone.text, sentences.draw(config.batch, rng), word[None])
+                predicted = denoise(noisy, timesteps, hidden, hidden, pooled)
+                terms = {"denoising": F.mse_loss(predicted, target)}
+                if config.anchor:
+                    terms["anchor"] = config.anchor * (word - initial).square().sum(-1).mean()
+                return terms
+
+            groups = [{"params": [word], "lr": config.rate}]
+            log = optimise(groups, losses, steps=config.steps, progress=progress)
+        return {"word": word, **log}
+
+    def start(self, identity: Identity, backbone: Backbone, rng: torch.Generator) -> dict[str, Tensor]:
+        noun = noun_embedding(backbone.text)
+        rows = 2 if self.keep_noun else self.config.rows
+        noise = torch.randn(rows, len(noun), generator=rng).to(noun.device)
+        return {"word": noun + noise * noun.std()}
+
+    def speak(self, prompt: str, fitted: Mapping[str, Tensor], backbone: Backbone) -> Spoken | None:
+        word = fitted["word"]
+        placed = place(backbone.text, prompt, len(word), keep_noun=self.keep_noun)
+        if placed is None:
+            return None
+        hidden, pooled = encode(backbone.text, [placed], word[None])
+        return Spoken(hidden, hidden, pooled, placed.source.to(backbone.device))
+
+    def fit_inputs(self, identity: Identity, backbone: Backbone) -> Mapping[str, Any]:
+        if self.config.init == "word":
+            return {}
+        return {"names": celebrity_names(self.config.celebrities, backbone)}
+
+    def initial(self, backbone: Backbone) -> Tensor:
+        """Rows before the first step: float32 [n, C]."""
+        if self.config.init == "celebrity":
+            names = celebrity_names(self.config.celebrities, backbone)
+            return celebrity_anchor(backbone.text, names)
+        return noun_embedding(backbone.text).repeat(self.config.rows, 1)
