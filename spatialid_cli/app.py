@@ -11,11 +11,15 @@ import typer
 
 from methods.errors import SpidError
 from spatialid_cli import console
+from spatialid_cli.bench import bench
+from spatialid_cli.compare import compare
 from spatialid_cli.doctor import doctor
 from spatialid_cli.generate import generate
 from spatialid_cli.methods import list_methods
 from spatialid_cli.render import render
 from spatialid_cli.show import show
+from spatialid_cli.suites import list_suites
+from spatialid_cli.train import train
 
 INTERRUPTED = 130
 
@@ -29,9 +33,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command()(generate)
+app.command()(train)
+app.command()(bench)
+app.command("suites")(list_suites)
 app.command()(render)
 app.command()(show)
 app.command("methods")(list_methods)
+app.command()(compare)
 app.command()(doctor)
 
 
