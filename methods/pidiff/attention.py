@@ -77,7 +77,8 @@ class TrainingAttention(Attachment):
         if self.codes is None:
             return None
         block = self.adapter.at(site)
-        added = block(output, block.keys_values(self.adapter.tokens(self.codes)))
+        read = output.to(block.gate.dtype)  # what learns is float32, whatever the backbone is
+        added = block(read, block.keys_values(self.adapter.tokens(self.codes))).to(output.dtype)
         if self.outside is not None:
             grid = site.grid(*step.latent_size)
             share = F.adaptive_avg_pool2d(self.outside, grid).flatten(1)  # [B, N]

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from methods.adapters import load_adapter_folder, save_adapter_folder, shipped_adapter
+from methods.config import build
 from methods.contract import Identity, Job, Method
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.pidiff.adapter import StyleAdapter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
+    from methods.training.task import TrainingTask
 
 MEAN = "mean"
 """The `style_from` that means the average face instead of a picture."""
@@ -117,6 +119,12 @@ class PIDiff(Method):
             shape = space.shape
             adapter = StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim, gate=1.0)
         return cls.ready(adapter, space, backbone, config)
+
+    @classmethod
+    def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
+        from methods.pidiff.task import PIDiffTask, TaskConfig
+
+        return PIDiffTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
     @classmethod
     def ready(cls, adapter: StyleAdapter, space: StyleSpace, backbone: Backbone, config: Any = None) -> Self:

@@ -1,0 +1,208 @@
+"""Identity-tailored training in two stages; only tokens and blocks learn. A *reconstruction*.
+
+    1 aligned   L = E || y - U(z_t, t, template, f) ||^2                aligned heads, template prompts
+    2 wild      L = E [ (M + b (1 - M)) || y - y_w ||^2 ]               whole pictures, their own prompts
+                  + l_loc mean_sites (1 - M) || block output ||^2       identity stays out of the background
+                  + l_pre || (1 - M) (y_w - y_0) ||^2                   the background stays the backbone's
+
+with y the backbone's own prediction target, y_w its prediction with the identity, y_0 without (no gradient),
+M the soft face mask. PIDiff's abstract names an identity-tailored fine-tuning against the entanglement of
+identity and background that pictures in the wild teach; the two stages follow w-plus-adapter's train_face and
+train_wild (drops, optimizer, W_q', W_k', W_v' from the U-Net's own), the weighting and the localisation loss
+are ours. w-plus-adapter freezes the projection in its second stage, we train it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from methods.pidiff.adapter import StyleAdapter
+from methods.pidiff.attention import Denoiser, style_attention
+from methods.pidiff.method import PIDiff, save_pidiff
+from methods.pidiff.wplus import initialise_from_wplus
+from methods.stylespace.align import aligned_head
+from methods.stylespace.load import load_style_space
+from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
+from methods.training.preview import sample_sheet
+from methods.training.task import Batch, Example, Stage, TrainingTask
+from methods.weights import load_weights
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.training.draws import SampleRng
+
+TEMPLATES = (
+    "a photo of a person",
+    "a close-up photo of a person",
+    "a portrait photo of a person",
+    "a headshot of a person",
+    "a close-up of the face of a person",
+    "a picture of a person",
+)
+"""Prompts of aligned heads; w-plus-adapter has 13 of the kind, ours use words that all backbones know."""
+
+ALIGNED, WILD = "aligned", "wild"
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Options of the training.
+
+    aligned_steps, wild_steps: optimizer steps of the two stages; 0 leaves a stage out
+    drop:          how often the identity alone, the text alone, and both are dropped: each this share
+    same_share:    how often the codes come from the target's own picture (w-plus-adapter: always)
+    background:    weight b of the reconstruction outside the face in the second stage, 1 inside
+    localisation:  l_loc; 0 is the ablation without
+    preservation:  l_pre; w-plus-adapter's is 1, over the whole picture
+    style_encoder: W+ encoder: a folder or e4e's checkpoint; None for the pocket one
+    initial:       a w-plus-adapter checkpoint to start from, with its encoder; None starts at the backbone
+    seed:          of the projection's initial weights
+    """
+
+    aligned_steps: int = 2000
+    wild_steps: int = 4000
+    drop: float = 0.05
+    same_share: float = 0.5
+    background: float = 0.5
+    localisation: float = 0.1
+    preservation: float = 1.0
+    style_encoder: str | None = None
+    initial: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.aligned_steps, self.wild_steps) < 0 or self.aligned_steps + self.wild_steps < 1:
+            raise ValueError("aligned_steps and wild_steps are at least 0, and one of them more")
+        if not 0 <= self.drop <= 1 / 3:
+            raise ValueError("drop lies in [0, 1/3]")
+        if not 0 <= self.same_share <= 1:
+            raise ValueError("same_share lies in [0, 1]")
+        if min(self.background, self.localisation, self.preservation) < 0:
+            raise ValueError("background, localisation and preservation are at least 0")
+
+
+class PIDiffTask(TrainingTask):
+    """Denoising with the identity at full weight, first in aligned heads, then in whole pictures."""
+
+    module: StyleAdapter
+    config: TaskConfig
+
+    def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
+        super().__init__(backbone, config)
+        self.space = load_style_space(config.style_encoder)
+        shape = self.space.shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            adapter = StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim)
+        if config.initial is not None:
+            initialise_from_wplus(adapter, load_weights(config.initial), self.space.average, config.initial)
+        self.module = adapter.float().to(backbone.device)
+        steps = {ALIGNED: config.aligned_steps, WILD: config.wild_steps}
+        self.stages = tuple(Stage(name, count) for name, count in steps.items() if count)
+        self.same_share = config.same_share
+        self._stage = self.stages[0].name
+        self._schedule = NoiseSchedule(backbone)
+        self._denoise: Denoiser
+
+    def features_key(self) -> Mapping[str, Any]:
+        return {"style_space": self.space.fingerprint, "version": 1}
+
+    def features(self, example: Example) -> dict[str, Tensor]:
+        """Latents [C, h, w] of picture and aligned head, centred codes [rows, dim], mask [1, h, w]."""
+        rgb, landmarks = np.asarray(example.picture.convert("RGB")), example.face.landmarks
+        head = aligned_head(rgb, landmarks, example.picture.width, surround="keep")
+        latents = encode_picture(self.backbone, example.picture)
+        return {
+            "latents": latents,
+            "aligned": encode_picture(self.backbone, Image.fromarray(head)),
+            "codes": self.space.encode_picture(example.picture, landmarks) - self.space.average,
+            "mask": soft_mask(example.mask, tuple(latents.shape[-2:])),
+        }
+
+    def begin(self, stage: Stage) -> None:
+        self._stage = stage.name
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self.backbone.device.type == "cpu":  # there the fused kernel's backward pass is far slower
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            self._denoise = stack.enter_context(style_attention(self.backbone.unet, self.module))
+            yield
+
+    def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
+        aligned = self._stage == ALIGNED
+        drop, dropped = self.config.drop, rng.uniform()
+        codes = batch.reference["codes"] * (dropped >= 2 * drop)[:, None, None]
+        wordless = ((dropped >= drop) & (dropped < 3 * drop)).tolist()
+        prompts = batch.prompts
+        if aligned:
+            prompts = [TEMPLATES[place] for place in rng.integers(len(TEMPLATES)).tolist()]
+        prompts = ["" if empty else prompt for empty, prompt in zip(wordless, prompts, strict=True)]
+
+        text = encode_prompts(self.backbone, prompts)
+        clean = batch.target["aligned" if aligned else "latents"]
+        noised = self._schedule.noised(clean, rng)
+        factor = self.backbone.latent_factor
+        height, width = (side * factor for side in clean.shape[-2:])
+        added = size_conditions(text, width, height)
+        noisy = noised.latents.to(self.backbone.dtype)
+
+        def predict(codes: Tensor | None, outside: Tensor | None = None) -> Tensor:
+            denoised = self._denoise(
+                noisy, noised.timesteps, text.key, codes, outside=outside, added_conditions=added
+            )
+            return denoised.float()
+
+        if aligned:
+            return {"loss": F.mse_loss(predict(codes), noised.target)}
+        mask = batch.target["mask"]
+        with torch.no_grad():
+            plain = predict(None)
+        predicted = predict(codes, outside=1 - mask)
+        leak = self._denoise.leak()
+        return wild_losses(predicted, plain, noised.target, mask, leak, self.config)
+
+    def preview(self, folder: Path, step: int) -> None:
+        state = {name: value.clone() for name, value in self.module.state_dict().items()}
+        adapter = StyleAdapter.from_state_dict(state, self.backbone.sites, "the training")
+        method = PIDiff.ready(adapter, self.space, self.backbone)
+        sample_sheet(self.backbone, method, self.shown, folder / f"step_{step:06d}.png")
+
+    def export(self, folder: Path) -> None:
+        save_pidiff(
+            folder,
+            self.module,
+            self.space,
+            family=self.backbone.family,
+            config=asdict(self.config),
+            dtype=torch.float16,
+        )
+
+
+def wild_losses(
+    predicted: Tensor, plain: Tensor, target: Tensor, mask: Tensor, leak: Tensor, config: TaskConfig
+) -> dict[str, Tensor]:
+    """The second stage's terms, scalars. y_w, y_0 and y [B, C, h, w], M [B, 1, h, w] in [0, 1]."""
+    weight = mask + config.background * (1 - mask)
+    reconstruction = (weight * (predicted - target).square()).mean()
+    preservation = ((1 - mask) * (predicted - plain)).square().mean()
+    loss = reconstruction + config.localisation * leak + config.preservation * preservation
+    return {"loss": loss, "reconstruction": reconstruction, "leak": leak, "preservation": preservation}
+
+
+def soft_mask(mask: np.ndarray, grid: tuple[int, int]) -> Tensor:
+    """The share of face in every latent cell, blurred by one cell: bool [H, W] -> float32 [1, h, w]."""
+    share = F.adaptive_avg_pool2d(torch.from_numpy(mask).float()[None, None], grid)
+    return F.avg_pool2d(F.pad(share, (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0]
