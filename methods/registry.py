@@ -29,8 +29,14 @@ class _Lazy(NamedTuple):
 _BUILT_IN: dict[str, _Lazy] = {
     "none": _Lazy("methods.none:NoMethod", "methods.none:INFO"),
     "uniform": _Lazy("methods.uniform.method:Uniform", "methods.uniform.info:INFO"),
+    "textual-inversion": _Lazy(
+        "methods.textual_inversion.method:TextualInversion", "methods.textual_inversion.info:INFO"
+    ),
     "spatialid": _Lazy("methods.spatialid.method:SpatialID", "methods.spatialid.info:INFO"),
+    "facewise": _Lazy("methods.facewise.method:Facewise", "methods.facewise.info:INFO"),
+    "id-ea": _Lazy("methods.id_ea.method:IDEA", "methods.id_ea.info:INFO"),
     "pidiff": _Lazy("methods.pidiff.method:PIDiff", "methods.pidiff.info:INFO"),
+    "infinite-id": _Lazy("methods.infinite_id.method:InfiniteID", "methods.infinite_id.info:INFO"),
 }
 
 

@@ -1,0 +1,150 @@
+"""What Infinite-ID learns: two mappers to identity tokens, and their keys and values at every cross site.
+
+    clip_mapper.{proj,norm}.{weight,bias}                     CLIP states -> tokens, one each
+    face_mapper.proj.{0,2}.{weight,bias}, face_mapper.norm.*  face embedding -> tokens
+    image_attention.{i}.to_{k,v}_id.weight                    keys, values at cross site i
+
+with i the place of the site in `unet.attn_processors`. The shapes of the mappers are a reconstruction: the
+sources name them and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from methods.backbone.attention import split_heads
+from methods.backbone.sites import Site, attention_layer, enumerate_sites
+from methods.errors import WeightsError
+from methods.uniform.adapter import TokenProjection
+
+if TYPE_CHECKING:
+    from typing import Self
+
+FACE_TOKENS = 4
+"""As many as public FaceID adapters make of one embedding."""
+
+
+class StateMapper(nn.Module):
+    """M_clip(s) = LayerNorm(W s): CLIP states [B, T, S] -> as many tokens [B, T, C]."""
+
+    def __init__(self, states_width: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(states_width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.norm(self.proj(states))
+
+
+class SiteAttention(nn.Module):
+    """W_k' and W_v' of one cross-attention site."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__()
+        context = site.context_width or site.width
+        self.to_k_id = nn.Linear(context, site.width, bias=False)
+        self.to_v_id = nn.Linear(context, site.width, bias=False)
+
+
+class InfiniteAdapter(nn.Module):
+    """Identity tokens c_id and their keys and values: an ordinary, differentiable module.
+
+    states: (T, S), how many CLIP states of which width the CLIP mapper reads
+    """
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        *,
+        states: tuple[int, int],
+        embedding_dim: int = 512,
+        face_tokens: int = FACE_TOKENS,
+    ) -> None:
+        super().__init__()
+        width = next(site.context_width for site in sites if site.context_width is not None)
+        self.states = states
+        self.embedding_dim = embedding_dim
+        self.clip_mapper = StateMapper(states[1], width)
+        self.face_mapper = TokenProjection(embedding_dim, 2 * embedding_dim, face_tokens, width)
+        self.image_attention = nn.ModuleDict(
+            {str(site.index): SiteAttention(site) for site in sites if site.kind == "cross"}
+        )
+
+    @classmethod
+    def from_backbone(
+        cls,
+        unet: nn.Module,
+        *,
+        states: tuple[int, int],
+        embedding_dim: int = 512,
+        face_tokens: int = FACE_TOKENS,
+    ) -> Self:
+        """An untrained adapter: keys and values start as copies of the text's, float32.
+
+        The random mappers follow torch's global seed.
+        """
+        sites = enumerate_sites(unet)
+        adapter = cls(sites, states=states, embedding_dim=embedding_dim, face_tokens=face_tokens)
+        with torch.no_grad():
+            for site in sites:
+                if site.kind == "cross":
+                    layer, own = attention_layer(unet, site), adapter.at(site)
+                    own.to_k_id.weight.copy_(layer.to_k.weight)
+                    own.to_v_id.weight.copy_(layer.to_v.weight)
+        return adapter
+
+    @classmethod
+    def from_state_dict(
+        cls, state: Mapping[str, Tensor], sites: Sequence[Site], *, states: int, source: str
+    ) -> Self:
+        """Rebuild an adapter that reads `states` CLIP states from its weights, accounting for every key.
+
+        Raises WeightsError naming `source` for missing and unknown keys and for another backbone's shapes.
+        """
+        hint = "Give the adapter that belongs to this backbone."
+        needed = ("clip_mapper.proj.weight", "face_mapper.proj.0.weight", "face_mapper.proj.2.weight")
+        if missing := [name for name in needed if name not in state]:
+            raise WeightsError(f"{source} is no Infinite-ID adapter: it lacks {missing[0]}.", hint=hint)
+        width, states_width = state["clip_mapper.proj.weight"].shape
+        with torch.device("meta"):
+            adapter = cls(
+                sites,
+                states=(states, states_width),
+                embedding_dim=state["face_mapper.proj.0.weight"].shape[1],
+                face_tokens=max(1, state["face_mapper.proj.2.weight"].shape[0] // width),
+            )
+        expected = adapter.state_dict()
+        for name in sorted(expected.keys() | state.keys()):
+            if name not in state or name not in expected:
+                what = "lacks" if name in expected else "has an unknown"
+                raise WeightsError(f"{source} {what} tensor {name}.", hint=hint)
+            if state[name].shape != expected[name].shape:
+                found, wanted = tuple(state[name].shape), tuple(expected[name].shape)
+                raise WeightsError(f"{source}: {name} is {found}, this backbone needs {wanted}.", hint=hint)
+        # copies, because matrix products of tensors that lie at a file's offsets round differently
+        own = {name: tensor.clone() for name, tensor in state.items()}
+        adapter.load_state_dict(own, assign=True)
+        return adapter.requires_grad_(False).eval()
+
+    @property
+    def count(self) -> int:
+        """Tokens n of one identity."""
+        return self.states[0] + self.face_mapper.count
+
+    def at(self, site: Site) -> SiteAttention:
+        """What one cross-attention site owns."""
+        return cast(SiteAttention, self.image_attention[str(site.index)])
+
+    def tokens(self, states: Tensor, embedding: Tensor) -> Tensor:
+        """c_id [B, n, C] of CLIP states [B, T, S] and embeddings [B, D]; zeros mean `unknown`."""
+        dtype = self.clip_mapper.norm.weight.dtype
+        return torch.cat([self.clip_mapper(states.to(dtype)), self.face_mapper(embedding.to(dtype))], dim=1)
+
+    def keys_values(self, site: Site, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """c_id W_k', c_id W_v' at a cross site: [R, heads, n, head_dim] each from tokens [R, n, C]."""
+        own = self.at(site)
+        return split_heads(own.to_k_id(tokens), site.heads), split_heads(own.to_v_id(tokens), site.heads)

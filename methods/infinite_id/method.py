@@ -1,0 +1,343 @@
+"""`infinite-id`: an identity stream beside a text stream (arXiv 2403.11781).
+
+    c_id = [M_clip(E_clip(FA(x))); M_face(E_face(FA(x)))]
+    cross-attention: h = Attn(Q, K_text, V_text) + alpha * Attn(Q, c_id W_k', c_id W_v')
+    self-attention:  h = Attn(Q_id, [A(K_id, K_t); K_t], [A(V_id, V_t); V_t]),   A(x, y) = x - mu(x) + mu(y)
+
+with K_t, V_t of the text stream, the plain backbone on the same prompt. Second-hand: no code was published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from methods.adapters import WEIGHTS_FILE, load_adapter_folder, save_adapter_folder, shipped_adapter
+from methods.contract import Attachment, Identity, Job, Method
+from methods.errors import UsageError, WeightsError
+from methods.infinite_id.adapter import InfiniteAdapter
+from methods.infinite_id.attention import TwoStreams
+from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
+from methods.infinite_id.info import INFO
+from methods.infinite_id.text_stream import TextStreams, text_key
+from methods.paths import cache_dir
+from methods.weights import fingerprint_tensors
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from methods.backbone.backbone import Backbone
+    from methods.faces import Face
+
+Mixing = Literal["interpolate", "stack"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of Infinite-ID.
+
+    attention:    `mixed`, the paper's; `mutual` (keys and values of the text stream alone) and `none`, its
+                  ablations
+    adain:        shift keys and values of the identity stream to the text stream's `mean`, the paper's for
+                  style; `full` also to their spread, its ablation; `off`
+    shared_noise: both streams start from one noise; apart, the text stream starts from the seed's next
+    text_stream:  `batch` runs it beside the identities, `memory` and `disk` ahead of them, once for all
+                  batches; `auto` is memory where `cache_mib` allows and it saves something, else batch
+    cache_mib:    mebibytes of text streams kept in memory
+    clip:         CLIP image encoder: `pocket`, an open_clip folder, or ARCHITECTURE:FILE; None for the one
+                  that the adapter was trained with, where it still lies there
+    mix_with:     picture of a second person to be mixed into every identity
+    mix:          `interpolate` the identity tokens, or `stack` both persons' tokens
+    mix_share:    weight of the second person when interpolating, in [0, 1]
+    """
+
+    attention: Literal["mixed", "mutual", "none"] = "mixed"
+    adain: Literal["mean", "full", "off"] = "mean"
+    shared_noise: bool = True
+    text_stream: Literal["auto", "batch", "memory", "disk"] = "auto"
+    cache_mib: int = 1024
+    clip: str | None = None
+    mix_with: str | None = None
+    mix: Mixing = "interpolate"
+    mix_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.cache_mib < 0:
+            raise ValueError("cache_mib is 0 or more")
+        if not 0 <= self.mix_share <= 1:
+            raise ValueError("mix_share lies in [0, 1]")
+
+
+class InfiniteID(Method):
+    """Infinite-ID on the shared backbone."""
+
+    info = INFO
+    Config = Config
+    config: Config
+
+    def __init__(self, config: Any = None, adapter: InfiniteAdapter | None = None) -> None:
+        super().__init__(config)
+        self._adapter = adapter
+        self._family: str | None = None
+        self._training: Mapping[str, Any] = {}
+        self._clip: StatesEncoder | None = None
+        self._clip_name: str | None = None
+        self._clip_fingerprint: str | None = None
+        self._fingerprint: str | None = None
+        self._streams: TextStreams | None = None
+
+    @property
+    def adapter(self) -> InfiniteAdapter:
+        """The weights at work. Raises WeightsError when none were loaded."""
+        if self._adapter is None:
+            raise WeightsError(
+                f"The method {INFO.name} has no adapter weights.",
+                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
+            )
+        return self._adapter
+
+    @classmethod
+    def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
+        """Load an adapter folder as `spid train` writes it; None means the one shipped for pocket."""
+        path = shipped_adapter(INFO.name, backbone) if folder is None else Path(folder).expanduser()
+        state, facts = load_adapter_folder(path, method=INFO.name, backbone=backbone)
+        try:
+            states, clip, training = int(facts["states"]), facts["clip"], facts["config"]
+            name, fingerprint = clip["name"], clip["fingerprint"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{path / 'config.json'} says nothing of `states`, `clip` or `config`.",
+                hint="Give a folder that spid train --method infinite-id wrote.",
+            ) from error
+        source = str(path / WEIGHTS_FILE)
+        adapter = InfiniteAdapter.from_state_dict(state, backbone.sites, states=states, source=source)
+        method = cls._ready(adapter, backbone, config)
+        method._clip_name, method._clip_fingerprint, method._training = name, fingerprint, training
+        return method
+
+    @classmethod
+    def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
+        """Reads the states of `config.clip`; without one of the pocket encoder, whatever the backbone."""
+        clip = load_states_encoder(getattr(config, "clip", None) or POCKET, backbone.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapter = InfiniteAdapter.from_backbone(backbone.unet, states=clip.shape)
+        return cls.ready(adapter, backbone, config, clip=clip)
+
+    @classmethod
+    def ready(
+        cls, adapter: InfiniteAdapter, backbone: Backbone, config: Any = None, *, clip: StatesEncoder
+    ) -> Self:
+        """The method around an adapter at hand (it is moved, not copied) and the encoder it reads."""
+        method = cls._ready(adapter, backbone, config)
+        method._clip, method._clip_name, method._clip_fingerprint = clip, clip.name, clip.fingerprint
+        return method
+
+    @classmethod
+    def _ready(cls, adapter: InfiniteAdapter, backbone: Backbone, config: Any) -> Self:
+        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype))
+        method._family = backbone.family
+        return method
+
+    @classmethod
+    def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> Any:
+        """Identity-enhanced training; options as `methods.infinite_id.task.TaskConfig`."""
+        from methods.config import build
+        from methods.infinite_id.task import InfiniteTask, TaskConfig
+
+        return InfiniteTask(backbone, build(TaskConfig, options, where=f"training {INFO.name}"))
+
+    def save(self, folder: str | Path) -> None:
+        save_infinite_adapter(
+            folder,
+            self.adapter,
+            family=self._family,
+            clip={"name": self._clip_name, "fingerprint": self._clip_fingerprint},
+            config=self._training,
+        )
+
+    def weights_fingerprint(self) -> str | None:
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_tensors(self.adapter.state_dict())
+        return self._fingerprint
+
+    def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
+        """`tokens`: c_id [n, C]. An identity without a face to look at is its embedding and unknown states.
+
+        Raises UsageError without a fitting embedding, WeightsError for another CLIP model than trained with.
+        """
+        own = self._c_id(identity, backbone)
+        if self.config.mix_with is None:
+            return {"tokens": own}
+        other = self._c_id(_second_person(self.config.mix_with, identity), backbone)
+        return {"tokens": mixed_tokens([own, other], self.config.mix, share=self.config.mix_share)}
+
+    def mixed(
+        self,
+        identities: Sequence[Identity],
+        backbone: Backbone,
+        *,
+        how: Mixing = "interpolate",
+        share: float = 0.5,
+        name: str | None = None,
+    ) -> Identity:
+        """A new identity between (`interpolate`, two of them) or of (`stack`) several, for use in jobs."""
+        tokens = [self.tokens(one, backbone)["tokens"] for one in identities]
+        identity = Identity(name or "+".join(one.name for one in identities))
+        self._tokens[id(identity)] = (identity, {"tokens": mixed_tokens(tokens, how, share=share)})
+        return identity
+
+    def batch_key(self, job: Job) -> Hashable:
+        """Jobs that no identity is added to run as the plain backbone does, without a second stream; token
+        lists of different lengths (stacked identities) part company."""
+        if not _at_work(job):
+            return 0
+        known = self._tokens.get(id(job.identity))
+        twice = self.config.mix_with is not None and self.config.mix == "stack"
+        return self.adapter.count * (1 + twice) if known is None else len(known[1]["tokens"])
+
+    def affinity(self, job: Job) -> Hashable:
+        """Jobs that share a text stream want to be together."""
+        return text_key(job)
+
+    def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> Attachment:
+        if not any(_at_work(job) for job in jobs):
+            return Attachment()
+        tokens = [
+            self.tokens(job.identity, backbone)["tokens"] if job.identity is not None else None
+            for job in jobs
+        ]
+        longest = max(len(one) for one in tokens if one is not None)
+        null = self._unknown(backbone).repeat(longest // self.adapter.count, 1)
+        kept = self._kept_streams(backbone, jobs)
+        return TwoStreams(self.adapter, jobs, tokens, null, self.config, kept)
+
+    def _kept_streams(self, backbone: Backbone, jobs: Sequence[Job]) -> TextStreams | None:
+        """Where text streams are kept, None when they run in the batch."""
+        where = self.config.text_stream
+        if where == "batch":
+            return None
+        if self._streams is None:
+            self._streams = TextStreams(
+                backbone,
+                mebibytes=self.config.cache_mib,
+                folder=cache_dir() / INFO.name if where == "disk" else None,
+                noise=0 if self.config.shared_noise else 1,
+            )
+        distinct = list({text_key(job): job for job in jobs}.values())
+        if where == "auto" and (len(distinct) == len(jobs) > 1 or not self._streams.fits(distinct)):
+            return None
+        return self._streams
+
+    def _c_id(self, identity: Identity, backbone: Backbone) -> Tensor:
+        if identity.embedding is None:
+            raise UsageError(f"{identity.name} has no face embedding.", hint="Give a picture with a face.")
+        found, wanted = identity.embedding.shape[-1], self.adapter.embedding_dim
+        if found != wanted:
+            raise UsageError(
+                f"The face encoder gives embeddings of length {found}, the adapter reads {wanted}.",
+                hint="Choose the face encoder that the adapter was trained with.",
+            )
+        states = torch.zeros(self.adapter.states, device=backbone.device)
+        if identity.face is not None:
+            encoder = self._encoder(backbone)
+            states = encoder.states(aligned_face(identity.face, identity.pictures, encoder.size))
+        return self._map(states, identity.embedding.to(backbone.device))
+
+    def _encoder(self, backbone: Backbone) -> StatesEncoder:
+        """The CLIP image encoder, loaded on first use."""
+        if self._clip is None:
+            name = self.config.clip or self._clip_name
+            if name is None:
+                raise UsageError(
+                    f"{INFO.name} needs a CLIP image encoder.", hint="Give one by --set clip=..."
+                )
+            clip = load_states_encoder(name, backbone.device)
+            if clip.shape != self.adapter.states or clip.fingerprint != self._clip_fingerprint:
+                raise WeightsError(
+                    f"The {INFO.name} adapter was trained with another CLIP image encoder than {name}.",
+                    hint="Give its own with --set clip=..., or train the adapter again.",
+                )
+            self._clip = clip
+        return self._clip
+
+    def _unknown(self, backbone: Backbone) -> Tensor:
+        """Tokens of the unknown identity, which unconditional rows see [n, C]."""
+        zeros = torch.zeros(self.adapter.embedding_dim, device=backbone.device)
+        return self._map(torch.zeros(self.adapter.states, device=backbone.device), zeros)
+
+    @torch.no_grad()
+    def _map(self, states: Tensor, embedding: Tensor) -> Tensor:
+        return self.adapter.tokens(states[None], embedding[None])[0]
+
+
+def mixed_tokens(tokens: Sequence[Tensor], how: Mixing, *, share: float = 0.5) -> Tensor:
+    """c_id [n, C] of several people as one: their list (`stack`), or (1 - share) a + share b of two."""
+    if how == "stack":
+        return torch.cat(list(tokens))
+    if len(tokens) != 2 or len(tokens[0]) != len(tokens[1]):
+        raise UsageError("Interpolation mixes two single identities.", hint="Use mix=stack for more.")
+    return torch.lerp(tokens[0], tokens[1], share)
+
+
+def aligned_face(face: Face, pictures: Sequence[str], size: int) -> NDArray[np.uint8]:
+    """FA(x): the face upright, uint8 RGB; `size` pixels of the first picture, else the recogniser's crop."""
+    if not pictures:
+        return face.crop
+    from methods.faces import align
+    from methods.images import load_picture
+
+    return align(np.asarray(load_picture(pictures[0])), face.landmarks, size)
+
+
+def save_infinite_adapter(
+    folder: str | Path,
+    adapter: InfiniteAdapter,
+    *,
+    family: str | None,
+    clip: Mapping[str, str | None],
+    config: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write an adapter folder.
+
+    clip: `name` and `fingerprint` of the encoder whose states it reads; config: options of the training
+    """
+    save_adapter_folder(
+        folder,
+        adapter.state_dict(),
+        method=INFO.name,
+        family=family,
+        config=config,
+        dtype=dtype,
+        extra={
+            "states": adapter.states[0],
+            "clip": dict(clip),
+            "embedding_dim": adapter.embedding_dim,
+            "tokens": adapter.count,
+        },
+    )
+
+
+def _at_work(job: Job) -> bool:
+    """Whether the identity has any weight at any step."""
+    steps = (job.id_start <= index / job.steps < job.id_end for index in range(job.steps))
+    return job.identity is not None and job.id_weight != 0 and any(steps)
+
+
+def _second_person(picture: str, identity: Identity) -> Identity:
+    """Whom `mix_with` shows, by the face encoder of the first person."""
+    from methods.faces import analyse
+
+    if identity.encoder is None:
+        raise UsageError("mix_with needs a face encoder.", hint="Mix identities in Python by `mixed`.")
+    face = analyse(picture, identity.encoder)
+    return Identity(picture, torch.from_numpy(face.embedding), (picture,), face, identity.encoder)

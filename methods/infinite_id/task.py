@@ -1,0 +1,192 @@
+"""Identity-enhanced training: what the mappers and the image attention learn, on a frozen U-Net.
+
+    L = E || y - U(z_t, t, c_id) ||^2,    every cross-attention h = Attn(Q, c_id W_k', c_id W_v')
+
+with y the backbone's own prediction target. The text attention is switched off and there is no prompt, so
+that all the picture says of the person has to come from c_id; the reference is another photo of the person
+than the target (arXiv 2403.11781, by readers' notes). Reconstruction: c_id is dropped (zeros) in some
+samples, so that unconditional rows have an unknown identity to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from methods.backbone.attention import AttentionSession, attend
+from methods.backbone.sites import Site
+from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
+from methods.errors import UsageError
+from methods.faces import align
+from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
+from methods.infinite_id.clip import POCKET, load_states_encoder
+from methods.infinite_id.method import Config, InfiniteID, save_infinite_adapter
+from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
+from methods.training.preview import sample_sheet
+from methods.training.task import Batch, Example, Stage, TrainingTask
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.training.draws import SampleRng
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Options of the training.
+
+    steps:             optimizer steps
+    identity_enhanced: False keeps the text attention and the prompts, as other adapters train: the ablation
+    drop:              share of samples whose identity is unknown; 5 to 10 % is our reconstruction
+    same_share:        how often the reference is the target itself; 0 is the paper's two different photos
+    face_tokens:       tokens of the face embedding
+    embedding_dim:     of the face encoder
+    clip:              CLIP image encoder, as the method's option; None for the pocket one
+    seed:              of the mappers' initial weights
+    """
+
+    steps: int = 6000
+    identity_enhanced: bool = True
+    drop: float = 0.05
+    same_share: float = 0.0
+    face_tokens: int = FACE_TOKENS
+    embedding_dim: int = 512
+    clip: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.face_tokens < 1 or self.embedding_dim < 1:
+            raise ValueError("steps, face_tokens and embedding_dim are at least 1")
+        if not 0 <= self.drop <= 1:
+            raise ValueError("drop lies in [0, 1]")
+        if not 0 <= self.same_share <= 1:
+            raise ValueError("same_share lies in [0, 1]")
+
+
+class InfiniteTask(TrainingTask):
+    """Denoising by the identity alone."""
+
+    module: InfiniteAdapter
+    config: TaskConfig
+
+    def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
+        super().__init__(backbone, config)
+        if config.clip is None and backbone.family != "pocket":
+            raise UsageError(
+                f"Infinite-ID needs a CLIP image encoder for {backbone.family} backbones.",
+                hint="Give options.clip, a folder or ViT-H-14:FILE (the paper's).",
+            )
+        self._clip = load_states_encoder(config.clip or POCKET, backbone.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            adapter = InfiniteAdapter.from_backbone(
+                backbone.unet,
+                states=self._clip.shape,
+                embedding_dim=config.embedding_dim,
+                face_tokens=config.face_tokens,
+            )
+        self.module = adapter.float().to(backbone.device)
+        self.stages = (Stage("train", config.steps),)
+        self.same_share = config.same_share
+        self._hooks = _IdentityAttention(self.module, reads_text=not config.identity_enhanced)
+        self._schedule = NoiseSchedule(backbone)
+        self._session: AttentionSession | None = None
+
+    def features_key(self) -> dict[str, str]:
+        return {"clip": self._clip.fingerprint}
+
+    def features(self, example: Example) -> dict[str, Tensor]:
+        """latents float32 [C, h, w], embedding float32 [D] and states float16 [T, S] of the aligned face."""
+        face = example.face
+        if face.embedding.shape != (self.config.embedding_dim,):
+            raise UsageError(
+                f"The face encoder gives embeddings of length {len(face.embedding)}, not "
+                f"{self.config.embedding_dim}.",
+                hint="Correct options.embedding_dim.",
+            )
+        upright = align(np.asarray(example.picture), face.landmarks, self._clip.size)
+        return {
+            "latents": encode_picture(self.backbone, example.picture),
+            "embedding": torch.from_numpy(face.embedding),
+            "states": self._clip.states(upright).half(),
+        }
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Hooks in the U-Net; plain attention on a CPU, where the fused kernel's backward pass is slow."""
+        backbone = self.backbone
+        on_cpu = backbone.device.type == "cpu"
+        with (
+            sdpa_kernel(SDPBackend.MATH) if on_cpu else backbone.attention_backend(),
+            AttentionSession(backbone.unet, backbone.sites, self._hooks) as self._session,
+        ):
+            yield
+
+    def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
+        known = (rng.uniform() >= self.config.drop)[:, None]
+        states = batch.reference["states"].float() * known[:, :, None]
+        self._hooks.tokens = self.module.tokens(states, batch.reference["embedding"] * known)
+
+        noised = self._schedule.noised(batch.target["latents"], rng)
+        text = self._text(batch.prompts)
+        height, width = noised.latents.shape[-2:]
+        factor, nowhere = self.backbone.latent_factor, float("nan")  # every row has a timestep of its own
+        step = StepInfo(0, 1, nowhere, nowhere, nowhere, RowLayout(len(batch), False), (height, width))
+        assert self._session is not None, "losses run inside attached"
+        self._session.begin(step, text)
+        predicted = self.backbone.unet(
+            noised.latents.to(self.backbone.dtype),
+            noised.timesteps,
+            text.key,
+            added_cond_kwargs=size_conditions(text, width * factor, height * factor),
+        ).sample
+        return {"loss": F.mse_loss(predicted.float(), noised.target)}
+
+    def preview(self, folder: Path, step: int) -> None:
+        sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")
+
+    def export(self, folder: Path) -> None:
+        save_infinite_adapter(
+            folder,
+            self.module,
+            family=self.backbone.family,
+            clip={"name": self._clip.name, "fingerprint": self._clip.fingerprint},
+            config=asdict(self.config),
+            dtype=torch.float16,
+        )
+
+    def _text(self, prompts: Sequence[str]) -> Conditioning:
+        """Features of the prompts; of the empty prompt, which nobody reads, where the text is off."""
+        if not self.config.identity_enhanced:
+            return encode_prompts(self.backbone, prompts)
+        hidden, pooled, _ = self.backbone.text.encode_negative("")
+        rows = hidden.expand(len(prompts), -1, -1)
+        return Conditioning(rows, rows, None if pooled is None else pooled.expand(len(prompts), -1))
+
+    def _method(self) -> InfiniteID:
+        state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+        adapter = InfiniteAdapter.from_state_dict(
+            state, self.backbone.sites, states=self.module.states[0], source="training"
+        )
+        return InfiniteID.ready(adapter, self.backbone, Config(clip=self.config.clip), clip=self._clip)
+
+
+class _IdentityAttention(Attachment):
+    """h <- (h_text, if it is read) + Attn(Q, c_id W_k', c_id W_v')"""
+
+    def __init__(self, adapter: InfiniteAdapter, *, reads_text: bool) -> None:
+        self.adapter = adapter
+        self.reads_text = reads_text
+        self.tokens = torch.empty(0)
+
+    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor:
+        key, value = self.adapter.keys_values(site, self.tokens)
+        return attend(query, key.to(query.dtype), value.to(query.dtype))
