@@ -92,6 +92,20 @@ def generate(
             rich_help_panel=_WHO,
         ),
     ] = None,
+    style_from: Annotated[
+        str | None,
+        typer.Option(
+            help="pidiff: picture that gives style rows, or mean.", show_default=False, rich_help_panel=_WHO
+        ),
+    ] = None,
+    style_levels: Annotated[
+        str | None,
+        typer.Option(
+            help="Which rows: 8-17 (fine, the default), 0-3, coarse, mid, ...",
+            show_default=False,
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_HOW),
@@ -187,6 +201,7 @@ def generate(
     references = request.collect_references(reference, identity or [])
     request.check_references(methods, references)
     options = request.collect_options(settings or [], methods, method_config)
+    request.add_style(options, methods, style_from, style_levels)
     model = request.collect_backbone(
         backbone,
         {

@@ -103,10 +103,29 @@ def reference_of(job: Mapping[str, Any], source: Path, replacement: Path | None)
     return {str(job["identity"]): path}
 
 
+def check_style(job: Mapping[str, Any], source: Path) -> None:
+    """Raise UsageError unless the picture that gave style rows, if one did, is there and the same."""
+    from methods.images import picture_hash
+
+    recorded = job.get("style_reference")
+    if recorded is None:
+        return
+    if not isinstance(recorded, dict) or not all(
+        isinstance(recorded.get(k), str) for k in ("path", "sha256")
+    ):
+        raise _damaged(source, "style_reference")
+    if not Path(recorded["path"]).is_file() or picture_hash(recorded["path"]) != recorded["sha256"]:
+        raise UsageError(
+            f"{recorded['path']} is not the picture that gave {source} its style.",
+            hint="Put the original there, or make a new picture without --from.",
+        )
+
+
 def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_masks: bool) -> Gallery:
     """Make the picture again and say whether anything that may change its bits differs from then."""
     job = read_job(source)
     references = reference_of(job, source, replacement)
+    check_style(job, source)
 
     import torch
 

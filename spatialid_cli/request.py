@@ -99,6 +99,29 @@ def collect_options(
     return options
 
 
+def add_style(
+    options: dict[str, dict[str, Any]], methods: Sequence[str], source: str | None, levels: str | None
+) -> None:
+    """Put --style-from and --style-levels among the options of `pidiff`, the method that edits style rows.
+
+    source: a picture or `mean`. Raises UsageError without that method, PictureError for an unreadable file.
+    """
+    if source is None and levels is None:
+        return
+    if source is None:
+        raise UsageError(f"--style-levels {levels} has nothing to take them from.", hint="Give --style-from.")
+    if "pidiff" not in methods:
+        raise UsageError("--style-from edits W+ styles, which only pidiff has.", hint="Give --method pidiff.")
+    from methods.images import load_picture
+
+    if source != "mean":
+        load_picture(source)
+    own = options.setdefault("pidiff", {})
+    own["style_from"] = source
+    if levels is not None:
+        own["style_levels"] = levels
+
+
 def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `load_backbone`, and `face_encoder`, from a backbone's configuration and the flags.
 

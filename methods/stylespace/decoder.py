@@ -6,7 +6,8 @@ code alone. 18 style layers over five resolutions, so that rows mean about what 
 
     4, 8 px: rows 0-3 (coarse)    16 px: rows 4-7 (mid)    32, 64 px: rows 8-17 (fine)
 
-The design at 64 pixels is ours; the real W+ belongs to StyleGAN2's own generator.
+The design at 64 pixels is ours; the real W+ belongs to StyleGAN2's own generator. Weights carry their scale
+themselves instead of being scaled at run time: a short training moves them 25 times as fast.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.stylespace.encoder import EqualLinear
-
 WIDTHS = {4: 64, 8: 64, 16: 64, 32: 32, 64: 16}
-LAYERS = {4: 2, 8: 2, 16: 4, 32: 4, 64: 6}
+LAYERS = {4: 2, 8: 2, 16: 4, 32: 6, 64: 4}
 """Channels and style layers of every resolution; the last layer of each paints the picture."""
 
 
@@ -66,17 +65,19 @@ class ModulatedConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, dim: int, *, kernel: int, demodulate: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.affine = EqualLinear(dim, inputs, bias=1.0)
-        self.scale = (inputs * kernel**2) ** -0.5
+        self.weight = nn.Parameter(
+            torch.randn(outputs, inputs, kernel, kernel) * (inputs * kernel**2) ** -0.5
+        )
+        self.affine = nn.Linear(dim, inputs)
+        nn.init.normal_(self.affine.weight, std=dim**-0.5)
+        nn.init.ones_(self.affine.bias)
         self.demodulate = demodulate
 
     def forward(self, x: Tensor, style: Tensor, gain: float = 1.0) -> Tensor:
         s = self.affine(style)  # [B, inputs]
-        w = self.weight * self.scale
-        y = F.conv2d(x * s[:, :, None, None], w, padding=w.shape[-1] // 2)
+        y = F.conv2d(x * s[:, :, None, None], self.weight, padding=self.weight.shape[-1] // 2)
         if self.demodulate:
-            power = w.square().sum(dim=(2, 3))  # [outputs, inputs]
+            power = self.weight.square().sum(dim=(2, 3))  # [outputs, inputs]
             d = gain * torch.rsqrt(s.square() @ power.T + 1e-8)
             y = y * d[:, :, None, None]
         return y

@@ -150,10 +150,10 @@ class StyleHead(nn.Module):
 class EqualLinear(nn.Module):
     """A linear layer whose unit-variance weight is scaled by 1 / sqrt(inputs) at run time (StyleGAN)."""
 
-    def __init__(self, inputs: int, outputs: int, bias: float = 0.0) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs))
-        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight * self.weight.shape[1] ** -0.5, self.bias)

@@ -137,15 +137,15 @@ def train(
     weight = 0.1 + 0.9 * inside
     for _ in course.steps():
         target = to_pixels(heads.draw(BATCH, course.rng)).contiguous(memory_format=torch.channels_last)
-        half = BATCH // 2
+        some = BATCH // 4
         with torch.autocast("cpu", torch.bfloat16):
             codes = model.encoder(target)
-            swapped = torch.cat([codes[:half, :SPLIT], codes[half:, SPLIT:]], dim=1)
-            restored, mixed = model.decoder(torch.cat([codes, swapped])).float().split([BATCH, half])
+            swapped = torch.cat([codes[:some, :SPLIT], codes[-some:, SPLIT:]], dim=1)
+            restored, mixed = model.decoder(torch.cat([codes, swapped])).float().split([BATCH, some])
         error = (restored - target) * weight
         l1 = error.abs().mean()
         edge = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        form, tint = mixing_loss(mixed, target[:half], target[half:], inside)
+        form, tint = mixing_loss(mixed, target[:some], target[-some:], inside)
         delta = (codes - codes[:, :1]).float().square().mean()
         loss = l1 + EDGES * edge + MIX_EDGES * form + MIX_COLOUR * tint + DELTA * delta
         course.learn(loss, l1=l1, edge=edge, mix_edges=form, mix_colour=tint, delta=delta)
