@@ -16,6 +16,7 @@ from spatialid_cli.compare import compare
 from spatialid_cli.doctor import doctor
 from spatialid_cli.generate import generate
 from spatialid_cli.methods import list_methods
+from spatialid_cli.metrics import list_metrics
 from spatialid_cli.render import render
 from spatialid_cli.show import show
 from spatialid_cli.suites import list_suites
@@ -36,6 +37,7 @@ app.command()(generate)
 app.command()(train)
 app.command()(bench)
 app.command("suites")(list_suites)
+app.command("metrics")(list_metrics)
 app.command()(render)
 app.command()(show)
 app.command("methods")(list_methods)

@@ -30,9 +30,9 @@ _PHOTO_ONLY = ("musiq", "aesthetic", "inception", "dino", "dreamsim")
 
 
 def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
-    """Every metric by name, in reading order. family: of the backbone, whose models have thresholds."""
+    """Every metric by name, in reading order. family: of the backbone."""
     context = tuple(FACTORS)
-    followed = identity.PROMPT_FOLLOWED_POCKET if family == "pocket" else identity.PROMPT_FOLLOWED
+    followed = identity.FollowedByProbes() if family == "pocket" else identity.FollowedByClip()
     everything: list[AnyMetric] = [
         text.ClipT(),
         text.ClipIScene(),
@@ -126,6 +126,7 @@ def describe(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> MetricIn
         model=joined([extractor.tag for extractor in used]),
         preprocessing=joined([extractor.preprocessing for extractor in used]),
         licence=joined([extractor.licence for extractor in used]),
+        level="set" if isinstance(metric, SetMetric) else "sample",
     )
 
 

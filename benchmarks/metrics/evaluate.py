@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score
 from benchmarks.metrics.catalogue import AnyMetric, describe, missing, select
-from benchmarks.metrics.metric import Failure, Metric, NoScore, SetMetric, View
+from benchmarks.metrics.metric import UNRELATED, Failure, Metric, NoScore, SetMetric, View
 from benchmarks.metrics.models.base import Extractor
 from benchmarks.metrics.models.zoo import zoo
 from methods.errors import SpidError
@@ -93,6 +93,8 @@ class Evaluator:
     def _score(self, metric: Metric, info: MetricInfo, view: View) -> Score:
         if info.name in self.unavailable:
             return Score(None, "unavailable", self.unavailable[info.name])
+        if metric.about_person and view.sample.category.lower() == UNRELATED:
+            return Score(None, "ok", "the prompt is about no person")
         try:
             return _checked(metric.score(view), info)
         except NoScore as error:

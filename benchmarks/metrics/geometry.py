@@ -57,6 +57,7 @@ def edited(distance: float) -> float:
 
 
 class PoseDiversity(Metric):
+    about_person = True
     info = MetricInfo(
         name="pose_diversity",
         title="pose change against the reference",
@@ -78,6 +79,7 @@ class PoseDiversity(Metric):
 
 
 class LandmarkDiversity(Metric):
+    about_person = True
     info = MetricInfo(
         name="landmark_diversity",
         title="landmark change against the reference",
@@ -97,6 +99,7 @@ class LandmarkDiversity(Metric):
 
 
 class FaceDiversity(Metric):
+    about_person = True
     info = MetricInfo(
         name="face_diversity",
         title="identity kept under change",
@@ -118,6 +121,7 @@ class FaceDiversity(Metric):
 
 
 class ExpressionDiversity(Metric):
+    about_person = True
     info = MetricInfo(
         name="expression_diversity",
         title="expression differs from the reference's",

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.metrics.base import MetricInfo, Score
-from benchmarks.metrics.metric import Metric, NoScore, View, not_applicable
-
-PROMPT_FOLLOWED = 0.23
-"""CLIP-T from which a prompt counts as followed, for OpenAI's ViT-L/14: the jump of user acceptance lies at
-0.23 to 0.25 in SeFi-IDE's figure (arXiv 2402.00631), which does not state its definition of ID(P)."""
-
-PROMPT_FOLLOWED_POCKET = 0.5
-"""The same for the pocket dual encoder: see tests/metrics for how captions and pictures are distributed."""
+from benchmarks.metrics.metric import Metric, View, not_applicable
 
 _COSINE = MetricInfo(
     name="id_sim",
@@ -43,6 +36,7 @@ def judged(view: View, value: float) -> Score:
 
 
 class IdSim(Metric):
+    about_person = True
     info = _COSINE
     needs = ("picture:face", "reference:face")
 
@@ -51,6 +45,7 @@ class IdSim(Metric):
 
 
 class IdSimZero(Metric):
+    about_person = True
     info = replace(
         _COSINE,
         name="id_sim_zero",
@@ -69,6 +64,7 @@ class IdSimZero(Metric):
 
 
 class IdSimSame(Metric):
+    about_person = True
     info = replace(
         _COSINE,
         name="id_sim_same",
@@ -84,6 +80,7 @@ class IdSimSame(Metric):
 
 
 class FaceFoundRate(Metric):
+    about_person = True
     info = MetricInfo(
         name="face_found",
         title="face detected",
@@ -104,29 +101,62 @@ class FaceFoundRate(Metric):
         return float(view["picture:face"].count > 0)
 
 
-class IdP(Metric):
-    """threshold: CLIP-T from which the prompt counts as followed; it belongs to the CLIP model."""
+class Followed(Protocol):
+    """Whether a picture follows its prompt."""
 
-    needs = ("picture:face", "reference:face", "picture:clip", "text:clip_text")
+    words: str
+    needs: tuple[str, ...]
+
+    def __call__(self, view: View) -> bool: ...
+
+
+class FollowedByClip:
+    """0.23 is where user acceptance jumps in SeFi-IDE's figure (0.23 to 0.25), for OpenAI's ViT-L/14."""
+
+    threshold = 0.23
+    words = f"CLIP-T reaches {threshold}"
+    needs = ("picture:clip", "text:clip_text")
+
+    def __call__(self, view: View) -> bool:
+        return float(view["picture:clip"] @ view["text:clip_text"]) >= self.threshold
+
+
+class FollowedByProbes:
+    """The pocket world knows what a prompt asks for, and its CLIP hears little of short prompts."""
+
+    words = "the probes see every factor that the prompt names"
+    needs = ("picture:probes",)
+
+    def __call__(self, view: View) -> bool:
+        if not view.sample.truth:
+            raise not_applicable("the prompt's factors are unknown")
+        seen = view["picture:probes"]
+        return all(seen[factor] == value for factor, value in view.sample.truth.items())
+
+
+class IdP(Metric):
+    """followed: how the prompt is judged; it belongs to the backbone's world."""
+
+    about_person = True
     info = replace(
         _COSINE,
         name="id_p",
         title="ID(P): identity where the prompt is followed",
-        definition="id_sim_zero where CLIP-T reaches {threshold}, else 0: mean of ID_i [CLIP-T_i >= "
-        "threshold]",
+        definition="id_sim_zero where {followed}, else 0: the mean of ID_i [prompt_i followed]",
         source="SeFi-IDE (arXiv 2402.00631) names ID(P) without a definition; this one is a reconstruction",
     )
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(self, followed: Followed) -> None:
+        self.followed = followed
+        self.needs = ("picture:face", "reference:face", *followed.needs)
 
     @property
     def card(self) -> MetricInfo:
-        return replace(self.info, definition=self.info.definition.format(threshold=f"{self.threshold:g}"))
+        return replace(self.info, definition=self.info.definition.format(followed=self.followed.words))
 
     def score(self, view: View) -> Score:
         reference = view["reference:face"]
-        if float(view["picture:clip"] @ view["text:clip_text"]) < self.threshold:
+        if not self.followed(view):
             return Score(0.0, "ok", "the prompt is not followed: scored 0")
         if view.failed("picture:face", "no_face"):
             return Score(0.0, "no_face_gen", "no face found in the picture: scored 0")
@@ -138,14 +168,11 @@ class IdFollowed(IdP):
         _COSINE,
         name="id_followed",
         title="identity among pictures that follow the prompt",
-        definition="id_sim of the pictures whose CLIP-T reaches {threshold}; the others leave the mean",
+        definition="id_sim of the pictures where {followed}; the others leave the mean",
         source="the conditional mean beside ID(P), see id_p",
     )
 
     def score(self, view: View) -> Score:
-        try:
-            if float(view["picture:clip"] @ view["text:clip_text"]) < self.threshold:
-                raise not_applicable("the prompt is not followed")
-        except NoScore as error:
-            return error.score
+        if not self.followed(view):
+            raise not_applicable("the prompt is not followed")
         return judged(view, cosine(view["reference:face"], view["picture:face"]))

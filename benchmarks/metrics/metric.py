@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Protocol
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score, Status
 
-WHERE = ("picture", "baseline", "reference", "text")
+UNRELATED = "unrelated"
+"""The prompt category (in any case) of prompts that mention no person; drift is measured on them alone."""
+
 _NAMES = {
     "picture": "the picture",
     "baseline": "the picture without identity",
@@ -80,7 +82,9 @@ class Metric(ABC):
     """One value per sample."""
 
     info: ClassVar[MetricInfo]
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
+    about_person: ClassVar[bool] = False
+    """Whether it says nothing about prompts of category `Unrelated`, which mention no person."""
 
     @property
     def card(self) -> MetricInfo:
@@ -104,7 +108,7 @@ class SetMetric(ABC):
     """One value per method. Samples are shown one by one, so that pictures need not stay in memory."""
 
     info: ClassVar[MetricInfo]
-    needs: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
 
     @property
     def card(self) -> MetricInfo:

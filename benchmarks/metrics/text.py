@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.metrics.base import MetricInfo
-from benchmarks.metrics.metric import Metric, View, not_applicable
-
-UNRELATED = "unrelated"
-"""The prompt category (any case) of prompts that mention no person; drift is measured on them alone."""
+from benchmarks.metrics.metric import UNRELATED, Metric, View, not_applicable
 
 
 class ClipT(Metric):

@@ -1,0 +1,82 @@
+"""`spid metrics`: which metrics there are, and what exactly one measures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spatialid_cli import console
+
+if TYPE_CHECKING:
+    from benchmarks.metrics.base import MetricInfo
+
+_ARROWS = {"higher": "up", "lower": "down", "none": "-"}
+
+
+def list_metrics(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Describe one metric, or list a selection: default, compat:ibench, all.", show_default=False
+        ),
+    ] = None,
+    family: Annotated[
+        str, typer.Option("--backbone-family", help="Whose models: pocket, or sd1, sd2, sdxl.")
+    ] = "pocket",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """List the metrics, or describe one: definition, direction, range, model, licence, what is missing."""
+    from benchmarks.metrics.catalogue import SELECTIONS, describe, missing, select
+    from benchmarks.metrics.models.zoo import zoo
+    from methods.registry import unknown_name
+
+    families = ("pocket", "sd1", "sd2", "sdxl")
+    if family not in families:
+        raise unknown_name("--backbone-family", family, families)
+    models = zoo(family)
+    chosen = select(name or "all", family)
+    found = [(describe(metric, models), missing(metric, models)) for metric in chosen]
+    if as_json:
+        console.out_json([_plain(info, reason) for info, reason in found])
+        return
+    if name is not None and name not in SELECTIONS and len(found) == 1:
+        _print_card(*found[0])
+        return
+    rows = [
+        [info.name, _ARROWS[info.direction], info.level, info.title, "" if reason is None else "missing"]
+        for info, reason in found
+    ]
+    console.out_table(["metric", "better", "of each", "what it is", "here"], rows)
+    console.log("spid metrics NAME prints definition, model, licence, and what is missing.")
+
+
+def _plain(info: MetricInfo, reason: str | None) -> dict[str, object]:
+    """For JSON, which has no infinities."""
+    from dataclasses import asdict
+    from math import isfinite
+
+    bounds = [bound if isfinite(bound) else None for bound in info.range]
+    return {**asdict(info), "range": bounds, "available": reason is None, "reason": reason}
+
+
+def _print_card(info: MetricInfo, reason: str | None) -> None:
+    from textwrap import fill
+
+    console.out(f"{info.name}: {info.title}")
+    console.out()
+    console.out(fill(info.definition, width=100))
+    console.out()
+    console.out_fields(
+        {
+            "better": {"none": "neither way"}.get(info.direction, info.direction),
+            "range": f"{info.range[0]:g} to {info.range[1]:g}",
+            "of each": {"sample": "picture", "set": "method"}[info.level],
+            "model": info.model or "none",
+            "picture": info.preprocessing or "as it is",
+            "source": info.source,
+            "licence": info.licence or "none needed",
+            "published": f"as {info.compat} computes it, faults included" if info.compat else "no",
+            "here": "available" if reason is None else f"missing. {reason}",
+        }
+    )
