@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from os import PathLike
 from pathlib import Path
@@ -29,6 +30,7 @@ from methods.backbone.source import is_pocket
 from methods.config import build
 from methods.contract import Identity, Job, Method, MethodInfo, StepInfo
 from methods.errors import UsageError
+from methods.fitting.method import FitMethod
 from methods.prompts import expand
 from methods.provenance import describe_job
 from methods.registry import get_method, method_info, unknown_name
@@ -87,6 +89,8 @@ def generate(
     method_options: Mapping[str, Mapping[str, Any]] | None = None,
     adapter: Mapping[str, PathArgument] | PathArgument | None = None,
     progress: Progress | None = None,
+    fit_progress: Callable[[str, int, int], object] | None = None,
+    refit: bool = False,
     on_picture: Callable[[Generated], object] | None = None,
     keep_masks: bool = False,
     batch_size: int = 1,
@@ -104,6 +108,8 @@ def generate(
     method_options: method -> options of its `Config`
     adapter:        weights for every method that has some, or method -> weights; None for the shipped ones
     progress:       called after every sampling step with (steps done, steps in all)
+    fit_progress:   called after every step of a per-identity fit with ("method to identity", done, in all)
+    refit:          fit again although the cache knows the identity
     on_picture:     called with every picture as soon as it is made, method by method
     keep_masks:     let methods keep what they can show (`Generated.extras`)
     batch_size:     jobs per U-Net call; more is faster on an accelerator, but rounding then depends on the
@@ -147,6 +153,8 @@ def generate(
         weights = _adapter(adapter, name, infos[name])
         method = get_method(name).load(weights, model, configs[name])
         plans.append((method, weights, _wishes(method, model, people, texts, seeds, settings)))
+    wanted = [method for method, _, _ in plans if id_weight or not isinstance(method, FitMethod)]
+    _encode(model, wanted, people, fit_progress, refit)
 
     count = _Counter(progress, sum(wish.job.steps for _, _, wishes in plans for wish in wishes))
     pictures: list[Generated] = []
@@ -159,6 +167,7 @@ def generate(
             description = (
                 describe_job(model, method, result, wish.prompt, sampler)
                 | method.record()
+                | _describe_fit(method, wish.job.identity, model)
                 | {
                     "adapter": None if weights is None else str(weights),
                     "face_select": face_select,
@@ -212,13 +221,44 @@ def _wishes(
     who: Sequence[Identity | None] = people if method.info.identity else [None]
     wishes = []
     for identity, text, seed in product(who, texts, seeds):
-        if identity is not None:
-            method.tokens(identity, backbone)  # an embedding that does not fit is refused here
         word = "person" if identity is None else method.word(identity)
         job = Job(expand(text, word), identity=identity, seed=seed, **settings)
         check_job(job, backbone)
+        if identity is not None:
+            method.check_prompt(job.prompt, backbone)
         wishes.append(_Wish(text, job))
     return wishes
+
+
+def _encode(
+    backbone: Backbone,
+    methods: Sequence[Method],
+    people: Sequence[Identity],
+    fit_progress: Callable[[str, int, int], object] | None,
+    refit: bool,
+) -> None:
+    """Everybody's tokens by every method; fits, which take minutes, after all that can be refused at once."""
+    for method in sorted(methods, key=lambda one: one.info.kind == "fit"):
+        if not method.info.identity:
+            continue
+        if isinstance(method, FitMethod):
+            method.refit = refit
+            if fit_progress is not None:
+                method.progress = partial(_tell_of_fit, fit_progress, method.info.name)
+        for identity in people:
+            method.tokens(identity, backbone)
+
+
+def _tell_of_fit(
+    tell: Callable[[str, int, int], object], method: str, identity: str, done: int, total: int
+) -> None:
+    tell(f"{method} to {identity}", done, total)
+
+
+def _describe_fit(method: Method, identity: Identity | None, backbone: Backbone) -> dict[str, Any]:
+    """What was learned about the identity, by its hash: a fit of other numbers makes another picture."""
+    found = None if identity is None else method.identity_fingerprint(identity, backbone)
+    return {} if found is None else {"fit": found}
 
 
 def _generated(

@@ -92,6 +92,10 @@ def generate(
             rich_help_panel=_WHO,
         ),
     ] = None,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Fit the person again, whatever the cache holds.", rich_help_panel=_WHO),
+    ] = False,
     style_from: Annotated[
         str | None,
         typer.Option(
@@ -246,6 +250,7 @@ def generate(
             "method_options": options,
             "keep_masks": save_masks,
         },
+        refit=refit,
     )
     _report(gallery, as_json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import typer
 from methods.errors import UsageError
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
+from spatialid_cli.sampling import Display
 
 _ALONGSIDE = {"context", "source", "reference", "deterministic", "output", "save_masks", "as_json"}
 """Flags of `generate` that may stand beside --from; all others would make another picture."""
@@ -137,7 +139,7 @@ def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_mask
     if isinstance(threads, int) and 1 <= threads <= 1024:
         torch.set_num_threads(threads)  # sums are split by thread, and rounding with them
     encoder = job.get("face_encoder") or {}
-    with console.progress("sampling") as progress:
+    with Display("sampling") as display:
         (made,) = generate(
             prompts=job["prompt"],
             references=references,
@@ -164,7 +166,8 @@ def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_mask
             adapter=job.get("adapter"),
             batch_size=job["batch_size"],
             keep_masks=save_masks,
-            progress=progress,
+            progress=partial(display.show, "sampling"),
+            fit_progress=display.show_fit,
         )
     gallery = Gallery(folder, [Row(made.identity, 0, made.prompt, made.seed)], [made.method])
     gallery.add(made)

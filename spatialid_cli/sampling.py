@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spatialid_cli import console
@@ -29,12 +31,18 @@ def rows_of(lines: Sequence[PromptLine], identities: Sequence[str], seed: int, n
 
 
 def run(
-    lines: Sequence[PromptLine], gallery: Gallery, model: Mapping[str, Any], wanted: Mapping[str, Any]
+    lines: Sequence[PromptLine],
+    gallery: Gallery,
+    model: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    refit: bool = False,
 ) -> None:
     """Make all pictures, each written as soon as it is there.
 
     model:  arguments of `load_backbone`
     wanted: arguments of `methods.generate.generate` that hold for every line
+    refit:  fit identities again although the cache knows them
     """
     from methods.generate import generate
 
@@ -54,15 +62,45 @@ def run(
                 gallery.add(made, line)
 
         label = "sampling" if len(groups) == 1 else f"sampling, part {number} of {len(groups)}"
-        with console.progress(label) as progress:
+        with Display(label) as display:
             generate(
                 prompts=list(lines_of),
                 backbone=backbone,
                 backbone_options=options,
-                progress=progress,
+                progress=partial(display.show, label),
+                fit_progress=display.show_fit,
+                refit=refit and number == 1,
                 on_picture=keep,
                 **{**wanted, **own},
             )
+
+
+class Display:
+    """One progress display at a time: a fit has its own, before the sampling goes on."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._advance: console.Progress
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Display:
+        self._advance = self._stack.enter_context(console.progress(self._label))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def show(self, label: str, done: int, total: int) -> None:
+        """Steps done and steps in all of what the label names."""
+        if label != self._label:
+            self._stack.close()
+            self._label = label
+            self._advance = self._stack.enter_context(console.progress(label))
+        self._advance(done, total)
+
+    def show_fit(self, what: str, done: int, total: int) -> None:
+        """The same of a fit: what names method and identity."""
+        self.show(f"fitting {what}", done, total)
 
 
 def _say_whose_face(job: Mapping[str, Any], said: set[str]) -> None:

@@ -48,7 +48,7 @@ def method(request: pytest.FixtureRequest, backbone: Backbone) -> Method:
 
 def ready(chosen: type[Method], backbone: Backbone) -> Method:
     """With the shipped weights where there are some, else untrained."""
-    shipped = chosen.info.kind != "train" or (pocket_dir() / chosen.info.name).is_dir()
+    shipped = chosen.info.kind not in ("train", "fit") or (pocket_dir() / chosen.info.name).is_dir()
     if backbone.family == "pocket" and shipped:
         return chosen.load(None, backbone)
     return chosen.untrained(backbone)

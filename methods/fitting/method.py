@@ -142,7 +142,9 @@ class FitMethod(Method):
         return moved(self._loaded[key], backbone.device)
 
     def identity_fingerprint(self, identity: Identity, backbone: Backbone) -> str | None:
-        return fingerprint_tensors(self.tokens(identity, backbone))
+        if not self.info.identity or identity_key(identity) not in self._loaded:
+            return None
+        return fingerprint_tensors(self._loaded[identity_key(identity)])
 
     def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> Attachment:
         return WordAttachment(jobs, self.spoken(jobs, backbone))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class KeyValueDeltas(nn.ParameterDict):
-    """dW_K and dW_V of every cross-attention, [width, C] each, as `<site index>_k` and `_v`; zero at first."""
+    """dW_K and dW_V of every cross-attention, [width, C] each: `<site index>_k` and `_v`; zero at first."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
