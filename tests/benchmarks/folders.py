@@ -1,0 +1,27 @@
+"""Looks at run folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+UNEQUAL = ("timings.jsonl", "samples.parquet")
+"""Times differ between equal runs; the parquet file holds a library's own header beside the rows."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a run by relative path, but for those that may differ."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in UNEQUAL
+    }
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted((folder / "pictures").rglob("*.png"))
