@@ -28,6 +28,7 @@ DEFAULT_MINUTES = {
     "dual-encoder": 8.0,
     "probes": 4.0,
     "quality": 5.0,
+    "stylespace": 12.0,
     "diffusion": 60.0,
     "adapter": 20.0,
     "decoder": 20.0,
@@ -44,6 +45,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         probes,
         quality_model,
         recogniser,
+        stylespace,
     )
 
     data = work / "dataset"
@@ -64,6 +66,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         "dual-encoder": lambda **o: dual_encoder.train(data, weights / "clip", work / "dual-encoder", **o),
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
         "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
+        "stylespace": lambda **o: stylespace.train(data, weights / "stylespace", work / "stylespace", **o),
         "diffusion": lambda **o: diffusion.train(data, vae, weights / "sd", work / "diffusion", **o),
         "adapter": lambda **o: adapter.train(data, weights, work / "adapter", **o),
         "decoder": lambda **o: autoencoder.refine_decoder(

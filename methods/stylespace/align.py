@@ -35,7 +35,7 @@ def ffhq_transform(landmarks: NDArray[np.floating], size: int) -> NDArray[np.flo
     y = _rot90(x)
     centre = eyes + 0.1 * m
     step_x, step_y = 2 * x / size, 2 * y / size
-    corner = centre - x - y + (step_x + step_y) / 2 - 0.5  # pixel centres lie between their edges
+    corner = centre - x - y + (step_x + step_y) / 2  # of the first pixel's centre, not its edge
     return np.column_stack([step_x, step_y, corner])
 
 

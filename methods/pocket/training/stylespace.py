@@ -36,6 +36,8 @@ SPLIT = 8
 """The first fine row: rows below it are swapped as one, rows from it on as the other."""
 EDGES, MIX_EDGES, MIX_COLOUR, DELTA = 1.0, 0.5, 0.5, 1e-3
 HELD_BACK = 256
+STATISTICS = 8
+"""Batches of 64 heads from which the final norms and the average code are taken."""
 JITTER = 0.6
 """Standard deviation of landmark noise in pixels of 128: a detector's are not the true ones."""
 
@@ -149,8 +151,10 @@ def train(
         delta = (codes - codes[:, :1]).float().square().mean()
         loss = l1 + EDGES * edge + MIX_EDGES * form + MIX_COLOUR * tint + DELTA * delta
         course.learn(loss, l1=l1, edge=edge, mix_edges=form, mix_colour=tint, delta=delta)
-    with course.averaged():
-        figures = finish(model, heads, output, work)
+    figures: dict[str, Any] = {}
+    if course.first:
+        with course.averaged():
+            figures = finish(model, heads, output, work)
     return course.finish(**figures)
 
 
@@ -158,9 +162,9 @@ def train(
 def finish(model: StyleAutoencoder, heads: Heads, output: Path, work: Path) -> dict[str, Any]:
     """Settle the norms and the average code, measure on held-out heads, save weights and the grid."""
     rng = np.random.default_rng(0)
-    _settle_norms(model.encoder, [to_pixels(heads.draw(64, rng)) for _ in range(8)])
+    _settle_norms(model.encoder, [to_pixels(heads.draw(64, rng)) for _ in range(STATISTICS)])
     model.eval()
-    codes = torch.cat([model.encoder(to_pixels(heads.draw(64, rng))) for _ in range(8)])
+    codes = torch.cat([model.encoder(to_pixels(heads.draw(64, rng))) for _ in range(STATISTICS)])
     average = codes.mean(0)
     centre(model.encoder, average)
     space = StyleSpace("pocket", model.encoder, average)
