@@ -51,8 +51,10 @@ class Config:
                  pull is 224 times the distance (retuned, reconstruction)
     celebrities: file with one name a line; None is the pocket world's own
     steps, batch: 320 and 8 (released)
-    rate:        AdamW's, .0015 scaled by the batch (released)
-    kv_rate:     of keys and values, ten times smaller (reconstruction)
+    rate:        AdamW's for the tokens, .0015 scaled by the batch (released)
+    module_rate: of ID-Enhancer and ID-Adapter; None is `rate` in mode release (released), .001 in mode paper,
+                 where the Enhancer learns too and `rate` diverges (reconstruction)
+    kv_rate:     of keys and values in mode paper (reconstruction)
     mirror:      half of the pictures are mirrored (released)
     seed:        of weights, noise and noise levels
     """
@@ -64,7 +66,8 @@ class Config:
     steps: int = 320
     batch: int = 8
     rate: float = 0.012
-    kv_rate: float = 0.0012
+    module_rate: float | None = None
+    kv_rate: float = 1e-4
     mirror: bool = True
     seed: int = 0
 
@@ -75,8 +78,14 @@ class Config:
             raise UsageError(f"reg is {self.reg!r}.", hint="Give ridge, pinv or l2.")
         if self.steps < 1 or self.batch < 1:
             raise UsageError("steps and batch are numbers from 1 up.", hint="Correct the value.")
-        if self.rate <= 0 or self.kv_rate <= 0 or (self.reg_weight or 0.0) < 0:
+        if min(self.rate, self.kv_rate, self.modules()) <= 0 or (self.reg_weight or 0.0) < 0:
             raise UsageError("rates are positive and reg_weight not negative.", hint="Correct the value.")
+
+    def modules(self) -> float:
+        """Rate of ID-Enhancer and ID-Adapter in force."""
+        if self.module_rate is not None:
+            return self.module_rate
+        return self.rate if self.mode == "release" else 1e-3
 
     def regularisation(self) -> tuple[str, float]:
         """Kind and weight in force."""
@@ -111,15 +120,18 @@ class IDEA(FitMethod):
         latents = photo_latents(backbone, identity, flipped=config.mirror)
         noising = Noising(backbone, latents, rng)
 
-        learning: list[nn.Parameter] = [word, *adapter.parameters()]
-        groups: list[dict[str, Any]] = [{"params": learning, "lr": config.rate}]
+        modules = [*adapter.parameters()]
+        groups: list[dict[str, Any]] = [{"params": [word], "lr": config.rate}]
         if config.mode == "paper":
-            learning += enhancer.parameters()
+            modules += enhancer.parameters()
             groups.append({"params": list(deltas.parameters()), "lr": config.kv_rate})
         else:
             enhancer.requires_grad_(False)
+        groups.append({"params": modules, "lr": config.modules()})
 
-        with Denoiser(backbone, TunedText(deltas) if config.mode == "paper" else Attachment()) as denoise:
+        with Denoiser(
+            backbone, TunedText(dict(deltas.items())) if config.mode == "paper" else Attachment()
+        ) as denoise:
 
             def losses() -> dict[str, Tensor]:
                 noisy, timesteps, target = noising.draw(config.batch)
