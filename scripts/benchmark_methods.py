@@ -1,0 +1,200 @@
+"""What every registered method costs over the plain backbone: sampling time as a ratio, measured in one run.
+
+    python scripts/benchmark_methods.py [--repeats 5] [--steps 25] [--output results/methods_cost.json]
+
+Weights do not change the cost of sampling, so methods are untrained, and identities are encoded beforehand.
+Runs take turns and medians count; every ratio is to `none` with the same batch. Rounds have seeds of their
+own, so that nothing kept from an earlier round helps. On a CPU it is processor time, not wall time, so that
+other work on the machine disturbs the ratios least.
+
+The text stream of `infinite-id` is shared by identities, so it is also measured with eight of them under one
+prompt: one after the other, the stream kept in memory, and in one batch of eight.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from methods.backbone.backbone import Backbone  # noqa: E402
+from methods.backbone.load import load_backbone  # noqa: E402
+from methods.backbone.sampling import sample  # noqa: E402
+from methods.contract import Identity, Job, Method  # noqa: E402
+from methods.registry import get_method, method_names  # noqa: E402
+
+PEOPLE = 8
+PROMPT = "a photo of a person at the beach"
+
+LIMITS = {
+    "textual-inversion": 1.03,
+    "facewise": 1.03,
+    "id-ea": 1.03,
+    "uniform": 1.10,
+    "pidiff": 1.15,
+    "infinite-id": 2.1,
+    f"infinite-id, {PEOPLE} people": 1.3,
+    f"infinite-id, batch of {PEOPLE}": 1.3,
+}
+"""What each should cost at most; spatialid is judged by its ratio to uniform."""
+SPATIALID_OVER_UNIFORM = 1.05
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure: a method on some of the people, `batch` at a time, against another case."""
+
+    name: str
+    method: Method
+    people: int
+    batch: int
+    against: str
+
+
+def main() -> None:
+    """Measure, print the table, write the file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--methods", nargs="*", default=method_names(), help="all unless given")
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "methods_cost.json")
+    arguments = parser.parse_args()
+
+    from methods.files import save_json
+    from methods.provenance import library_versions
+
+    backbone = load_backbone("pocket")
+    people = rendered_people(backbone)
+    cases = list_cases(backbone, arguments.methods)
+    rows = measure(backbone, cases, people, steps=arguments.steps, repeats=arguments.repeats)
+    print(table(rows))
+    result = {
+        "definition": "seconds per picture, sampling and decoding; median over rounds of runs taking turns; "
+        "ratio to none with the same batch",
+        "backbone": backbone.name,
+        "steps": arguments.steps,
+        "repeats": arguments.repeats,
+        "clock": clock_of(backbone).__name__,
+        "threads": torch.get_num_threads(),
+        "device": str(backbone.device),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "versions": library_versions(),
+        "rows": rows,
+    }
+    save_json(arguments.output, result)
+
+
+def rendered_people(backbone: Backbone) -> list[Identity]:
+    """Eight rendered people as references give them, without a file."""
+    import numpy as np
+    from PIL import Image
+
+    from methods.faces import analyse, load_encoder
+    from methods.pocket.world import render, sample_context, sample_person
+
+    encoder = load_encoder("pocket")
+    people: list[Identity] = []
+    number = 0
+    while len(people) < PEOPLE:
+        fixed = {"style": "photo", "accessory": "none", "action": "none", "pose": "front"}
+        shown = render(sample_person(number), sample_context(np.random.default_rng(number), **fixed))
+        face = analyse(Image.fromarray(shown.pixels), encoder, cache=False)
+        people.append(
+            Identity(f"person {number}", torch.from_numpy(face.embedding), face=face, encoder=encoder)
+        )
+        number += 1
+    return people
+
+
+def list_cases(backbone: Backbone, names: Sequence[str]) -> list[Case]:
+    """Every method alone; then what sharing saves."""
+    plain = get_method("none").untrained(backbone)
+    cases = [Case("none", plain, 1, 1, "none")]
+    for name in names:
+        kind = get_method(name)
+        if name != "none" and backbone.family in kind.info.backbones:
+            cases.append(Case(name, kind.untrained(backbone), 1, 1, "none"))
+    if "infinite-id" in names:
+        from methods.infinite_id.method import Config, InfiniteID
+
+        kept = InfiniteID.untrained(backbone, Config(text_stream="memory"))
+        beside = InfiniteID.untrained(backbone, Config(text_stream="batch"))
+        cases += [
+            Case("infinite-id, text in the batch", beside, 1, 1, "none"),
+            Case(f"infinite-id, {PEOPLE} people", kept, PEOPLE, 1, "none"),
+            Case(f"none, batch of {PEOPLE}", plain, PEOPLE, PEOPLE, f"none, batch of {PEOPLE}"),
+            Case(f"infinite-id, batch of {PEOPLE}", beside, PEOPLE, PEOPLE, f"none, batch of {PEOPLE}"),
+        ]
+    return cases
+
+
+def measure(
+    backbone: Backbone, cases: Sequence[Case], people: Sequence[Identity], *, steps: int, repeats: int
+) -> list[dict[str, Any]]:
+    """One row per case: seconds per picture, its ratio to the case it is compared with, and the limit."""
+    clock = clock_of(backbone)
+    width, height = backbone.default_size
+    job = Job(PROMPT, width, height, backbone.defaults.guidance, steps=steps)
+    seconds: dict[str, list[float]] = {case.name: [] for case in cases}
+    for case in cases:
+        for identity in people[: case.people]:
+            case.method.tokens(identity, backbone)
+    for repeat in range(repeats + 1):  # the first round warms up
+        for case in cases:
+            count = min(steps, 3) if repeat == 0 else steps
+            jobs = [replace(job, identity=one, seed=repeat, steps=count) for one in people[: case.people]]
+            start = clock()
+            sample(backbone, jobs, case.method, batch_size=case.batch)
+            if repeat:
+                seconds[case.name].append((clock() - start) / case.people)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    limits: dict[str, float] = dict(LIMITS)
+    if "uniform" in middle:
+        limits["spatialid"] = SPATIALID_OVER_UNIFORM * middle["uniform"] / middle["none"]
+    rows = []
+    for case in cases:
+        limit = limits.get(case.name)
+        ratio = middle[case.name] / middle[case.against]
+        rows.append(
+            {
+                "case": case.name,
+                "people": case.people,
+                "batch": case.batch,
+                "seconds": round(middle[case.name], 4),
+                "ratio": round(ratio, 3),
+                "limit": None if limit is None else round(limit, 3),
+                "within": None if limit is None else ratio <= limit,
+            }
+        )
+    return rows
+
+
+def clock_of(backbone: Backbone) -> Callable[[], float]:
+    """Processor time on a CPU, wall time elsewhere (sampling ends with the pictures on the CPU)."""
+    return time.process_time if backbone.device.type == "cpu" else time.perf_counter
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as text."""
+    lines = [f"{'':32} {'s/picture':>9} {'ratio':>7} {'limit':>7}"]
+    for row in rows:
+        limit = "" if row["limit"] is None else f"{row['limit']:7.3f}"
+        mark = "" if row["within"] in (None, True) else "  above"
+        lines.append(f"{row['case']:32} {row['seconds']:9.3f} {row['ratio']:7.3f} {limit:>7}{mark}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
