@@ -42,6 +42,12 @@ def initialise_from_wplus(
             hint="Give the style encoder it was trained with: e4e.",
         )
     width, dim = adapter.w_proj.norm.weight.shape[0], adapter.dim
+    found = state["w_proj.norm.weight"].shape[0] if "w_proj.norm.weight" in state else width
+    if found != width:
+        raise WeightsError(
+            f"{source} was made for text features of width {found}, this backbone has {width}.",
+            hint="w-plus-adapter's weights are for Stable Diffusion 1.5.",
+        )
     expected = {
         f"w_proj.proj_{group}.weight": torch.empty(width, (stop - start) * dim, device="meta")
         for group, (start, stop) in enumerate(GROUPS)
