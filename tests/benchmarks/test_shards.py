@@ -1,0 +1,47 @@
+"""Which share a process works on, by flag or by a launcher's variables."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.shards import device_of_environment, parse_shard, shard_of_environment
+from benchmarks.store import Shard
+from methods.errors import UsageError
+
+
+def test_flags() -> None:
+    assert parse_shard("1/1") == Shard(0, 1)
+    assert parse_shard(" 8/8 ") == Shard(7, 8)
+    assert str(Shard(1, 4)) == "2/4"
+    for wrong in ("0/2", "3/2", "1", "a/b", "-1/2", "1/0"):
+        with pytest.raises(UsageError, match="no share"):
+            parse_shard(wrong)
+
+
+ARRAY = {"SLURM_ARRAY_TASK_MIN": "10", "SLURM_ARRAY_TASK_STEP": "2", "SLURM_ARRAY_TASK_COUNT": "3"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "shard"),
+    [
+        ({}, None),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, None),
+        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}, Shard(3, 4)),
+        ({**ARRAY, "SLURM_ARRAY_TASK_ID": "14"}, Shard(2, 3)),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, Shard(1, 2)),
+        (
+            {**ARRAY, "SLURM_ARRAY_TASK_ID": "12", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"},
+            Shard(3, 6),
+        ),
+        # the batch script itself, outside srun: it is alone, however many tasks were asked for
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),
+    ],
+)
+def test_launchers(environment: dict[str, str], shard: Shard | None) -> None:
+    assert shard_of_environment(environment) == shard
+
+
+def test_devices() -> None:
+    assert device_of_environment({"LOCAL_RANK": "3"}, 2) == "cuda:1"
+    assert device_of_environment({"LOCAL_RANK": "3"}, 1) is None
+    assert device_of_environment({}, 8) is None
