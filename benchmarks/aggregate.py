@@ -203,7 +203,10 @@ class _Study:
         for m, method in enumerate(self.cells.methods):
             own = samples.values[method_of == m]
             present = np.isfinite(own).sum(axis=0)
+            of_set = samples.sets.get(method, {})
             for k, metric in enumerate(samples.metrics):
+                if metric in of_set:
+                    continue
                 at = m * len(samples.metrics) + k
                 fixed = method in free
                 rows.append(

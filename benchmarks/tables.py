@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     "method", "metric", "title", "direction", "mean", "low", "high", "n", "missing", "cells", "units",
 )  # fmt: skip
+MAIN = "metric"
+_FAMILY = 3
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
@@ -40,24 +42,27 @@ def as_csv(results: Results) -> str:
 
 
 def as_markdown(results: Results) -> str:
-    """Methods down, metrics across; the best of each metric in bold, intervals in brackets."""
+    """One table a group of metrics: metrics down, methods across; the best in bold, intervals in brackets."""
     shown, board = leaderboard(results)
-    lines = [["method", *(f"{_markdown(card['title'])} {arrow(card)}".strip() for card in shown)]]
-    lines.append(["---", *("---:" for _ in shown)])
-    for method, scores in board.items():
-        cells = [_markdown(method)]
-        for card in shown:
-            score = scores.get(card["name"])
-            text = cell(card, score)
-            cells.append(f"**{text}**" if is_best(card, score, results) else text)
-        lines.append(cells)
+    parts = []
+    for title, cards in grouped(shown).items():
+        lines = [[title, *map(_markdown, board)], ["---", *("---:" for _ in board)]]
+        for card in cards:
+            cells = [f"{_markdown(card['title'])} {arrow(card)}".strip()]
+            for scores in board.values():
+                score = scores.get(card["name"])
+                text = cell(card, score)
+                cells.append(f"**{text}**" if is_best(card, score, results) else text)
+            lines.append(cells)
+        parts.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
     notes = [_interval_note(results), *_missing_notes(results)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n" + "\n".join(notes) + "\n"
+    return "\n".join([*parts, "\n\n".join(notes) + "\n"])
 
 
 def as_latex(results: Results) -> str:
-    """A booktabs tabular; needs \\usepackage{booktabs}."""
+    """A booktabs tabular of the main metrics, methods down; needs \\usepackage{booktabs}."""
     shown, board = leaderboard(results)
+    shown = grouped(shown).get(MAIN, [])
     arrows = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "": ""}
     heads = [f"{_latex(card['title'])} {arrows[arrow(card)]}".strip() for card in shown]
     lines = [
@@ -84,6 +89,30 @@ def leaderboard(results: Results) -> tuple[list[dict[str, Any]], dict[str, dict[
             board[score["method"]][score["metric"]] = score
     measured = {metric for scores in board.values() for metric in scores}
     return [card for card in results["metrics"] if card["name"] in measured], board
+
+
+def grouped(cards: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Metrics by what they are for: the main ones, families such as leakage by factor, the rest.
+
+    A family is a metric and at least three whose names continue its name. Metrics without a direction
+    describe and do not rank; those of a published protocol stand apart, as its definitions differ from ours.
+    """
+    names = [card["name"] for card in cards]
+    heads = [name for name in names if sum(other.startswith(f"{name}_") for other in names) >= _FAMILY]
+    groups: dict[str, list[dict[str, Any]]] = {MAIN: []}
+    titles = {card["name"]: card["title"] for card in cards}
+    for card in cards:
+        head = next((name for name in heads if card["name"].startswith(f"{name}_")), None)
+        if card.get("compat"):
+            title = f"as {card['compat']} defines it"
+        elif head is not None:
+            title = f"{titles[head]}, by factor"
+        elif card.get("direction") not in ARROWS:
+            title = "descriptive"
+        else:
+            title = MAIN
+        groups.setdefault(title, []).append(card)
+    return {title: of for title, of in groups.items() if of}
 
 
 def is_best(card: Mapping[str, Any], score: Score | None, results: Results) -> bool:

@@ -18,6 +18,7 @@ from spatialid_cli.generate import generate
 from spatialid_cli.methods import list_methods
 from spatialid_cli.metrics import list_metrics
 from spatialid_cli.render import render
+from spatialid_cli.report import report
 from spatialid_cli.show import show
 from spatialid_cli.suites import list_suites
 from spatialid_cli.train import train
@@ -41,6 +42,7 @@ app.command("metrics")(list_metrics)
 app.command()(render)
 app.command()(show)
 app.command("methods")(list_methods)
+app.command()(report)
 app.command()(compare)
 app.command()(doctor)
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from command import Spid
 
-COMMANDS = ("generate", "render", "show", "methods", "doctor")
+COMMANDS = (
+    "generate", "train", "bench", "suites", "metrics", "render", "show", "methods", "report", "compare", "doctor",
+)  # fmt: skip
 GOLDEN = Path(__file__).parent / "golden_options.txt"
 HEAVY = ("torch", "numpy", "pandas", "PIL", "yaml", "skia", "diffusers", "transformers", "scipy", "rich")
 

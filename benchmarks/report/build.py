@@ -1,0 +1,195 @@
+"""`write_report`: runs in, one self-contained HTML file out. Imports no torch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from benchmarks.aggregate import Results, summarise
+from benchmarks.report.data import embed, page_data
+from benchmarks.report.licences import describe_methods, models_and_licences
+from benchmarks.report.merge import merge
+from benchmarks.report.timings import seconds_per_picture
+from benchmarks.samples import Samples, arrange, read_samples
+from benchmarks.tables import MAIN, arrow, cell, decimals, grouped, is_best, leaderboard
+from methods.errors import UsageError
+from methods.files import write_bytes
+from methods.provenance import spid_version
+
+MOST_PICTURES = 2_000
+_SCRIPTS = ("page", "board", "scatter", "breakdown", "detail", "grid", "failures")
+
+
+def write_report(
+    runs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    baseline: str | None = None,
+    most_pictures: int = MOST_PICTURES,
+) -> Path:
+    """Write the report of one or several run folders, finished or not.
+
+    baseline: the method that the leaderboard compares with at first (the reader can choose another); default
+    `uniform`, else the plain backbone. most_pictures: samples shown with a picture.
+
+    Raises UsageError when a folder is no run, has no samples, or `baseline` is none of its methods.
+    """
+    samples, folders = merge([read_samples(folder) for folder in runs])
+    if not len(samples):
+        raise UsageError(f"{samples.folder} has no samples yet.", hint="Let spid bench finish a few first.")
+    page = render(samples, folders, baseline=baseline, most_pictures=most_pictures)
+    output = Path(output)
+    write_bytes(output, page.encode())
+    return output
+
+
+def render(
+    samples: Samples, folders: Sequence[Path], *, baseline: str | None, most_pictures: int = MOST_PICTURES
+) -> str:
+    """The page as text."""
+    results = summarise(samples)
+    cells = arrange(samples)
+    data = page_data(samples, folders, cells, results, most_pictures=most_pictures)
+    data["baseline"] = _baseline(cells.methods, baseline)
+    environment = Environment(
+        loader=PackageLoader("benchmarks.report", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    assets = Path(__file__).parent / "assets"
+    style = (assets / "report.css").read_text(encoding="utf-8")
+    parts = [(assets / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    script = '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+    return environment.get_template("report.html").render(
+        **_context(samples, results, sorted(set(folders))),
+        baseline=data["baseline"],
+        style=style,
+        script=script,
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        data=embed(data),
+        pictures=len(data["samples"]),
+        icon=_ICON,
+    )
+
+
+def _context(samples: Samples, results: Results, folders: Sequence[Path]) -> dict[str, Any]:
+    cards, board = leaderboard(results)
+    groups = grouped(cards)
+    measured = {card["name"] for card in cards}
+    methods = describe_methods(results["run"]["methods"], list(results["statuses"]))
+    run = samples.run
+    statuses = [status for of in results["statuses"].values() for status in of]
+    return {
+        "run": results["run"],
+        "results": results,
+        "groups": groups,
+        "main": MAIN,
+        "board": board,
+        "best": {
+            (method, card["name"]): is_best(card, scores.get(card["name"]), results)
+            for method, scores in board.items()
+            for card in cards
+        },
+        "spans": {card["name"]: _span(card["name"], board) for card in cards},
+        "all_groups": grouped(results["metrics"]),
+        "measured": measured,
+        "unavailable": _unavailable(samples, measured),
+        "methods": methods,
+        "models": models_and_licences(results["metrics"], run.get("backbone", {})),
+        "seconds": seconds_per_picture(folders),
+        "status_names": list(dict.fromkeys(statuses)),
+        "failed": sum(n for of in results["statuses"].values() for name, n in of.items() if name != "ok"),
+        "lead": _lead(results),
+        "environment": json.dumps(
+            {"settings": run.get("settings", {}), "environment": run.get("environment", {})},
+            indent=2,
+            ensure_ascii=False,
+        ),
+        "version": spid_version(),
+        "arrow": arrow,
+        "cell": cell,
+        "decimals": decimals,
+        "whisker": _whisker,
+    }
+
+
+def _baseline(methods: Sequence[str], wanted: str | None) -> str:
+    if wanted is None:
+        return next((name for name in ("uniform", "none") if name in methods), methods[0])
+    if wanted not in methods:
+        raise UsageError(
+            f"--baseline {wanted!r} is no method of this run.", hint=f"It has: {', '.join(methods)}."
+        )
+    return wanted
+
+
+def _unavailable(samples: Samples, measured: set[str]) -> list[tuple[dict[str, Any], str]]:
+    """Metrics without any number, each with the reason."""
+    found = []
+    for name, card in samples.cards.items():
+        if name not in measured:
+            of_sets = [scores[name].get("reason") for scores in samples.sets.values() if name in scores]
+            reason = card.get("reason") or next(filter(None, of_sets), None)
+            found.append((card, str(reason or "it applies to no sample of this run")))
+    return found
+
+
+def _lead(results: Results) -> list[dict[str, Any]]:
+    """The best method of the two headline questions, for the opening sentence."""
+    cards = {card["name"]: card for card in results["metrics"]}
+    found = []
+    for metric, says in (("id_sim", "keeps identity best"), ("clip_t", "follows the text best")):
+        rivals = [one for one in results["scores"] if one["metric"] == metric and one["mean"] is not None]
+        best = [one for one in rivals if metric in cards and is_best(cards[metric], one, results)]
+        if best:
+            found.append({"method": best[0]["method"], "says": says, "text": cell(cards[metric], best[0])})
+    return found
+
+
+def _span(metric: str, board: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
+    """Least and greatest end of any method's interval, the scale of the whiskers of a column."""
+    ends = [
+        end
+        for scores in board.values()
+        if metric in scores
+        for end in (scores[metric]["mean"], scores[metric]["low"], scores[metric]["high"])
+        if end is not None
+    ]
+    return min(ends), max(ends)
+
+
+def _whisker(score: Mapping[str, Any], span: tuple[float, float]) -> dict[str, float] | None:
+    """Positions in [2, 98] of mean and interval on the scale of a column."""
+    low, high = span
+    if high <= low:
+        return None
+
+    def place(value: float) -> float:
+        return round(2 + 96 * (value - low) / (high - low), 2)
+
+    ends = (score["mean"] if score[side] is None else score[side] for side in ("low", "high"))
+    left, right = map(place, ends)
+    return {"mean": place(score["mean"]), "left": left, "right": right}
+
+
+def _csp_hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+_ICON = (
+    "data:image/svg+xml;base64,"
+    + base64.b64encode(
+        b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
+        b'fill="#0b5cad"/><circle cx="8" cy="6" r="3" fill="#fff"/><path d="M2.5 14a5.5 5 0 0 1 11 0z" '
+        b'fill="#fff"/></svg>'
+    ).decode()
+)
