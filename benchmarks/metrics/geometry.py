@@ -36,7 +36,7 @@ def pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float]:
     pitch = math.asin(float(np.clip(rotation[2, 1], -1.0, 1.0)))
     yaw = math.atan2(-rotation[2, 0], rotation[2, 2])
     roll = math.atan2(-rotation[0, 1], rotation[1, 1])
-    return -math.degrees(yaw), -math.degrees(pitch), math.degrees(roll)
+    return -math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
 def landmark_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

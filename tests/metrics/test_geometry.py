@@ -24,7 +24,7 @@ from methods.faces import TEMPLATE
 
 def turned(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """FACE seen at an angle, 50 pixels between the eyes; angles in degrees, signs as in `pose`."""
-    y, p, r = -math.radians(yaw), -math.radians(pitch), math.radians(roll)
+    y, p, r = -math.radians(yaw), math.radians(pitch), math.radians(roll)
     ry = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
     rx = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
     rz = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])

@@ -53,6 +53,8 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
     chosen = roles(family, models)
     clip = OpenClip(chosen["clip"], device)
     scoring, conditioning = Pack(chosen["face"]), Pack(chosen["face-conditioning"])
+    if scoring.name == conditioning.name:
+        scoring.tag += " (conditioning recogniser: flattering)"
     detector = Detector(scoring)
     dino = Dino(chosen["dino"], device)
     iq = (models or {}).get("iq", "musiq-spaq")  # `iq` is MUSIQ-SPAQ for every backbone: named for what it is
