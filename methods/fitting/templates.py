@@ -35,13 +35,14 @@ def templates_for(family: str) -> tuple[str, ...]:
 
 
 class Sentences:
-    """The neutral sentences of a backbone with room for a learned word, placed once."""
+    """The neutral sentences of a backbone with room for a learned word, placed once; those that fit."""
 
     def __init__(self, backbone: Backbone, rows: int, *, keep_noun: bool = False) -> None:
-        self.texts = [expand(one) for one in templates_for(backbone.family)]
-        placed = [place(backbone.text, one, rows, keep_noun=keep_noun) for one in self.texts]
-        self.placed = [one for one in placed if one is not None]
-        if len(self.placed) < len(placed):
+        sentences = [expand(one) for one in templates_for(backbone.family)]
+        placed = {one: place(backbone.text, one, rows, keep_noun=keep_noun) for one in sentences}
+        self.texts = [text for text, one in placed.items() if one is not None]
+        self.placed = [one for one in placed.values() if one is not None]
+        if not self.placed:
             raise UsageError(
                 f"A word of {rows} rows does not fit into the text encoder's sentences.",
                 hint="Give fewer rows.",

@@ -24,7 +24,7 @@ INFO = MethodInfo(
         "face embedding attend to them, the ID-Adapter adds a gated self-attention over text and identity to "
         "the text features, and keys and values of cross-attention are tuned along; 320 steps. The public "
         "code contradicts this (it trains tokens and adapter only and applies the tokens alone): mode=paper, "
-        "the default, applies everything that is trained, which is our reconstruction; mode=release is the code."
+        "the default, applies all that is trained, which is our reconstruction; mode=release is the code."
     ),
     equations=(
         "E_0 = Text(BOS, c_1, c_2, EOS)[1:3]             c_i: mean i-th token of celebrity names\n"
