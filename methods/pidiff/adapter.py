@@ -123,6 +123,10 @@ class StyleAdapter(nn.Module):
         """The block of one site."""
         return cast(StyleBlock, self.wplus_adapter[str(site.index)])
 
+    def blocks(self) -> list[StyleBlock]:
+        """All blocks, in the order of sites."""
+        return [cast(StyleBlock, block) for block in self.wplus_adapter.values()]
+
     def tokens(self, codes: Tensor) -> Tensor:
         """Tokens f [B, rows, C] of centred W+ codes [B, rows, dim]; zeros give those of `no identity`."""
         return self.w_proj(codes.to(self.w_proj.weight.dtype))

@@ -127,7 +127,7 @@ class PIDiffTask(TrainingTask):
             "latents": latents,
             "aligned": encode_picture(self.backbone, Image.fromarray(head)),
             "codes": self.space.encode_picture(example.picture, landmarks) - self.space.average,
-            "mask": soft_mask(example.mask, tuple(latents.shape[-2:])),
+            "mask": soft_mask(example.mask, (latents.shape[-2], latents.shape[-1])),
         }
 
     def begin(self, stage: Stage) -> None:

@@ -64,5 +64,5 @@ def initialise_from_wplus(
     )
     rest = {name: value for name, value in state.items() if not name.startswith("w_proj.proj_")}
     adapter.load_state_dict(rest, strict=False)
-    for block in adapter.wplus_adapter.values():
+    for block in adapter.blocks():
         block.gate.fill_(1.0)

@@ -12,6 +12,8 @@ themselves instead of being scaled at run time: a short training moves them 25 t
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,12 +44,12 @@ class StyleDecoder(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         x = self.constant.expand(len(codes), -1, -1, -1)
-        picture = self.colour
+        picture: Tensor = self.colour
         row = 0
         for place, level in enumerate(self.levels):
             if place:
                 x, picture = _doubled(x), _doubled(picture)
-            *convolutions, paint = level
+            *convolutions, paint = cast(nn.ModuleList, level)
             for layer in convolutions:
                 x = layer(x, codes[:, row])
                 row += 1

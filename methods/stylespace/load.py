@@ -166,7 +166,8 @@ def _shape_of(state: Mapping[str, Tensor], path: Path) -> StyleShape:
     styles = {int(name.split(".")[2]) for name in state if name.startswith("encoder.styles.")}
     body = {int(name.split(".")[2]) for name in state if name.startswith("encoder.body.")}
     found = [state.get(f"encoder.body.{unit}.res_layer.1.weight") for unit in range(len(body))]
-    widths, units = [], []
+    widths: list[int] = []
+    units: list[int] = []
     for weight in found:
         width = 0 if weight is None else weight.shape[0]
         if not widths or width != widths[-1]:
