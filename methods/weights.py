@@ -7,6 +7,7 @@ else (pickles, Lua archives) is refused with the way out.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,17 @@ def save_weights(
 ) -> None:
     """Write tensors as .safetensors, whole or not at all. The metadata always says `format: pt`."""
     own = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    write_bytes(path, save(own, metadata={"format": "pt", **(metadata or {})}))
+    write_bytes(path, _ordered(save(own, metadata={"format": "pt", **(metadata or {})})))
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in order of name: the library writes them in any, ever another."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def fingerprint_files(paths: Iterable[Path], root: Path) -> str:

@@ -82,6 +82,18 @@ def test_missing_file(tmp_path):
         load_weights(tmp_path / "absent.bin")
 
 
+def test_equal_tensors_and_metadata_give_equal_bytes(tmp_path):
+    tensors = {"b": torch.arange(6.0).view(2, 3), "a": torch.ones(1, dtype=torch.float16)}
+    metadata = {name: "x" for name in ("method", "backbone", "version", "config", "seed", "steps")}
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for path in files:
+        save_weights(path, tensors, metadata)
+    assert len({path.read_bytes() for path in files}) == 1
+    loaded = load_weights(files[0])
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+    assert read_metadata(files[0]) == {"format": "pt", **metadata}
+
+
 def test_nobody_else_opens_weights():
     """`torch.load` occurs in the one loader, and for the trainings' own checkpoints; never unrestricted."""
     root = Path(__file__).parents[2]
