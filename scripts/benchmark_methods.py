@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,9 +77,10 @@ def main() -> None:
     from methods.provenance import library_versions
 
     backbone = load_backbone("pocket")
-    people = rendered_people(backbone)
     cases = list_cases(backbone, arguments.methods)
-    rows = measure(backbone, cases, people, steps=arguments.steps, repeats=arguments.repeats)
+    with TemporaryDirectory() as folder:
+        people = rendered_people(Path(folder))
+        rows = measure(backbone, cases, people, steps=arguments.steps, repeats=arguments.repeats)
     print(table(rows))
     result = {
         "definition": "seconds per picture, sampling and decoding; median over rounds of runs taking turns; "
@@ -96,25 +98,23 @@ def main() -> None:
     save_json(arguments.output, result)
 
 
-def rendered_people(backbone: Backbone) -> list[Identity]:
-    """Eight rendered people as references give them, without a file."""
+def rendered_people(folder: Path) -> list[Identity]:
+    """Eight rendered people as references give them; their pictures lie in `folder`."""
     import numpy as np
     from PIL import Image
 
-    from methods.faces import analyse, load_encoder
+    from methods.faces import load_encoder
+    from methods.generate import identify
     from methods.pocket.world import render, sample_context, sample_person
 
     encoder = load_encoder("pocket")
-    people: list[Identity] = []
-    number = 0
-    while len(people) < PEOPLE:
-        fixed = {"style": "photo", "accessory": "none", "action": "none", "pose": "front"}
-        shown = render(sample_person(number), sample_context(np.random.default_rng(number), **fixed))
-        face = analyse(Image.fromarray(shown.pixels), encoder, cache=False)
-        people.append(
-            Identity(f"person {number}", torch.from_numpy(face.embedding), face=face, encoder=encoder)
-        )
-        number += 1
+    plain = {"style": "photo", "accessory": "none", "action": "none", "pose": "front"}
+    people = []
+    for number in range(PEOPLE):
+        shown = render(sample_person(number), sample_context(np.random.default_rng(number), **plain))
+        picture = folder / f"person-{number}.png"
+        Image.fromarray(shown.pixels).save(picture)
+        people.append(identify(picture.stem, picture, encoder))
     return people
 
 
