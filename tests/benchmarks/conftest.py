@@ -59,7 +59,7 @@ def ask(suite_file: Path, adapter: Path, pocket_weights: Path) -> Callable[..., 
             "methods": ("none", "uniform"),
             "backbone": {"name_or_path": str(tiny_folder("sd1")), "device": "cpu", "face_encoder": "pocket"},
             "adapters": {"uniform": str(adapter)},
-            "metrics": ("attr_scene", "drift"),
+            "metrics": ("attr_scene", "leak_scene"),
         }
         return Request(**{**fields, **changes})
 
