@@ -56,6 +56,11 @@ class FitMethod(Method):
     version: ClassVar[int] = 1
     """Raise it when the same fit comes out differently: older cache entries are left alone."""
 
+    rows: int = 1
+    """Token embeddings of the learned word."""
+    keep_noun: bool = False
+    """Whether they precede "person" instead of replacing it."""
+
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
         self.refit = False

@@ -101,6 +101,8 @@ class IDEA(FitMethod):
 
     info = INFO
     Config = Config
+    rows = 2
+    keep_noun = True
 
     def fit(
         self, identity: Identity, backbone: Backbone, progress: Progress | None = None
@@ -115,7 +117,7 @@ class IDEA(FitMethod):
         deltas = KeyValueDeltas(backbone)
         kind, weight = config.regularisation()
         distance = Regulariser(kind, anchor)
-        sentences = Sentences(backbone, len(word), keep_noun=True)
+        sentences = Sentences(backbone, self.rows, keep_noun=True)
         rng = torch.Generator().manual_seed(config.seed)
         latents = photo_latents(backbone, identity, flipped=config.mirror)
         noising = Noising(backbone, latents, rng)
@@ -162,7 +164,7 @@ class IDEA(FitMethod):
         return {"word": word, "enhanced": enhanced, **_state(adapter, deltas)}
 
     def speak(self, prompt: str, fitted: Mapping[str, Tensor], backbone: Backbone) -> Spoken | None:
-        placed = place(backbone.text, prompt, len(fitted["word"]), keep_noun=True)
+        placed = place(backbone.text, prompt, self.rows, keep_noun=True)
         if placed is None:
             return None
         hidden, pooled = encode(backbone.text, [placed], fitted["word"][None])

@@ -70,10 +70,10 @@ class TextualInversion(FitMethod):
     info = INFO
     Config = Config
 
-    @property
-    def keep_noun(self) -> bool:
-        """Whether the rows precede "person" instead of replacing it."""
-        return self.config.init == "celebrity"
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self.keep_noun = self.config.init == "celebrity"
+        self.rows = 2 if self.keep_noun else self.config.rows
 
     def fit(
         self, identity: Identity, backbone: Backbone, progress: Progress | None = None
@@ -81,7 +81,7 @@ class TextualInversion(FitMethod):
         config = self.config
         initial = self.initial(backbone)
         word = nn.Parameter(initial.clone())
-        sentences = Sentences(backbone, len(initial), keep_noun=self.keep_noun)
+        sentences = Sentences(backbone, self.rows, keep_noun=self.keep_noun)
         rng = torch.Generator().manual_seed(config.seed)
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
 
@@ -102,13 +102,12 @@ class TextualInversion(FitMethod):
 
     def start(self, identity: Identity, backbone: Backbone, rng: torch.Generator) -> dict[str, Tensor]:
         noun = noun_embedding(backbone.text)
-        rows = 2 if self.keep_noun else self.config.rows
-        noise = torch.randn(rows, len(noun), generator=rng).to(noun.device)
+        noise = torch.randn(self.rows, len(noun), generator=rng).to(noun.device)
         return {"word": noun + noise * noun.std()}
 
     def speak(self, prompt: str, fitted: Mapping[str, Tensor], backbone: Backbone) -> Spoken | None:
         word = fitted["word"]
-        placed = place(backbone.text, prompt, len(word), keep_noun=self.keep_noun)
+        placed = place(backbone.text, prompt, self.rows, keep_noun=self.keep_noun)
         if placed is None:
             return None
         hidden, pooled = encode(backbone.text, [placed], word[None])

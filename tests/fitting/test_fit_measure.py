@@ -1,0 +1,47 @@
+"""The instrument of scripts/evaluate_fits.py, on one person and fits of one step."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from methods.fitting.measure import Study, Variant, inside
+
+
+def test_the_share_inside_is_that_of_the_mask() -> None:
+    """A mask over the left half of 4 x 4 pixels, attention 3 : 1 between the columns of a 2 x 2 grid."""
+    mask = torch.zeros(4, 4)
+    mask[:, :2] = 1
+    assert inside(torch.tensor([3.0, 1.0, 3.0, 1.0]), mask, (2, 2)) == 0.75
+    mask[:, 1] = 0
+    assert inside(torch.tensor([3.0, 1.0, 3.0, 1.0]), mask, (2, 2)) == 0.375
+
+
+def test_a_study_measures_once_and_goes_on_from_its_records(
+    pocket_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPID_CACHE", str(tmp_path / "cache"))
+    said: list[str] = []
+    small = {"people": 1, "prompts": 1, "renders": 1, "steps": 2}
+    variants = [
+        Variant("inversion", "textual-inversion", {"steps": 1, "batch": 1}),
+        Variant("facewise", "facewise", {"steps": 1, "batch": 1, "pairs": 2}),
+    ]
+
+    def figures() -> tuple[dict, dict, dict]:
+        study = Study(tmp_path / "work", report=said.append, **small)
+        return study.shares(variants), study.comparison(variants), study.seconds(variants)
+
+    shares, compared, seconds = first = figures()
+    assert len(said) == 6
+    assert 0 < shares["area_of_face"]["value"] < 0.5
+    assert all(0 < of["value"] < 1 for of in shares["share"].values())
+    ratio = shares["share"]["facewise"]["value"] / shares["share"]["inversion"]["value"]
+    assert shares["ratio_to_inversion"]["facewise"]["value"] == pytest.approx(ratio, abs=1e-3)
+    difference = compared["facewise"]["followed"]["value"] - compared["inversion"]["followed"]["value"]
+    assert compared["minus_inversion"]["facewise"]["followed"]["value"] == pytest.approx(difference, abs=1e-3)
+    assert math.isfinite(seconds["ratio_to_inversion"]["facewise"]["wall"])
+    assert figures() == first and len(said) == 6
