@@ -32,7 +32,9 @@ _PHOTO_ONLY = ("musiq", "aesthetic", "inception", "dino", "dreamsim")
 def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
     """Every metric by name, in reading order. family: of the backbone."""
     context = tuple(FACTORS)
-    followed = identity.FollowedByProbes() if family == "pocket" else identity.FollowedByClip()
+    followed: identity.Followed = identity.FollowedByClip()
+    if family == "pocket":
+        followed = identity.FollowedByProbes()
     everything: list[AnyMetric] = [
         text.ClipT(),
         text.ClipIScene(),

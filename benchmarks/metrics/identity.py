@@ -115,7 +115,7 @@ class FollowedByClip:
 
     threshold = 0.23
     words = f"CLIP-T reaches {threshold}"
-    needs = ("picture:clip", "text:clip_text")
+    needs: tuple[str, ...] = ("picture:clip", "text:clip_text")
 
     def __call__(self, view: View) -> bool:
         return float(view["picture:clip"] @ view["text:clip_text"]) >= self.threshold
@@ -125,7 +125,7 @@ class FollowedByProbes:
     """The pocket world knows what a prompt asks for, and its CLIP hears little of short prompts."""
 
     words = "the probes see every factor that the prompt names"
-    needs = ("picture:probes",)
+    needs: tuple[str, ...] = ("picture:probes",)
 
     def __call__(self, view: View) -> bool:
         if not view.sample.truth:

@@ -93,3 +93,35 @@ def test_inception_is_unavailable_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert set(evaluator.unavailable) == {"fid", "ibench_fid"}
     found = evaluator.score_set([sample(portrait())])
     assert {score.status for score in found.values()} == {"unavailable"}
+
+
+@pytest.mark.slow
+def test_inception_features_are_torch_fidelitys_own(tmp_path: Path) -> None:
+    """Random weights in its file format; the real ones are a download of 95 MB."""
+    pytest.importorskip("torch_fidelity")
+    import torch
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    from benchmarks.metrics.models.vision import Inception
+
+    torch.manual_seed(0)
+    absent = Inception(str(tmp_path / "inception.pth"), "cpu")
+    assert "No Inception weights" in str(absent.missing())
+    stored = {}
+
+    class Made(FeatureExtractorInceptionV3):
+        """Built without a file: the state that a file would hold."""
+
+        def load_state_dict(self, state: object, **_: object) -> object:
+            stored.update(self.state_dict())
+            return None
+
+    torch.save({}, tmp_path / "empty.pth")
+    own = Made("inception", ["2048"], feature_extractor_weights_path=str(tmp_path / "empty.pth")).eval()
+    torch.save(stored, tmp_path / "inception.pth")
+    picture = portrait()
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        theirs = own(pixels)[0].numpy()[0]
+    (ours,) = Inception(str(tmp_path / "inception.pth"), "cpu").compute([("a", picture)])
+    assert ours.shape == (2048,) and np.allclose(ours, theirs, atol=1e-4)

@@ -41,7 +41,7 @@ class Inception(Extractor):
 
     def missing(self) -> str | None:
         if find_spec("torch_fidelity") is None:
-            return "torch-fidelity is not installed. Run `pip install torch-fidelity`."
+            return "torch-fidelity is not installed. Run `pip install 'spid[fid]'`."
         if not self.file.is_file():
             return f"No Inception weights at {self.file}. Put torch-fidelity's file there, or give "
             "inception=FILE."

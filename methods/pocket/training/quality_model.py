@@ -72,7 +72,7 @@ def warp(picture: NDArray[np.uint8], amount: float, rng: np.random.Generator) ->
     bend = cv2.GaussianBlur(
         rng.normal(0.0, 1.0, (side, side, 2)).astype(np.float32), (0, 0), 4.0 + 4.0 * rng.random()
     )
-    bend *= (0.5 + 5.0 * amount) / max(float(np.abs(bend).max()), 1e-6)
+    bend = np.asarray(bend * ((0.5 + 5.0 * amount) / max(float(np.abs(bend).max()), 1e-6)), np.float32)
     y, x = np.mgrid[:side, :side].astype(np.float32)
     return np.asarray(
         cv2.remap(
@@ -121,7 +121,7 @@ def similarity(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """
     x, y = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in (a, b))
 
-    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def mean(values: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5))[5:-5, 5:-5]
 
     mx, my = mean(x), mean(y)
