@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor
 from methods.errors import SpidError, WeightsError
 from methods.paths import cache_dir
 from methods.weights import load_weights, save_weights
+
+_LOG = logging.getLogger(__name__)
 
 
 def entry(method: str, description: Mapping[str, Any]) -> Path:
@@ -34,11 +37,10 @@ def read(path: Path) -> dict[str, Tensor] | None:
         return None
 
 
-def write(path: Path, fit: Mapping[str, Tensor], description: Mapping[str, Any]) -> str | None:
-    """Store a fit; what went wrong in words, None for nothing: the fit itself is good without a cache."""
+def write(path: Path, fit: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Store a fit. One that cannot be kept is still good: the log says so, and that is all."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         save_weights(path, fit, {"spid": json.dumps(description, sort_keys=True)})
     except (SpidError, OSError) as error:
-        return str(error)
-    return None
+        _LOG.warning("The fit is not kept for the next time: %s", error)

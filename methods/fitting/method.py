@@ -65,7 +65,6 @@ class FitMethod(Method):
         super().__init__(config)
         self.refit = False
         self.progress: FitProgress | None = None
-        self.notes: list[str] = []
         self._seed: int | None = None
         self._loaded: dict[str, dict[str, Tensor]] = {}
         self._names: dict[str, str] = {}
@@ -197,8 +196,7 @@ class FitMethod(Method):
             torch.manual_seed(self.config.seed)
             fitted = self.fit(identity, backbone, tell)
         fitted = {name: tensor.detach().to("cpu").clone() for name, tensor in fitted.items()}
-        if problem := cache.write(path, fitted, description):
-            self.notes.append(f"the fit of {identity.name} is not kept: {problem}")
+        cache.write(path, fitted, description)
         return fitted
 
     def describe_fit(self, identity: Identity, backbone: Backbone) -> dict[str, Any]:
