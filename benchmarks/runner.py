@@ -272,13 +272,15 @@ def _load_methods(
 
 
 def _words(method: Method, identities: Mapping[str, Any]) -> dict[str, str]:
-    """What `{person}` becomes for each identity, where the method has a word of its own."""
-    from methods.contract import Identity
+    """What `{person}` becomes for each identity, where the method has a word of its own.
 
-    if not method.info.identity:
+    That word may be "person" itself: a method that fits a word puts it there, and nowhere else.
+    """
+    from methods.contract import Identity, Method
+
+    if not method.info.identity or type(method).word is Method.word:
         return {}
-    words = {content: method.word(who) for content, who in identities.items() if isinstance(who, Identity)}
-    return {content: word for content, word in words.items() if word != "person"}
+    return {content: method.word(who) for content, who in identities.items() if isinstance(who, Identity)}
 
 
 def _settings(request: Request, suite: Suite, backbone: Backbone) -> dict[str, Any]:
