@@ -16,7 +16,7 @@ class Iq(_OneModel):
         name="iq",
         title="picture quality, MUSIQ-SPAQ",
         direction="higher",
-        range=(-0.5, 1.5),
+        range=(-1.0, 2.0),
         model="",
         preprocessing="",
         definition="MUSIQ trained on SPAQ, divided by 100, on pixels in [0, 1] (about 0 to 1; the network's "
@@ -32,7 +32,7 @@ class IqPocket(_OneModel):
         name="iq_pocket",
         title="picture quality, pocket MUSIQ",
         direction="higher",
-        range=(-0.5, 1.5),
+        range=(-1.0, 2.0),
         model="",
         preprocessing="",
         definition="the structural similarity (SSIM) to its undamaged original that the picture is estimated "
