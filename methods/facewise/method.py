@@ -95,7 +95,8 @@ class Facewise(FitMethod):
         sentences = Sentences(backbone, 1)
         rng = torch.Generator().manual_seed(config.seed)
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
-        reference = torch.stack([text.encode(one).hidden for one in sentences.texts])
+        plain = zip(sentences.texts, sentences.placed, strict=True)
+        reference = torch.stack([text.encode(one).hidden[placed.source] for one, placed in plain])
         watch = AttentionLoss(backbone, reference, reduction=config.reduction, layers=config.layers)
 
         def tokens() -> Tensor:

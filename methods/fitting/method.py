@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FitProgress = Callable[[str, int, int], object]
 """Called after every step of a fit with (name of the identity, steps done, steps in all)."""
 
-_REMEMBERED = 256  # prompts with a learned word kept per method
+_REMEMBERED = 32  # prompts with a learned word kept per method; ten encodings of SDXL take 6 MB
 
 
 class FitMethod(Method):
