@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from benchmarks.metrics.models.faces import Detector
 
 _INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+_DREAMSIM = (
+    "dino_vitb16_pretrain.pth",
+    "open_clip_vitb16_pretrain.pth.tar",
+    "clip_vitb16_pretrain.pth.tar",
+    "ensemble_lora",
+)
+"""What the ensemble consists of; the package downloads whatever is absent, so nothing may be."""
 
 
 def _unit(rows: Any) -> list[Any]:
@@ -162,8 +169,8 @@ class DreamSim(Extractor):
     def missing(self) -> str | None:
         if find_spec("dreamsim") is None:
             return "dreamsim is not installed. Run `pip install dreamsim`."
-        if not self.folder.is_dir():
-            return f"No DreamSim checkpoints in {self.folder}. Give dreamsim=FOLDER."
+        if absent := [name for name in _DREAMSIM if not (self.folder / name).exists()]:
+            return f"No DreamSim checkpoints in {self.folder} ({absent[0]}). Give dreamsim=FOLDER."
         return None
 
     @cached_property
