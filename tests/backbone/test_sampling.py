@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from tiny import Hooked, tiny_backbone, tiny_folder
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import initial_noise, sample
 from methods.backbone.schedulers import SCHEDULERS
-from methods.contract import Attachment, Job, RowLayout
+from methods.contract import Attachment, Job, RowLayout, Stream
 from methods.errors import UsageError
 
 JOBS = [
@@ -53,6 +54,104 @@ def test_rows():
     assert rows.per_row([1, 2, 3]) == [1, 2, 3] * 4
     free = RowLayout(jobs=2, guided=False)
     assert (free.total, free.uncond, free.cond) == (2, slice(0, 0), slice(0, 2))
+
+
+def test_rows_of_a_stream_that_jobs_share():
+    rows = RowLayout(3, True, ("main", Stream("text", (0, 2), noise=1)))
+    assert (rows.counts, rows.total) == ((3, 2), 10)
+    assert (rows.uncond_of("text"), rows.cond_of("text")) == (slice(6, 8), slice(8, 10))
+    assert rows.per_trajectory("abc") == [*"abc", *"ac"]
+    assert rows.per_row("abc") == [*"abc", *"abc", *"ac", *"ac"]
+    free = RowLayout(3, False, ("main", Stream("text", (1,))))
+    assert (free.uncond_of("text"), free.cond_of("text"), free.total) == (slice(3, 3), slice(3, 4), 4)
+    for first in (Stream("main", (0, 1)), Stream("main", (1, 0, 2))):
+        with pytest.raises(ValueError, match="one trajectory per job"):
+            RowLayout(3, True, (first,))
+
+
+def test_a_shared_stream_follows_its_job_and_its_own_noise():
+    """Text, guidance and noise of every trajectory are those of the job it names."""
+    backbone = tiny_backbone("sdxl")
+    jobs = [JOBS[0], replace(JOBS[1], guidance=6.0)]
+    seen = []
+
+    class Shared(Attachment):
+        streams = ("main", Stream("again", (1,)), Stream("other", (1,), noise=1))
+
+        def self_attention(self, site, step, query, key, value):
+            rows = step.rows
+            for half in (rows.uncond_of, rows.cond_of):
+                main, again, other = (key[half(name)] for name in ("main", "again", "other"))
+                torch.testing.assert_close(main[1:], again, rtol=1e-4, atol=1e-4)
+                assert not torch.allclose(again, other, atol=1e-2)
+            seen.append(rows.total)
+            return key, value
+
+    made = sample(backbone, jobs, Hooked(Shared()), batch_size=2)
+    assert set(seen) == {8}
+    for one, two in zip(made, sample(backbone, jobs, batch_size=2), strict=True):
+        torch.testing.assert_close(one.latents, two.latents, rtol=1e-4, atol=1e-4)
+    generator = torch.Generator().manual_seed(JOBS[1].seed)
+    draws = [torch.randn(4, 8, 8, generator=generator) for _ in range(2)]
+    assert all(torch.equal(initial_noise(JOBS[1], backbone, n), draw) for n, draw in enumerate(draws))
+
+
+def test_a_method_may_sample_before_the_first_step():
+    backbone = tiny_backbone("sd2")
+    ahead = []
+
+    class Ahead(Attachment):
+        def prepare(self, run):
+            self.streams = ("main", "second")
+            ahead.append((run.scheduler, run.sample(JOBS[:1], Attachment())))
+
+        def on_step(self, step):
+            assert step.rows.counts == (1, 1)
+
+    [plain] = sample(backbone, JOBS[:1], scheduler="euler")
+    [made] = sample(backbone, JOBS[:1], Hooked(Ahead()), scheduler="euler")
+    [(name, latents)] = ahead
+    assert name == "EulerDiscreteScheduler"
+    assert torch.equal(latents[0], plain.latents)
+    torch.testing.assert_close(made.latents, plain.latents, rtol=1e-4, atol=1e-4)
+
+
+def test_jobs_of_equal_affinity_are_made_together():
+    backbone = tiny_backbone("sd1")
+    batches = []
+
+    class Note(Attachment):
+        def __init__(self, seeds):
+            batches.append(seeds)
+
+    class Prompts(Hooked):
+        def affinity(self, job):
+            return job.prompt
+
+        def attach(self, backbone, jobs):
+            return Note([job.seed for job in jobs])
+
+    jobs = [replace(JOBS[4], prompt=prompt, seed=n) for n, prompt in enumerate("abcab")]
+    results = sample(backbone, jobs, Prompts(Attachment()), batch_size=2)
+    assert batches == [[0, 3], [1, 4], [2]]
+    assert [result.job for result in results] == jobs
+
+
+def test_the_text_can_be_switched_off():
+    """Without text attention prompts say nothing; what the hook adds is the whole cross-attention."""
+    backbone = tiny_backbone("sd1")
+
+    class Deaf(Attachment):
+        reads_text = False
+
+        def cross_attention(self, site, step, query, output):
+            assert not output.any()
+            return torch.ones_like(output)
+
+    one, other = (replace(JOBS[0], prompt=prompt) for prompt in ("photo", "red"))
+    deaf = [sample(backbone, [job], Hooked(Deaf()))[0].latents for job in (one, other)]
+    assert torch.equal(*deaf)
+    assert not torch.equal(deaf[0], sample(backbone, [one])[0].latents)
 
 
 def test_guidance_of_one_runs_no_unconditional_rows():
