@@ -42,6 +42,7 @@ def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
         identity.IdSim(),
         identity.IdSimZero(),
         identity.IdSimSame(),
+        identity.IdFloor(),
         identity.FaceFoundRate(),
         identity.IdP(followed),
         identity.IdFollowed(followed),

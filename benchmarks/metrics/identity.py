@@ -79,6 +79,26 @@ class IdSimSame(Metric):
         return judged(view, cosine(view["reference:face_same"], view["picture:face_same"]))
 
 
+class IdFloor(Metric):
+    about_person = True
+    info = replace(
+        _COSINE,
+        name="id_floor",
+        title="identity similarity without identity",
+        direction="none",
+        definition="as id_sim between the reference and the plain backbone's picture for the same prompt and "
+        "seed: what id_sim is when a method does nothing",
+        source="IBench AntiFaceSim",
+    )
+    needs = ("baseline:face", "reference:face")
+
+    def score(self, view: View) -> Score:
+        reference = view["reference:face"]
+        if view.failed("baseline:face", "no_face"):  # says nothing about the picture of this sample
+            raise not_applicable("no face in the picture without identity")
+        return Score(cosine(reference, view["baseline:face"]))
+
+
 class FaceFoundRate(Metric):
     about_person = True
     info = MetricInfo(

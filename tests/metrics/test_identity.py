@@ -92,6 +92,14 @@ def test_ibench_takes_the_first_face_whatever_its_size() -> None:
     assert (lost.value, lost.status) == (None, "no_face_gen")
 
 
+def test_the_floor_is_what_doing_nothing_scores() -> None:
+    one = sample(portrait(1), reference=portrait(2), baseline=portrait(2), baseline_id="b")
+    blank = sample(portrait(1), reference=portrait(2), baseline=BLANK, baseline_id="c")
+    first, second = scores("id_floor", one, blank)
+    assert first["id_floor"].value == pytest.approx(1.0, abs=1e-5)
+    assert (second["id_floor"].value, second["id_floor"].status) == (None, "ok")
+
+
 def test_id_p_asks_the_prompt_first() -> None:
     """Known embeddings and CLIP features; 0.23 is the threshold for photographs."""
     a, b = unit(1.0, 0.0), unit(3.0, 4.0)

@@ -25,7 +25,8 @@ class OpenClip:
     """A dual encoder, loaded on first use.
 
     spec: `pocket`; a folder with open_clip_config.json; or `ARCHITECTURE:WEIGHTS`, where weights are a file
-    or one of open_clip's tags (`ViT-L-14:openai`), which open_clip takes from its cache or downloads.
+    (OpenAI's want `ViT-L-14-quickgelu`) or one of open_clip's tags (`ViT-L-14:openai`), which open_clip
+    takes from its cache or downloads.
     """
 
     def __init__(self, spec: str, device: str) -> None:
@@ -80,7 +81,8 @@ class OpenClip:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise WeightsError(
                 f"{self.tag} cannot be loaded: {reason[:200]}.",
-                hint="Give the weights as a file: clip=ViT-L-14:/path/to/ViT-L-14.pt, or a folder.",
+                hint="Give the weights as a file, with OpenAI's activation where they are OpenAI's: "
+                "clip=ViT-L-14-quickgelu:/path/to/weights.safetensors, or a folder.",
             ) from error
 
     def images(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
@@ -172,7 +174,7 @@ class Aesthetic(Extractor):
         self.tag = f"LAION linear head {self.path.name} on {clip.tag}"
 
     def missing(self) -> str | None:
-        if self.clip.architecture != "ViT-L-14":
+        if not self.clip.architecture.startswith("ViT-L-14"):
             return f"The aesthetic head needs clip=ViT-L-14:..., not {self.clip.tag}."
         if not self.path.is_file():
             return (
