@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from methods.backbone.backbone import Backbone
     from methods.faces import Face
+    from methods.training.task import TrainingTask
 
 Mixing = Literal["interpolate", "stack"]
 
@@ -81,7 +82,6 @@ class InfiniteID(Method):
 
     info = INFO
     Config = Config
-    config: Config
 
     def __init__(self, config: Any = None, adapter: InfiniteAdapter | None = None) -> None:
         super().__init__(config)
@@ -148,7 +148,7 @@ class InfiniteID(Method):
         return method
 
     @classmethod
-    def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> Any:
+    def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
         """Identity-enhanced training; options as `methods.infinite_id.task.TaskConfig`."""
         from methods.config import build
         from methods.infinite_id.task import InfiniteTask, TaskConfig
