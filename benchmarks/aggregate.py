@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -37,7 +38,7 @@ from benchmarks.statistics import (
     unit_sums,
 )
 from benchmarks.tables import write_tables
-from methods.files import save_json, write_atomic, write_bytes
+from methods.files import save_json, write_atomic
 
 RESULTS_SCHEMA = 1
 DECIMALS = 6
@@ -230,36 +231,38 @@ class _Study:
         names, metrics = self.cells.methods, self.samples.metrics
         if self.bootstrap is None or len(names) < 2:
             return []
-        columns = [
-            self.values[a] - self.values[b] for a in range(len(names)) for b in range(len(names)) if a != b
-        ]
-        pairs = [(a, b) for a in names for b in names if a != b]
-        found = self.estimate(np.concatenate(columns, axis=1))
+        pairs = list(combinations(range(len(names)), 2))
+        found = self.estimate(np.concatenate([self.values[b] - self.values[a] for a, b in pairs], axis=1))
         shape = (len(pairs), len(metrics))
         p = found.p.reshape(shape)
-        corrected = np.full(shape, np.nan)
-        for baseline in names:
-            family = [index for index, pair in enumerate(pairs) if pair[1] == baseline]
+        corrected = [np.full(shape, np.nan), np.full(shape, np.nan)]  # with the first, the second as baseline
+        for baseline in range(len(names)):
+            family = [(i, pair.index(baseline)) for i, pair in enumerate(pairs) if baseline in pair]
             for k in range(len(metrics)):
-                corrected[family, k] = holm(p[family, k])
+                for (i, side), value in zip(
+                    family, holm(np.array([p[i, k] for i, _ in family])), strict=True
+                ):
+                    corrected[side][i, k] = value
         rows: list[Delta] = []
-        for index, (method, baseline) in enumerate(pairs):
-            for k, metric in enumerate(metrics):
-                at = index * len(metrics) + k
-                if found.n[at]:
-                    rows.append(
-                        {
-                            "method": method,
-                            "baseline": baseline,
-                            "metric": metric,
-                            "mean": _number(found.value[at]),
-                            "low": _number(found.low[at]),
-                            "high": _number(found.high[at]),
-                            "p": _number(found.p[at]),
-                            "p_holm": _number(corrected[index, k]),
-                            "n": int(found.n[at]),
-                        }
-                    )
+        for i, pair in enumerate(pairs):
+            for side, sign in ((0, 1), (1, -1)):
+                for k, metric in enumerate(metrics):
+                    at = i * len(metrics) + k
+                    ends = (found.low[at], found.high[at])
+                    if found.n[at]:
+                        rows.append(
+                            {
+                                "method": names[pair[1 - side]],
+                                "baseline": names[pair[side]],
+                                "metric": metric,
+                                "mean": _number(sign * found.value[at]),
+                                "low": _number(sign * ends[side]),
+                                "high": _number(sign * ends[1 - side]),
+                                "p": _number(found.p[at]),
+                                "p_holm": _number(corrected[side][i, k]),
+                                "n": int(found.n[at]),
+                            }
+                        )
         return rows
 
     def breakdown(self, by: str) -> list[Breakdown]:
@@ -354,10 +357,10 @@ def write_parquet(samples: Samples, path: Path) -> None:
 
 def write_metadata(samples: Samples, path: Path) -> None:
     """One line per picture: its file, how it was made, how it was judged; then the references."""
-    text, lines = samples.text, []
+    text, lines = samples.text, list[dict[str, Any]]()
     for row, picture in enumerate(text["picture"]):
         if picture is not None:
-            scores = zip(samples.metrics, samples.values[row], strict=True)
+            scores = zip(samples.metrics, samples.values[row].tolist(), strict=True)
             lines.append(
                 {
                     "file_name": picture,
@@ -369,7 +372,7 @@ def write_metadata(samples: Samples, path: Path) -> None:
                     "seed": samples.seed[row],
                     "status": text["status"][row],
                     "reference": text["reference"][row],
-                    **{name: None if np.isnan(value) else float(value) for name, value in scores},
+                    **{name: None if value != value else value for name, value in scores},  # NaN != NaN
                 }
             )
     people = dict(zip(text["reference"], text["identity"], strict=True))
@@ -378,4 +381,5 @@ def write_metadata(samples: Samples, path: Path) -> None:
         for picture, name in people.items()
         if picture is not None
     ]
-    write_bytes(path, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
+    encode = json.JSONEncoder(allow_nan=False).encode
+    write_atomic(path, lambda stream: stream.writelines(f"{encode(line)}\n".encode() for line in lines))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,13 @@ def read_samples(folder: str | Path) -> Samples:
     )
 
 
-def _columns(folder: Path, run: dict[str, Any], lines: Sequence[bytes], sets: Mapping[str, Any]) -> Samples:
+def _columns(folder: Path, run: dict[str, Any], lines: Iterable[bytes], sets: Mapping[str, Any]) -> Samples:
     text: dict[str, list[str | None]] = {name: [] for name in TEXT}
     details: dict[str, list[str]] = {name: [] for name in DETAILS}
     seeds: list[int] = []
-    cards = [card["name"] for card in run.get("metrics", []) if card.get("level") != "set"]
-    metrics = {name: index for index, name in enumerate(cards)}
-    values: list[dict[str, float | None]] = []
+    metrics = [card["name"] for card in run.get("metrics", []) if card.get("level") != "set"]
+    known = set(metrics)
+    values = array("d")
     shared: dict[str, str] = {}  # one object per distinct text keeps 100,000 rows small
     rows: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
@@ -105,21 +106,19 @@ def _columns(folder: Path, run: dict[str, Any], lines: Sequence[bytes], sets: Ma
             for name in DETAILS:
                 content = json.dumps(row[name], ensure_ascii=False) if row.get(name) else ""
                 details[name].append(shared.setdefault(content, content))
-            values.append(row.get("metrics") or {})
+            scores = row.get("metrics") or {}
+            if not scores.keys() <= known:
+                raise ValueError(f"run.json does not describe {', '.join(scores.keys() - known)}")
+            values.extend([nan if value is None else value for value in map(scores.get, metrics)])
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SpidError(
                 f"{folder / 'samples.jsonl'}: line {number} is no row ({type(error).__name__}: {error}).",
                 hint="Run spid bench again with --resume: it repairs the file and redoes what is lost.",
             ) from error
         rows[str(row["id"])] = number - 1
-        for name in values[-1]:
-            metrics.setdefault(name, len(metrics))
-    table = np.full((len(seeds), len(metrics)), np.nan)
-    for index, scores in enumerate(values):
-        for name, score in scores.items():
-            if score is not None and math.isfinite(score):
-                table[index, metrics[name]] = score
-    found = Samples(folder, run, text, seeds, details, list(metrics), table, sets)
+    table = np.frombuffer(values, dtype=np.float64).reshape(len(seeds), len(metrics)).copy()
+    table[~np.isfinite(table)] = nan
+    found = Samples(folder, run, text, seeds, details, metrics, table, sets)
     return found if len(rows) == len(seeds) else _take(found, sorted(rows.values()))
 
 
@@ -137,17 +136,17 @@ def _take(samples: Samples, rows: list[int]) -> Samples:
     )
 
 
-def _lines(path: Path) -> list[bytes]:
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines that are whole."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            yield from (line for line in file if line.endswith(b"\n") and not line.isspace())
     except FileNotFoundError:
         raise UsageError(
             f"No samples at {path}.", hint="The run has not begun; start it with spid bench."
         ) from None
     except OSError as error:
         raise SpidError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    whole = content[: content.rfind(b"\n") + 1]
-    return [line for line in whole.split(b"\n") if line]
 
 
 def _read_json(path: Path, hint: str) -> Any:
