@@ -31,6 +31,8 @@ TORCH_FREE = (
     "methods.pocket",
     "methods.pocket.world",
     "benchmarks",
+    "benchmarks.metrics.catalogue",
+    "benchmarks.metrics.evaluate",
     "spatialid_cli.app",
     "spatialid_cli.outputs",
     "spatialid_cli.request",

@@ -13,8 +13,11 @@ import torch
 from metric_samples import PLAIN, portrait, sample, scores, text, unit, value, view
 from PIL import Image
 
+from benchmarks.metrics.ibench import IBenchAesthetic
 from benchmarks.metrics.metric import NoScore
 from benchmarks.metrics.models.clip import Aesthetic, ClipText, OpenClip
+from benchmarks.metrics.quality import Aesthetic as AestheticMetric
+from benchmarks.metrics.structure import DinoScene, DinoSimilarity, DreamSimDistance
 from benchmarks.metrics.text import ClipIRef, ClipIScene, ClipT, Drift
 from methods.errors import UsageError, WeightsError
 from methods.paths import pocket_dir
@@ -83,6 +86,18 @@ def test_the_formulas_are_cosines() -> None:
     assert ClipIRef().score(view({"picture:clip": a, "reference:clip": b})) == pytest.approx(0.5**0.5)
     unrelated = view({"picture:clip": a, "baseline:clip": -a}, category="unrelated")
     assert Drift().score(unrelated) == pytest.approx(2.0)
+
+
+def test_scores_of_other_models_are_what_their_cards_say() -> None:
+    a, b = unit(1.0, 0.0), unit(3.0, 4.0)
+    assert DreamSimDistance().score(view({"picture:dreamsim": a, "reference:dreamsim": b})) == pytest.approx(
+        0.4
+    )
+    assert DinoSimilarity().score(view({"picture:dino": a, "reference:dino": b})) == pytest.approx(0.6)
+    assert DinoScene().score(view({"picture:dino": a, "baseline:dino": b})) == pytest.approx(0.6)
+    scored = view({"picture:aesthetic": 5.5})
+    assert AestheticMetric().score(scored) == 5.5
+    assert IBenchAesthetic().score(scored) == pytest.approx(0.55)
 
 
 def test_drift_is_silent_on_prompts_about_people() -> None:
