@@ -12,6 +12,7 @@ import typer
 from methods.errors import SpidError
 from spatialid_cli import console
 from spatialid_cli.bench import bench
+from spatialid_cli.claims import claims
 from spatialid_cli.compare import compare
 from spatialid_cli.doctor import doctor
 from spatialid_cli.generate import generate
@@ -42,6 +43,7 @@ app.command("metrics")(list_metrics)
 app.command()(render)
 app.command()(show)
 app.command("methods")(list_methods)
+app.command()(claims)
 app.command()(report)
 app.command()(compare)
 app.command()(doctor)

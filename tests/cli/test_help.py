@@ -11,7 +11,7 @@ import pytest
 from command import Spid
 
 COMMANDS = (
-    "generate", "train", "bench", "suites", "metrics", "render", "show", "methods", "report", "compare",
+    "generate", "train", "bench", "suites", "metrics", "render", "show", "methods", "claims", "report", "compare",
     "doctor",
 )  # fmt: skip
 GOLDEN = Path(__file__).parent / "golden_options.txt"

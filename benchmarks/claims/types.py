@@ -1,0 +1,158 @@
+"""What a claim consists of. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Expected = Literal["higher", "lower"]
+RuleKind = Literal["superior", "not_worse", "kept", "at_most", "at_least"]
+ExperimentKind = Literal["suite", "attention", "seconds", "fit_seconds"]
+Verdict = Literal["replicated", "not replicated", "inconclusive", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("replicated", "not replicated", "inconclusive", "not measured")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a claim counts as replicated; see `rules.judge`.
+
+    kind:   superior  - the effect has the expected sign and may be at least `least`
+            not_worse - it is not worse, against `expect`, than `margin`
+            kept      - it lies within `margin` of nothing, on either side
+            at_most, at_least - it lies on that side of `bound`
+    expect: which way is better; `kept`, `at_most` and `at_least` take none
+    least:  the smallest effect that counts, in the metric's unit
+    margin: how much worse is still the same, in the metric's unit
+    """
+
+    kind: RuleKind
+    expect: Expected | None = None
+    least: float = 0.0
+    margin: float = 0.0
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind in ("superior", "not_worse")) != (self.expect is not None):
+            raise ValueError("`expect` belongs to superior and not_worse, and only to them")
+        if (self.kind in ("at_most", "at_least")) != (self.bound is not None):
+            raise ValueError("`bound` belongs to at_most and at_least, and only to them")
+        if (self.kind in ("not_worse", "kept")) != (self.margin > 0):
+            raise ValueError("a positive `margin` belongs to not_worse and kept, and only to them")
+        if self.least < 0 or (self.least and self.kind != "superior"):
+            raise ValueError("`least`, 0 or more, belongs to superior")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What is measured: treatment against control, over pairs of the same person, prompt and seed.
+
+    metric:     by family of the backbone; `other` for the families that are not named
+    categories: of prompts; () for all of them
+    ratio:      treatment / control (geometric mean) instead of treatment - control (mean)
+    """
+
+    metric: Mapping[str, str]
+    treatment: str
+    control: str
+    categories: tuple[str, ...] = ()
+    ratio: bool = False
+
+    def metric_for(self, family: str) -> str | None:
+        """The metric on a backbone of this family; None where the claim cannot be measured there."""
+        return self.metric.get(family, self.metric.get("other"))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with options, as `spid bench --methods` takes it.
+
+    weights: name of weights that do not come with the project and must be given
+    recipe:  how such weights are made, in one line
+    """
+
+    name: str
+    method: str
+    weights: str | None = None
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Variants on one suite; several claims read one experiment.
+
+    kind:       suite - pictures and metrics by the harness's runner
+                attention - where the word for the person looks, in pictures sampled for it
+                seconds - sampling time, variants taking turns; fit_seconds - time of a fit per person
+    sets:       of the suite; () for all
+    metrics:    shown beside those that claims read
+    repeats:    rounds of the timed kinds
+    on_request: runs only when asked for by name, because it takes hours
+    axis:       what the variants vary, where they are points of a curve
+    """
+
+    name: str
+    title: str
+    variants: tuple[Variant, ...]
+    kind: ExperimentKind = "suite"
+    suite: str = "claims"
+    sets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    metrics: tuple[str, ...] = ()
+    repeats: int = 12
+    on_request: bool = False
+    axis: str | None = None
+
+    def variant(self, name: str) -> Variant:
+        return next(one for one in self.variants if one.name == name)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper, in the words of the method's card."""
+
+    key: str
+    title: str
+    arxiv: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a paper as a hypothesis.
+
+    statement:       what the paper says, in our words
+    source:          where it says so
+    published:       its own numbers, "" where none are known
+    operationalised: what is measured instead, and why this stands for the statement
+    """
+
+    id: str
+    title: str
+    paper: Paper
+    statement: str
+    source: str
+    operationalised: str
+    experiment: str
+    effect: Effect
+    rule: Rule
+    published: str = ""
+
+    @property
+    def definition(self) -> str:
+        """Digest of everything that was settled before any data: SHA-256, 16 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All claims and experiments, in reading order."""
+
+    claims: tuple[Claim, ...]
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+
+    def of(self, experiment: str) -> list[Claim]:
+        """The claims that read an experiment."""
+        return [claim for claim in self.claims if claim.experiment == experiment]

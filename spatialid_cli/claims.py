@@ -1,0 +1,174 @@
+"""`spid claims`: the papers' statements as hypotheses, measured, with verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spatialid_cli import console
+
+_WHAT = "What to measure"
+_MODEL = "Models"
+_OUT = "Output"
+
+
+def claims(
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Claims: a paper (spatialid), an id (facewise/attention), a pattern (*/identity), or all. "
+            "Those that take hours run only when they are named here.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    list_only: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="Print the claims, their rules and costs; run nothing.", rich_help_panel=_WHAT
+        ),
+    ] = False,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Suite or YAML file instead of each experiment's own.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="At most so many pairs per set and method, spread evenly.", min=1, rich_help_panel=_WHAT
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_WHAT),
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = "pocket",
+    face_encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="pocket, dlib, insightface:PACK or a folder.", show_default=False, rich_help_panel=_MODEL
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="name=weights: of a method, or those that a claim asks for. Repeatable.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="role=name of a metric's model, see spid metrics. Repeatable.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=_MODEL),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=_MODEL),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the ledger in --output and its own settings."),
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder.", rich_help_panel=_OUT)] = Path("results/claims"),
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
+) -> None:
+    """Test the papers' claims and print the ledger.
+
+    The same command takes up what was interrupted. Claims that are not named keep what the ledger says.
+    """
+    chosen = tuple(part.strip() for part in (only or "").split(",") if part.strip())
+    if list_only:
+        _list(chosen, limit, as_json)
+        return
+    from benchmarks.claims.ledger import read_ledger, write_ledger
+    from benchmarks.claims.study import Settings
+    from benchmarks.live import display
+    from spatialid_cli.bench import _YAML_ONLY, _pairs
+    from spatialid_cli.request import collect_backbone
+
+    if resume:
+        settings = Settings(**read_ledger(output)["settings"])
+    else:
+        settings = Settings(
+            backbone=collect_backbone(
+                backbone,
+                {
+                    "device": device,
+                    "dtype": dtype,
+                    "face_encoder": face_encoder,
+                    **dict.fromkeys(_YAML_ONLY),
+                },
+            ),
+            suite=suite,
+            limit=limit,
+            steps=steps,
+            weights=_pairs("--weights", weights or []),
+            models=_pairs("--model", model or []),
+        )
+    ledger = write_ledger(settings, output, only=chosen, observers=display, log=console.log)
+    if as_json:
+        console.out_json(ledger)
+        return
+    from benchmarks.claims.tables import COLUMNS, rows, summary
+
+    console.out_table(COLUMNS, rows(ledger))
+    console.out()
+    console.out_fields({"ledger": str(output / "ledger.html"), "verdicts": summary(ledger)})
+    for reason, count in _reasons(ledger).items():
+        console.warn(f"{count} not measured: {reason}")
+
+
+def _reasons(ledger: dict[str, Any]) -> dict[str, int]:
+    """Why claims were not measured, and how many for each reason."""
+    found: dict[str, int] = {}
+    for entry in ledger["claims"]:
+        if entry["verdict"] == "not measured":
+            found[entry["reason"]] = found.get(entry["reason"], 0) + 1
+    return found
+
+
+def _list(only: tuple[str, ...], limit: int | None, as_json: bool) -> None:
+    """Claims with rules; experiments with what they cost."""
+    from dataclasses import asdict
+
+    from benchmarks.claims.read import choose, read_claims
+    from benchmarks.claims.rules import in_words
+    from benchmarks.claims.study import cost
+    from benchmarks.suites import load_suite
+
+    catalogue = read_claims()
+    chosen = choose(catalogue, only) if only else list(catalogue.claims)
+    if as_json:
+        console.out_json([{**asdict(one), "definition": one.definition} for one in chosen])
+        return
+    console.out_table(
+        ["claim", "title", "replicated if", "experiment"],
+        [[one.id, one.title, in_words(one.rule, ratio=one.effect.ratio), one.experiment] for one in chosen],
+    )
+    console.out()
+    lines = []
+    for name in dict.fromkeys(one.experiment for one in chosen):
+        experiment = catalogue.experiments[name]
+        found = cost(
+            experiment, experiment.variants, load_suite(experiment.suite, sets=experiment.sets), limit
+        )
+        when = "on request" if experiment.on_request else "always"
+        lines.append([name, when, *(f"{found[key]:,}" for key in ("pictures", "fits", "steps"))])
+    console.out_table(["experiment", "runs", "pictures", "fits", "steps of all fits"], lines)
