@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.errors import UsageError
 from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
@@ -82,6 +83,12 @@ class UniformTask(TrainingTask):
 
     def features(self, example: Example) -> dict[str, Tensor]:
         """latents float32 [C, h, w] and embedding float32 [D]."""
+        found, wanted = len(example.face.embedding), self.config.embedding_dim
+        if found != wanted:
+            raise UsageError(
+                f"the face encoder gives embeddings of length {found}, not {wanted}",
+                hint="Correct options.embedding_dim.",
+            )
         return {
             "latents": encode_picture(self.backbone, example.picture),
             "embedding": torch.from_numpy(example.face.embedding),
