@@ -71,11 +71,11 @@ class Observer:
         self.refresh()
 
     def sampled(self, method: str, count: int, seconds: float) -> None:
-        """Pictures were denoised and decoded."""
-        tally = self.tallies[method]
-        tally.sampled += count
-        tally.seconds += seconds
-        self.refresh()
+        """Pictures were denoised and decoded; of a method without rows here, as baselines for other rows."""
+        if (tally := self.tallies.get(method)) is not None:
+            tally.sampled += count
+            tally.seconds += seconds
+            self.refresh()
 
     def recorded(self, rows: Sequence[Row]) -> None:
         """Rows are scored and on the disk."""

@@ -155,9 +155,18 @@ class RunFolder:
             _append(
                 self.path / "timings.jsonl", b"".join(b"".join(_lines(path)) for path in times), sync=True
             )
+        self._sweep()
         for path in [*parts, *times]:
             path.unlink(missing_ok=True)
         sync_folder(self.path)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half written, unless somebody else may still be writing it."""
+        for journal in self._journals():
+            if journal != self.journal and _held(journal):
+                return
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def completing(self) -> Iterator[None]:
@@ -230,6 +239,18 @@ def _sha256(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
+
+
+def _held(journal: Path) -> bool:
+    """Whether a process is at work on a journal."""
+    try:
+        handle = os.open(journal, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(handle, journal, wait=False)
+    finally:
+        os.close(handle)
 
 
 def _lock(handle: int, path: Path, *, wait: bool) -> bool:
