@@ -123,7 +123,7 @@ def check_skipped(skipped: Sequence[Skipped], total: int, most: float) -> None:
     """Raise UsageError when more than the share `most` of the pictures was skipped, with the first few."""
     if len(skipped) <= most * total:
         return
-    first = "; ".join(f"{one.name}: {one.reason}" for one in skipped[:3])
+    first = "; ".join(f"{one.name}: {one.reason.rstrip('.')}" for one in skipped[:3])
     raise UsageError(
         f"{len(skipped)} of {total} training pictures cannot be used ({first}).",
         hint="Mend or remove them, or raise data.max_skipped.",

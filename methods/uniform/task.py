@@ -86,7 +86,7 @@ class UniformTask(TrainingTask):
         found, wanted = len(example.face.embedding), self.config.embedding_dim
         if found != wanted:
             raise UsageError(
-                f"the face encoder gives embeddings of length {found}, not {wanted}",
+                f"the face encoder gives embeddings of length {found}, not {wanted}.",
                 hint="Correct options.embedding_dim.",
             )
         return {
