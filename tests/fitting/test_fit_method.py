@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from fitted import FITS, fit_method, job, person
-from tiny import tiny_backbone
+from tiny import tiny_backbone, tiny_folder
 
+from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
 from methods.contract import Identity
 from methods.errors import NonFiniteError, UsageError, WeightsError
@@ -155,6 +156,16 @@ def test_a_fit_that_diverges_stops(tmp_path: Path) -> None:
     method = fit_method("textual-inversion", tmp_path, rate=1e30, steps=5)
     with pytest.raises(NonFiniteError, match="not finite at step"):
         tokens(method, person(tmp_path))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_fits_run_in_bfloat16_with_modules_that_visit_the_device(name: str, tmp_path: Path) -> None:
+    low = load_backbone(tiny_folder("sdxl"), device="cpu", dtype="bfloat16", cpu_offload=True)
+    method = fit_method(name, tmp_path, "sdxl")
+    fitted = method.tokens(person(tmp_path), low)
+    learned = fitted["tokens" if name == "facewise" else "word"]
+    assert learned.dtype == torch.float32 and torch.isfinite(learned).all()
+    assert low.text.offload and low.unet.dtype == low.vae.dtype == torch.bfloat16
 
 
 def test_a_cross_initialised_word_starts_at_the_celebrities(tmp_path: Path) -> None:
