@@ -1,0 +1,148 @@
+"""What PIDiff must show, measured: a background closer to the plain backbone's, at no lower identity.
+
+Both adapters, the full one and the one of the first stage alone, make the same pictures from the same noise;
+differences are paired by person. The background is what lies outside the heads' ellipses of the picture and
+of its plain counterpart; identity is the cosine of a scoring encoder that no method conditions on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from methods.backbone.sampling import sample
+from methods.contract import Identity, Job, Method
+from methods.errors import FaceError
+from methods.stylespace.align import HEAD_AXES, HEAD_CENTRE, ffhq_transform
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.faces import Face, FaceEncoder
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One picture: whom it should show, cosine to the reference, distance of the background.
+
+    None where no face was found.
+    """
+
+    person: str
+    prompt: str
+    similarity: float | None
+    background: float | None
+
+
+def head_region(landmarks: NDArray[np.floating], height: int, width: int) -> NDArray[np.bool_]:
+    """Pixels of a picture inside the ellipse of an FFHQ-aligned head; landmarks [5, 2] -> bool [H, W]."""
+    matrix = ffhq_transform(landmarks, 1)  # from shares of the crop, less half, to pixels
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    offset = np.stack([x - matrix[0, 2], y - matrix[1, 2]])
+    shares = np.tensordot(np.linalg.inv(matrix[:, :2]), offset, axes=1) + 0.5
+    radii = [(shares[axis] - HEAD_CENTRE[axis]) / HEAD_AXES[axis] for axis in (0, 1)]
+    return np.asarray(np.hypot(*radii) <= 1.0, dtype=np.bool_)
+
+
+def background_distance(
+    one: NDArray[np.uint8], other: NDArray[np.uint8], heads: Sequence[NDArray[np.floating]]
+) -> float:
+    """Mean absolute difference of two pictures [H, W, 3] outside all heads (their landmarks), in [0, 1]."""
+    outside = np.ones(one.shape[:2], dtype=np.bool_)
+    for landmarks in heads:
+        outside &= ~head_region(landmarks, *one.shape[:2])
+    if not outside.any():
+        return float("nan")
+    return float(np.abs(one[outside].astype(np.float64) - other[outside]).mean() / 255)
+
+
+def measure(
+    backbone: Backbone,
+    method: Method,
+    people: Sequence[Identity],
+    prompts: Sequence[str],
+    scorer: FaceEncoder,
+    *,
+    steps: int,
+    report: Callable[[str], object] = lambda line: None,
+) -> list[Measured]:
+    """Every person in every prompt, with the noise of the prompt's number; people carry their `image`."""
+    width, height = backbone.default_size
+    plain: list[tuple[NDArray[np.uint8], Face | None]] = []
+    guidance = backbone.defaults.guidance
+    jobs = [
+        Job(prompt, width, height, guidance, seed=seed, steps=steps) for seed, prompt in enumerate(prompts)
+    ]
+    for result in sample(backbone, jobs):
+        plain.append((_pixels(result.picture), _face(result.picture, scorer)))
+    rows = []
+    for person in people:
+        reference = _face(person.image, scorer)
+        theirs = [
+            Job(prompt, width, height, guidance, identity=person, seed=seed, steps=steps)
+            for seed, prompt in enumerate(prompts)
+        ]
+        for (before, face_before), result in zip(plain, sample(backbone, theirs, method), strict=True):
+            face = _face(result.picture, scorer)
+            similarity = None if face is None or reference is None else scorer.similarity(face, reference)
+            heads = [one.landmarks for one in (face, face_before) if one is not None]
+            distance = background_distance(_pixels(result.picture), before, heads) if heads else None
+            rows.append(Measured(person.name, result.job.prompt, similarity, distance))
+        report(f"{person.name}: {sum(row.similarity is not None for row in rows)} of {len(rows)} with a face")
+    return rows
+
+
+def compare(full: Sequence[Measured], stage_one: Sequence[Measured]) -> dict[str, Any]:
+    """Means of both, and paired differences full - stage one with bootstrap 95 % intervals over people."""
+    found: dict[str, Any] = {"pictures": len(full)}
+    for name in ("similarity", "background"):
+        pairs: dict[str, list[tuple[float, float]]] = {}
+        for one, other in zip(full, stage_one, strict=True):
+            a, b = getattr(one, name), getattr(other, name)
+            if a is not None and b is not None and np.isfinite([a, b]).all():
+                pairs.setdefault(one.person, []).append((a, b))
+        if not pairs:
+            found[name] = None
+            continue
+        means = np.array([np.mean(values, axis=0) for values in pairs.values()])  # [people, 2]
+        difference = means[:, 0] - means[:, 1]
+        draws = np.random.default_rng(0).integers(0, len(means), (2000, len(means)))
+        low, high = np.quantile(difference[draws].mean(1), (0.025, 0.975))
+        found[name] = {
+            "full": round(float(means[:, 0].mean()), 4),
+            "stage one": round(float(means[:, 1].mean()), 4),
+            "difference": round(float(difference.mean()), 4),
+            "interval": [round(float(low), 4), round(float(high), 4)],
+            "people": len(means),
+            "pictures": sum(map(len, pairs.values())),
+        }
+    return found
+
+
+def verdict(found: Mapping[str, Any]) -> bool | None:
+    """Whether the background is closer and identity not lower, by their intervals; None when unmeasured."""
+    background, similarity = found.get("background"), found.get("similarity")
+    if background is None or similarity is None:
+        return None
+    return bool(background["interval"][1] < 0 and similarity["interval"][1] >= 0)
+
+
+def _pixels(picture: Image.Image | None) -> NDArray[np.uint8]:
+    if picture is None:
+        raise FaceError("a picture was not finite.", hint="Measure other weights.")
+    return np.asarray(picture.convert("RGB"))
+
+
+def _face(picture: Image.Image | None, scorer: FaceEncoder) -> Face | None:
+    from methods.faces import analyse
+
+    if picture is None:
+        return None
+    try:
+        return analyse(picture, scorer, cache=False, check_domain=False)
+    except FaceError:
+        return None
