@@ -313,13 +313,13 @@ class Study:
         latents = encode_pixels(backbone, pixels.float() / 127.5 - 1.0)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
         scheduler = make_scheduler("ddim", backbone.scheduler_config)
-        count = len(latents)
+        count, _, height, width = latents.shape
         shares = []
         for timestep in TIMESTEPS:
             stage = stage_of(float(timestep), len(key))
             capture = ColumnCapture(torch.tensor([columns] * count, device=backbone.device))
             rows = RowLayout(jobs=count, guided=False)
-            step = StepInfo(0, 1, float(timestep), float("nan"), float("nan"), rows, latents.shape[-2:])
+            step = StepInfo(0, 1, float(timestep), float("nan"), float("nan"), rows, (height, width))
             with AttentionSession(backbone.unet, backbone.sites, Attachment(), capture) as session:
                 of_stage = [one[stage].expand(count, -1, -1).to(backbone.dtype) for one in (key, value)]
                 session.begin(step, Conditioning(*of_stage))
@@ -329,7 +329,7 @@ class Study:
             for place_of in range(count):
                 for site in backbone.cross_sites:
                     column = capture.maps(place_of)[site.name].sum(dim=-1)
-                    shares.append(inside(column, masks[place_of], site.grid(*latents.shape[-2:])))
+                    shares.append(inside(column, masks[place_of], site.grid(height, width)))
         return float(np.mean(shares))
 
     def _job(self, prompt: str, identity: Identity, seed: int) -> Job:

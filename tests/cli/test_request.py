@@ -62,9 +62,7 @@ def test_rows_are_by_identity_prompt_and_seed() -> None:
     assert [(row.line, row.seed) for row in rows[:4]] == [(0, 0), (0, 1), (1, 9), (1, 10)]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in method_names() if name in ("none", "uniform", "spatialid")]
-)
+@pytest.mark.parametrize("name", method_names())
 def test_a_shipped_method_configuration_states_the_defaults(name: str) -> None:
     config = get_method(name).Config
     options = load_yaml(configs_dir() / "methods" / f"{name}.yaml")
