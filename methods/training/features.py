@@ -69,7 +69,9 @@ class FeatureStore:
             except _Unwritable:
                 raise
             except SpidError as error:
-                self.skipped.append(Skipped(number, self.source.name(number), error.message))
+                name = self.source.name(number)
+                reason = error.message.split(f"{name}: ", 1)[-1]  # a path before it says nothing more
+                self.skipped.append(Skipped(number, name, reason))
             if progress is not None:
                 progress(done, len(numbers))
 

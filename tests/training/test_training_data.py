@@ -95,7 +95,7 @@ def test_bad_pictures_are_skipped_counted_and_listed_unless_too_many(folder: Pat
     assert [one.name for one in trained.skipped] == ["1/1.png", "2/0.png"]
     listed = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert [line["file_name"] for line in listed] == ["1/1.png", "2/0.png"]
-    assert "damaged" in listed[0]["reason"] and listed[1]["reason"]
+    assert listed[0]["reason"].startswith("is truncated or damaged") and listed[1]["reason"]
     with pytest.raises(UsageError, match=r"2 of 6 training pictures cannot be used \(1/1\.png: "):
         run(tmp_path / "strict", data=data | {"max_skipped": 0.1})
     assert not (tmp_path / "strict").exists()
