@@ -17,6 +17,7 @@ from methods.registry import unknown_name
 T = TypeVar("T")
 
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_TRUTH = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -61,6 +62,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is Any:
         return value
     if origin is Literal:
+        if isinstance(value, bool):  # YAML 1.1 takes a bare off or on for a truth value
+            value = next((word for word in _TRUTH[value] if word in arguments), value)
         if value in arguments:
             return value
         raise unknown_name(f"value of {where}", str(value), map(str, arguments))
