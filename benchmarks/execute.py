@@ -221,7 +221,8 @@ class Executor:
             "face_select": self.settings["face_select"],
             "batch_size": self.plan.batch_size,
         }
-        if sample.person is not None:  # no path of this machine in a file that others may get
+        if sample.person is not None and job["reference"] is not None:
+            # no path of this machine in a file that others may get
             job["reference"] = {**job["reference"], "path": sample.person.reference}
         if self.ladder.falls:
             job["notes"] = {**job["notes"], "out of memory": "; ".join(self.ladder.falls)}

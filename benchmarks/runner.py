@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.description import cards, check_same, environment, plain
 from benchmarks.fingerprint import describe_backbone, describe_method, differences, pixels_of_method
 from benchmarks.live import Observer
 from benchmarks.people import gather, identify_all
@@ -103,7 +104,10 @@ def bench(
         if (old := folder.read_description()) is None:
             save_json(folder.path / "run.json", ready.description)
         else:
-            _check_same(folder, old, ready.description)
+            check_same(folder, old, ready.description)
+            moved = differences(old.get("environment", {}), ready.description["environment"])
+            if moved:
+                observer.note(f"the run began elsewhere, and bits may differ: {'; '.join(moved)}")
         known = folder.scan(ready.plan.samples, hashes=True if read_all else None)
         executor = Executor(
             folder,
@@ -161,6 +165,7 @@ def prepare(
     from benchmarks.metrics.evaluate import Evaluator
     from methods.backbone.load import load_backbone
     from methods.backbone.schedulers import SCHEDULERS
+    from methods.contract import Identity
     from methods.registry import unknown_name
 
     options = dict(request.backbone)
@@ -189,6 +194,8 @@ def prepare(
     identities, encoder = identify_all(
         people, folder, backbone, encoder_name, request.face_select, needed=needed
     )
+    if unusable := sum(not isinstance(who, Identity) for who in identities.values()):
+        observer.note(f"{unusable} of {len(identities)} references give no face; their samples say why")
     settings = _settings(request, suite, backbone)
     faced = {**settings, "face_encoder": None if encoder is None else encoder.fingerprint}
     about_backbone = describe_backbone(backbone)
@@ -226,7 +233,7 @@ def prepare(
         },
         "backbone": about_backbone,
         "methods": about_methods,
-        "metrics": _cards(evaluator),
+        "metrics": cards(evaluator),
         "settings": {
             **settings,
             "seeds": list(suite.seeds),
@@ -238,10 +245,10 @@ def prepare(
             else {"name": encoder.name, "fingerprint": encoder.fingerprint},
         },
         "request": request.as_dict(),
-        "environment": _environment(backbone),
+        "environment": environment(backbone),
     }
     return Prepared(
-        suite, people, identities, backbone, methods, evaluator, settings, plan, _plain(description)
+        suite, people, identities, backbone, methods, evaluator, settings, plan, plain(description)
     )
 
 
@@ -299,57 +306,6 @@ def _settings(request: Request, suite: Suite, backbone: Backbone) -> dict[str, A
         "scheduler": first(request.scheduler, backbone.defaults.scheduler),
         "face_select": request.face_select,
     }
-
-
-def _cards(evaluator: Evaluator) -> list[dict[str, Any]]:
-    """The metrics' cards with whether each can be computed here; infinite ranges as null."""
-    cards = []
-    for info in evaluator.infos:
-        card = asdict(info)
-        card["range"] = [bound if abs(bound) != float("inf") else None for bound in info.range]
-        reason = evaluator.unavailable.get(info.name)
-        cards.append({**card, "available": reason is None, "reason": reason})
-    return cards
-
-
-def _environment(backbone: Backbone) -> dict[str, Any]:
-    import torch
-
-    from methods.provenance import library_versions
-
-    device = backbone.device
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else torch.backends.cpu.get_cpu_capability()
-    )
-    return {"device": device.type, "processor": name, "versions": library_versions()}
-
-
-def _plain(description: dict[str, Any]) -> dict[str, Any]:
-    """As it will be read back: tuples become lists."""
-    return json.loads(json.dumps(description, allow_nan=False))
-
-
-def _check_same(folder: RunFolder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Refuse to mix two runs in one folder. What they run on and how they were asked for may differ."""
-
-    def compared(description: Mapping[str, Any]) -> dict[str, Any]:
-        parts = {
-            name: description.get(name)
-            for name in ("schema", "suite", "backbone", "methods", "metrics", "settings")
-        }
-        backbone = dict(parts["backbone"] or {})
-        backbone.pop("name", None)  # the same pipeline under another path
-        return {**parts, "backbone": backbone}
-
-    changed = differences(compared(old), compared(new))
-    if changed:
-        more = f"; and {len(changed) - 12} more" if len(changed) > 12 else ""
-        raise UsageError(
-            f"{folder.path} holds another run: {'; '.join(changed[:12])}{more}.",
-            hint="Give another --output, or the same options as before (--resume repeats them).",
-        )
 
 
 def _done(sample: Sample, known: Mapping[str, Known], ready: Prepared) -> bool:

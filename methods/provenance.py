@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def spid_version() -> str:
     return library_version("spid") or "0+source"
 
 
+@cache  # every picture's description asks for all of them
 def library_version(name: str) -> str | None:
     """Version of an installed distribution, None if absent."""
     try:

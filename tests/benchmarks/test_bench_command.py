@@ -1,0 +1,116 @@
+"""`spid bench` and `spid suites` from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import Outcome
+from folders import contents, rows
+from tiny import tiny_folder
+
+from spatialid_cli.app import main
+
+
+@pytest.fixture
+def spid(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def options(suite_file: Path, adapter: Path) -> list[str]:
+    return [
+        "bench", "--suite", str(suite_file), "--methods", "none,uniform",
+        "--backbone", str(tiny_folder("sd1")), "--face-encoder", "pocket", "--device", "cpu",
+        "--adapter", f"uniform={adapter}", "--metrics", "attr_scene,leak_scene",
+    ]  # fmt: skip
+
+
+def test_a_run_and_the_same_by_resume(spid, options: list[str], tmp_path: Path, pocket_weights: Path) -> None:
+    first = spid(*options, "--output", tmp_path / "run")
+    assert first.code in (0, 1), first.err  # a tiny random backbone paints no faces, and may paint nothing
+    assert "statuses" in first.out and "11/11 samples" in first.err
+    before = contents(tmp_path / "run")
+    again = spid("bench", "--resume", "--output", tmp_path / "run", "--json")
+    assert again.code == first.code and again.json["complete"]
+    assert contents(tmp_path / "run") == before
+    refused = spid(*options, "--steps", "3", "--output", tmp_path / "run")
+    assert refused.code == 2 and "settings.steps: 2 -> 3" in refused.err
+
+
+def test_two_processes_give_the_same(
+    options: list[str], tmp_path: Path, pocket_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by flag, one by the variables of a launcher, at the same time in the same folder."""
+    command = [sys.executable, "-m", "spatialid_cli.app", *options]
+    alone = subprocess.run(
+        [*command, "--output", str(tmp_path / "one" / "run")], capture_output=True, text=True
+    )
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
+    output = ["--output", str(tmp_path / "two" / "run")]
+    pair = [
+        subprocess.Popen([*command, *output, "--shard", "1/2"], stderr=subprocess.PIPE, text=True),
+        subprocess.Popen([*command, *output], env=environment, stderr=subprocess.PIPE, text=True),
+    ]
+    said = [process.communicate()[1] for process in pair]
+    assert all(process.returncode in (0, 1) for process in pair), said
+    assert alone.returncode in (0, 1), alone.stderr
+    assert "[2/2]" in said[1]
+    assert len(rows(tmp_path / "two" / "run")) == 11
+    assert contents(tmp_path / "two" / "run") == contents(tmp_path / "one" / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bench"], "no suite"),
+        (["bench", "--suite", "smke"], "Did you mean 'smoke'"),
+        (["bench", "--suite", "smoke", "--methods", "unifrm"], "Did you mean 'uniform'"),
+        (["bench", "--suite", "smoke", "--shard", "3/2"], "no share"),
+        (["bench", "--suite", "smoke", "--seeds", "a"], "no list of numbers"),
+        (["bench", "--suite", "smoke", "--adapter", "x"], "not name=value"),
+        (["bench", "--suite", "smoke", "--shard", "1/2", "--num-processes", "2"], "one of the two"),
+        (["bench", "--suite", "smoke", "--data", "."], "no --data"),
+        (["bench", "--resume"], "--output"),
+        (["bench", "--resume", "--output", "nowhere"], "no run in nowhere"),
+        (["suites", "smke"], "Did you mean 'smoke'"),
+    ],
+)
+def test_misuse_is_one_line(
+    spid, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = spid(*arguments)
+    assert outcome.code == 2 and said in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suites_are_listed_and_shown(spid) -> None:
+    listed = spid("suites")
+    assert listed.code == 0 and all(name in listed.out for name in ("ibench", "pocket", "smoke"))
+    assert {suite["name"] for suite in spid("suites", "--json").json} >= {"ibench", "pocket", "smoke"}
+    shown = spid("suites", "pocket")
+    assert "reference-a: 8 people x 14 prompts" in shown.out
+    assert spid("suites", "smoke", "--json").json["sets"][0]["prompts"][0]["truth"]["scene"] == "beach"
+
+
+def test_listing_suites_imports_no_torch() -> None:
+    code = (
+        "import sys; from spatialid_cli.app import main; code = main(['suites', 'pocket', '--json']);"
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "pocket"

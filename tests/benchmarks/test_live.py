@@ -1,0 +1,65 @@
+"""What is shown while a run is at work."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from benchmarks.live import LiveTable, Observer, PlainLines, clock, printable
+from benchmarks.schema import Row
+
+
+def row(method: str, value: float | None, status: str = "ok") -> Row:
+    return Row("0" * 64, method, None, "p", "x", "", "s", 0, status=status, metrics={"clip_t": value})
+
+
+def feed(observer: Observer) -> None:
+    with observer:
+        observer.begin({"none": (4, 2), "uni\n\x1b[2Jform": (2, 0)}, ["clip_t", "id_sim"])
+        observer.sampled("none", 2, 4.0)
+        observer.recorded([row("none", 0.2), row("none", 0.4)])
+        observer.recorded([row("uni\n\x1b[2Jform", None, "no_face_gen")])
+
+
+def test_means_rates_and_counts() -> None:
+    observer = Observer()
+    feed(observer)
+    none, uniform = observer.tallies.values()
+    assert (none.done, none.total, none.rate, none.bad) == (4, 4, 0.5, 0)
+    assert none.mean("clip_t") == pytest.approx(0.3) and none.mean("id_sim") is None
+    assert (uniform.done, uniform.bad, uniform.mean("clip_t"), uniform.rate) == (1, 1, None, None)
+    assert observer.columns == ["id_sim", "clip_t"]
+    assert observer.seconds_left() is not None
+
+
+def test_plain_lines_have_no_control_characters() -> None:
+    stream = io.StringIO()
+    feed(PlainLines(stream, label="[1/2] "))
+    lines = stream.getvalue().splitlines()
+    assert all(line.startswith("[1/2] ") and line.isprintable() for line in lines)
+    assert lines[0] == "[1/2] 2/6 samples; none 2/4"
+
+
+def test_a_table_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    table = LiveTable()
+    feed(table)
+    from rich.console import Console
+
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(table._table())
+    shown = console.export_text()
+    assert "4/4" in shown and "0.50" in shown and "0.300" in shown and "uni\\n\\x1b[2Jform" in shown
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.4, "4 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7630, "2 h 07 min")]
+)
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_printable() -> None:
+    assert printable("多重 é <b> \u2028\r\n\udc80") == "多重 é <b> \\u2028\\r\\n\\udc80"
