@@ -128,18 +128,26 @@ def claims(
         return
     from benchmarks.claims.tables import COLUMNS, rows, summary
 
-    console.out_table(COLUMNS, rows(ledger))
+    shown = _named(chosen)
+    console.out_table(COLUMNS, [row for row in rows(ledger) if shown is None or row[0] in shown])
     console.out()
     console.out_fields({"ledger": str(output / "ledger.html"), "verdicts": summary(ledger)})
-    for reason, count in _reasons(ledger).items():
+    for reason, count in _reasons(ledger, shown).items():
         console.warn(f"{count} not measured: {reason}")
 
 
-def _reasons(ledger: dict[str, Any]) -> dict[str, int]:
+def _named(chosen: tuple[str, ...]) -> set[str] | None:
+    """Ids of the claims that were asked for by name; None for all of them."""
+    from benchmarks.claims.read import choose, read_claims
+
+    return {claim.id for claim in choose(read_claims(), chosen)} if chosen else None
+
+
+def _reasons(ledger: dict[str, Any], shown: set[str] | None) -> dict[str, int]:
     """Why claims were not measured, and how many for each reason."""
     found: dict[str, int] = {}
     for entry in ledger["claims"]:
-        if entry["verdict"] == "not measured":
+        if entry["verdict"] == "not measured" and (shown is None or entry["id"] in shown):
             found[entry["reason"]] = found.get(entry["reason"], 0) + 1
     return found
 

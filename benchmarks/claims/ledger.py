@@ -29,6 +29,7 @@ from benchmarks.claims.study import Measured, Settings, Study, check_weights, co
 from benchmarks.claims.types import VERDICTS, Catalogue, Claim, Experiment, Verdict
 from benchmarks.fingerprint import describe_backbone, differences
 from benchmarks.live import Observer
+from benchmarks.schema import FAILURES
 from benchmarks.statistics import DRAWS, LEVEL, METHOD, SEED, holm
 from methods.errors import SpidError, UsageError
 from methods.files import save_json, write_bytes
@@ -71,6 +72,8 @@ def write_ledger(
         )
     study = Study(settings, folder, observers=observers)
     backbone = describe_backbone(study.backbone)
+    if old is not None and old["backbone"] != _plain(backbone):
+        log(f"the ledger in {folder} is of other weights or code of the backbone: it begins anew")
     ledger = _begin(catalogue, study, backbone, old)
     save_ledger(folder, ledger)
     for experiment in catalogue.experiments.values():
@@ -88,7 +91,7 @@ def write_ledger(
             _settle(ledger, claims, str(error))
             log(f"{experiment.name} was not measured: {error}")
         else:
-            _record(ledger, study, experiment, claims, measured)
+            _record(ledger, study, experiment, claims, measured, log)
         save_ledger(folder, ledger)
     save_ledger(folder, ledger)
     return ledger
@@ -124,7 +127,8 @@ def save_ledger(folder: Path, ledger: Ledger) -> None:
 def entry_of(claim: Claim, family: str) -> dict[str, Any]:
     """A claim as ledger.json has it, before it is measured.
 
-    verdict: one of VERDICTS; reason: why. result: `rules.Estimate` with p_holm, None without one.
+    verdict: one of VERDICTS; reason: why. result: `rules.Estimate` with p_holm, None without one. runs: the
+    folders that it was measured in.
     definition: digest of all that was settled before the data; another digest is another claim.
     """
     effect = asdict(claim.effect) | {"metric": claim.effect.metric_for(family)}
@@ -144,6 +148,7 @@ def entry_of(claim: Claim, family: str) -> dict[str, Any]:
         "verdict": "not measured",
         "reason": _NOT_RUN,
         "result": None,
+        "runs": [],
     }
 
 
@@ -218,18 +223,25 @@ def _block(study: Study, experiment: Experiment, measured: Measured | None = Non
 
 
 def _record(
-    ledger: Ledger, study: Study, experiment: Experiment, claims: Sequence[Claim], measured: Measured
+    ledger: Ledger,
+    study: Study,
+    experiment: Experiment,
+    claims: Sequence[Claim],
+    measured: Measured,
+    log: Callable[[str], object],
 ) -> None:
     entries = {entry["id"]: entry for entry in ledger["claims"]}
     for claim in claims:
         verdict, reason, found = decide(claim, measured, study.family)
         result = None if found is None else {**_rounded(asdict(found)), "p_holm": None}
-        entries[claim.id].update(verdict=verdict, reason=reason, result=result)
+        entries[claim.id].update(verdict=verdict, reason=reason, result=result, runs=measured.runs)
     block = _block(study, experiment, measured)
     shown = list(dict.fromkeys(name for columns in measured.table.values.values() for name in columns))
     block["means"] = means(measured.table, shown)
     places = [one["name"] for one in ledger["experiments"]]
     ledger["experiments"][places.index(experiment.name)] = block
+    if failed := sum(measured.counts.get(status, 0) for status in FAILURES):
+        log(f"{experiment.name}: {failed} samples failed; see samples.jsonl in {', '.join(measured.runs)}")
 
 
 def _settle(ledger: Ledger, claims: Sequence[Claim], reason: str, *, over: bool = True) -> None:
@@ -237,7 +249,7 @@ def _settle(ledger: Ledger, claims: Sequence[Claim], reason: str, *, over: bool 
     ids = {claim.id for claim in claims}
     for entry in ledger["claims"]:
         if entry["id"] in ids and (over or entry["verdict"] == "not measured"):
-            entry.update(verdict="not measured", reason=reason, result=None)
+            entry.update(verdict="not measured", reason=reason, result=None, runs=[])
 
 
 def _on_request(study: Study, experiment: Experiment, claims: Sequence[Claim]) -> str:

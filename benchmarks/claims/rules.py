@@ -8,8 +8,9 @@ With d the effect in the expected direction and [low, high] its interval:
     at_most     replicated: high <= bound                  not: low > bound
     at_least    replicated: low >= bound                   not: high < bound
 
-Everything else is inconclusive: the data allow both. An effect that is smaller than what counts is an answer,
-not a lack of one: `superior` is then not replicated, although the sign may be right. Imports no torch.
+Everything else is inconclusive: the data allow both. So is an effect with too few units for an interval, and
+one that more than MOST_LOST of the pairs say nothing about. An effect that is smaller than what counts is an
+answer, not a lack of one: `superior` is then not replicated, although the sign may be right. No torch here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.claims.types import Rule, Verdict
+
+MOST_LOST = 0.1
+"""Largest share of pairs in which one of the two sides has no value."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ def judge(rule: Rule, estimate: Estimate) -> tuple[Verdict, str]:
     if estimate.low is None or estimate.high is None:
         noun = "people" if estimate.unit == "identity" else "rounds"
         return "inconclusive", f"{estimate.units} {noun} are too few for an interval"
+    if estimate.lost > MOST_LOST * (estimate.pairs + estimate.lost):
+        every = estimate.pairs + estimate.lost
+        return "inconclusive", f"one side has no value in {estimate.lost} of {every} pairs"
     low, high = estimate.low, estimate.high
     if rule.expect == "lower":
         low, high = -high, -low

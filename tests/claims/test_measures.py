@@ -1,0 +1,32 @@
+"""Where a word looks: shares with known answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.claims.measures import share_inside
+
+
+def test_attention_inside_a_mask() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[:, :32] = True
+    even, left = torch.ones(64, 1), torch.zeros(4, 4)
+    left[:, 0] = 3.0
+    right = torch.zeros(4, 4)
+    right[:, 3] = 1.0
+    grids = {"fine": (8, 8), "coarse": (4, 4)}
+    assert share_inside({"fine": even}, grids, mask) == pytest.approx(0.5)
+    assert share_inside({"coarse": left.reshape(16, 1)}, grids, mask) == pytest.approx(1.0)
+    assert share_inside({"coarse": right.reshape(16, 1)}, grids, mask) == pytest.approx(0.0)
+    both = torch.stack([left.flatten(), right.flatten()], dim=1)  # two tokens, their mean
+    assert share_inside({"coarse": both}, grids, mask) == pytest.approx(0.75)
+    assert share_inside({"fine": even, "coarse": left.reshape(16, 1)}, grids, mask) == pytest.approx(0.75)
+
+
+def test_a_token_half_inside_counts_half() -> None:
+    mask = np.zeros((8, 8), bool)
+    mask[:4, :2] = True  # half of the first token of a 2 x 2 grid
+    first = torch.tensor([1.0, 0.0, 0.0, 0.0])[:, None]
+    assert share_inside({"site": first}, {"site": (2, 2)}, mask) == pytest.approx(0.5)
