@@ -105,7 +105,7 @@ def _context(samples: Samples, results: Results, folders: Sequence[Path]) -> dic
         "unavailable": _unavailable(samples, measured),
         "methods": methods,
         "models": models_and_licences(results["metrics"], run.get("backbone", {})),
-        "seconds": seconds_per_picture(folders),
+        "seconds": seconds_per_picture(folders[0]) if len(folders) == 1 else {},
         "status_names": list(dict.fromkeys(statuses)),
         "failed": sum(n for of in results["statuses"].values() for name, n in of.items() if name != "ok"),
         "lead": _lead(results),

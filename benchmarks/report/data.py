@@ -32,7 +32,8 @@ def page_data(
     chosen = sorted({int(row) for row in cells.rows[:, rows].ravel() if row >= 0} | set(failed))
     place = {row: index for index, row in enumerate(chosen)}
     pictures, notes = Pictures(), dict[str, int]()
-    shown = [_sample(samples, folders, row, pictures, notes) for row in chosen]
+    of_id = {samples.text["id"][row]: index for row, index in place.items()}
+    shown = [_sample(samples, folders, row, of_id, pictures, notes) for row in chosen]
     return {
         "methods": [{"name": name, "free": name in cells.free} for name in cells.methods],
         "metrics": [
@@ -89,7 +90,12 @@ def _failures(samples: Samples) -> list[int]:
 
 
 def _sample(
-    samples: Samples, folders: Sequence[Path], row: int, pictures: Pictures, notes: dict[str, int]
+    samples: Samples,
+    folders: Sequence[Path],
+    row: int,
+    of_id: dict[str | None, int],
+    pictures: Pictures,
+    notes: dict[str, int],
 ) -> dict[str, Any]:
     text = samples.text
     reasons = json.loads(samples.details["notes"][row] or "{}")
@@ -107,6 +113,7 @@ def _sample(
         "file": text["picture"][row],
         "picture": pictures.add(folders[row], text["picture"][row]),
         "reference": pictures.add(folders[row], text["reference"][row]),
+        "baseline": -1 if text["baseline"][row] is None else of_id.get(text["baseline"][row], -1),
         "values": [None if np.isnan(value) else round(float(value), 4) for value in values],
         "notes": {name: notes.setdefault(str(reason), len(notes)) for name, reason in reasons.items()},
     }

@@ -18,7 +18,8 @@
         const metric = metricOf.get(target.dataset.metric);
         const found = data.deltas[metric.name]?.[baseline]?.[row.dataset.method];
         target.className = "delta";
-        target.textContent = row.dataset.method === baseline ? "baseline" : "";
+        const compared = data.deltas[metric.name]?.[baseline] !== undefined;
+        target.textContent = compared && row.dataset.method === baseline ? "baseline" : "";
         target.title = "";
         if (!found || found[0] === null) continue;
         const [mean, low, high, p, n] = found;

@@ -15,6 +15,8 @@ function openDetail(list, place) {
   const show = (index, label) =>
     pair.append(make("figure", {}, image(index, label), make("figcaption", { textContent: label })));
   if (sample.reference >= 0) show(sample.reference, `reference: ${sample.identity}`);
+  const plain = data.samples[sample.baseline];
+  if (plain) show(plain.picture, `${plain.method}: same noise, without the person`);
   show(sample.picture, sample.method);
   const values = make("dl", { className: "values" });
   for (const metric of data.metrics) {

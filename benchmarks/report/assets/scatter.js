@@ -1,6 +1,7 @@
 // Two metrics against each other, better always up and to the right, with the Pareto front.
 {
-  const WIDTH = 820, HEIGHT = 470, LEFT = 64, RIGHT = 90, TOP = 22, BOTTOM = 56;
+  const LEFT = 52, TOP = 26, BOTTOM = 56;
+  let WIDTH = 0, HEIGHT = 0, RIGHT = 0; // of the place there is, so that text keeps its size on a phone
   const SHAPES = [
     "M-6 0A6 6 0 1 0 6 0A6 6 0 1 0-6 0Z", "M-5.5-5.5H5.5V5.5H-5.5Z", "M0-7L6.5 5H-6.5Z", "M0-7.5L6.5 0L0 7.5L-6.5 0Z",
     "M0 7L6.5-5H-6.5Z", "M-2-6.5H2V-2H6.5V2H2V6.5H-2V2H-6.5V-2H-2Z",
@@ -25,7 +26,7 @@
       const share = (value - least) / (most - least);
       return start + (end - start) * (flip ? 1 - share : share);
     };
-    const rough = (most - least) / 5, power = 10 ** Math.floor(Math.log10(rough));
+    const rough = (most - least) / (Math.abs(end - start) < 400 ? 4 : 6), power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
     const ticks = [];
     for (let tick = Math.ceil(least / step); tick * step <= most; tick++) ticks.push(tick * step);
@@ -58,7 +59,10 @@
       else if (hasX || hasY) lines.push({ name, x: hasX ? x : null, y: hasY ? y : null });
     }
     const title = `${up.title} against ${across.title}`;
-    const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title });
+    WIDTH = Math.max(300, Math.min(900, byId("scatter").clientWidth));
+    HEIGHT = WIDTH < 560 ? 360 : 470;
+    RIGHT = WIDTH < 560 ? 12 : 90;
+    const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": title });
     byId("scatter").replaceChildren(picture);
     const xs = [...points.map((p) => p.x), ...lines.filter((l) => l.x).map((l) => l.x)];
     const ys = [...points.map((p) => p.y), ...lines.filter((l) => l.y).map((l) => l.y)];
@@ -82,8 +86,8 @@
       picture.append(svg("path", { d: `M${LEFT} ${v.place(tick)}H${WIDTH - RIGHT}`, class: "gridline" }));
       write(LEFT - 10, v.place(tick) + 4, tick.toFixed(v.digits), { "text-anchor": "end" });
     }
-    write(WIDTH - RIGHT, HEIGHT - 12, `${across.title} ${across.arrow}   better →`, { "text-anchor": "end", class: "axis" });
-    write(LEFT, 10, `${up.title} ${up.arrow}   better ↑`, { class: "axis" });
+    write(WIDTH - RIGHT, HEIGHT - 14, `${across.title} ${across.arrow} · better is right`, { "text-anchor": "end", class: "axis" });
+    write(0, 12, `${up.title} ${up.arrow} · better is up`, { class: "axis" });
 
     const good = (p, q) => {
       const dx = (across.direction === "lower" ? -1 : 1) * (p.x[0] - q.x[0]);
@@ -136,6 +140,12 @@
     fillSelect(byId("scatter-y"), names, has("id_sim") ? "id_sim" : names[0][0]);
     fillSelect(byId("scatter-x"), names, has("clip_t") ? "clip_t" : names[names.length > 1 ? 1 : 0][0]);
     for (const id of ["scatter-x", "scatter-y"]) byId(id).addEventListener("change", draw);
+    let drawn = 0;
+    new ResizeObserver(() => {
+      if (byId("scatter").clientWidth === drawn) return;
+      drawn = byId("scatter").clientWidth;
+      draw();
+    }).observe(byId("scatter"));
     draw();
   } else byId("tradeoff").hidden = true;
 }
