@@ -74,6 +74,19 @@ def test_the_text_is_switched_off():
         assert torch.equal(one, other) == enhanced
 
 
+def test_the_face_can_weigh_more():
+    """loss = sum w e / sum w per sample, with w = 1 + face_weight * share of the face in a cell."""
+    task = task_of(tiny_backbone("sd1"), face_weight=2.0)
+    batch = batch_of(task)
+    face = batch.target["face"]
+    assert face.shape == (2, 8, 8) and 0 < face.mean() < 1 and face.max() <= 1
+    everywhere = replace(batch, target={**batch.target, "face": torch.ones_like(face)})
+    with torch.no_grad(), task.attached():
+        there, even = (task.losses(one, SampleRng(0, [0, 1])) for one in (batch, everywhere))
+    assert torch.equal(there["mse"], even["mse"]) and not torch.equal(there["loss"], there["mse"])
+    torch.testing.assert_close(even["loss"], even["mse"])
+
+
 def test_dropped_identities_are_unknown():
     task = task_of(tiny_backbone("sd1"), drop=1.0)
     batch = batch_of(task)
@@ -121,6 +134,6 @@ def test_what_cannot_be_trained_is_refused():
     task = task_of(backbone, embedding_dim=128)
     with pytest.raises(UsageError, match="length 512"):
         task.features(example(1))
-    for wrong in ({"drop": 2.0}, {"steps": 0}, {"same_share": -1.0}):
+    for wrong in ({"drop": 2.0}, {"steps": 0}, {"same_share": -1.0}, {"face_weight": -1.0}):
         with pytest.raises(ValueError):
             TaskConfig(**wrong)
