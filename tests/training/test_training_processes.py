@@ -15,6 +15,7 @@ from methods.weights import load_weights
 from spatialid_cli.app import main
 
 
+@pytest.mark.timeout(600)  # starts processes of its own
 def test_two_processes_give_the_curve_of_one_with_the_double_batch(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

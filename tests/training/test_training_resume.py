@@ -116,6 +116,7 @@ def test_stages_have_their_own_optimizers_and_are_resumed_in_the_middle(
     )
 
 
+@pytest.mark.timeout(600)  # starts processes of its own
 def test_a_killed_process_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     call = [sys.executable, "-m", "spatialid_cli.app", *arguments(broken)]
