@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from methods.adapters import load_adapter_folder, save_adapter_folder
+from methods.config import build
 from methods.contract import Attachment, Identity, Job, Method
 from methods.errors import UsageError
 from methods.fitting import cache
@@ -105,12 +106,17 @@ class FitMethod(Method):
 
     @classmethod
     def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
-        """The method for a backbone; `folder` holds fits that `save` wrote, None means fit on first use."""
-        method = cls(config)
-        method._family = backbone.family
+        """The method for a backbone; `folder` holds fits that `save` wrote, None means fit on first use.
+
+        The options of a folder are those its fits were made with, whatever `config` says.
+        """
         if folder is None:
+            method = cls(config)
+            method._family = backbone.family
             return method
         state, stored = load_adapter_folder(folder, method=cls.info.name, backbone=backbone)
+        method = cls(build(cls.Config, stored.get("config"), where=f"{folder}: config.json"))
+        method._family = backbone.family
         method._seed = stored.get("untrained")
         method._names = dict(stored.get("identities", {}))
         for name, tensor in state.items():
@@ -162,7 +168,6 @@ class FitMethod(Method):
             for job in jobs
         ]
 
-    @torch.no_grad()
     def _speak(self, identity: Identity, prompt: str, backbone: Backbone) -> Spoken | None:
         key = (identity_key(identity), prompt)
         if key not in self._spoken:

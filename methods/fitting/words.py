@@ -74,7 +74,7 @@ def encode(text: TextEncoder, prompts: Sequence[Placed], words: Tensor) -> tuple
     returns hidden [B, T, C] and pooled [B, P] (SDXL) or None
     """
     count = len(prompts)
-    batch = torch.cat([torch.full_like(one.at, place) for place, one in enumerate(prompts)])
+    batch = torch.cat([torch.full_like(one.at, number) for number, one in enumerate(prompts)])
     at = torch.cat([one.at for one in prompts])
     row = torch.cat([one.row for one in prompts])
     parts = words.to(text.device).expand(count, -1, -1).split(embedding_widths(text), dim=-1)
@@ -102,7 +102,7 @@ def celebrity_anchor(text: TextEncoder, names: Sequence[str]) -> Tensor:
     goes through the frozen encoder, and its *output* at the two places is taken as the *input* embedding
     (Cross Initialization, arXiv 2312.15905; ID-EA's `train.py`).
     """
-    columns = torch.stack([_embedding_columns(text, names, place)[0] for place in range(2)])
+    columns = torch.stack([_embedding_columns(text, names, column)[0] for column in range(2)])
     room = place(text, NOUN, 2)
     assert room is not None
     with torch.no_grad():

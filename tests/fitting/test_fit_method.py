@@ -130,7 +130,8 @@ def test_fits_travel_in_a_folder_and_need_no_picture_there(name: str, tmp_path: 
     method = fit_method(name, tmp_path)
     fitted = tokens(method, anna)
     method.save(tmp_path / "fits")
-    loaded = type(method).load(tmp_path / "fits", tiny_backbone("sd1"), method.config)
+    loaded = type(method).load(tmp_path / "fits", tiny_backbone("sd1"))
+    assert loaded.config == method.config
     loaded.progress = lambda *step: pytest.fail("fitted again")
     assert same(tokens(loaded, anna), fitted)
     with pytest.raises(WeightsError, match="sd2"):
