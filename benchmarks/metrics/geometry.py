@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics.base import MetricInfo
-from benchmarks.metrics.identity import cosine
 from benchmarks.metrics.metric import Metric, View
 
 FACE = np.array(
@@ -117,7 +116,9 @@ class FaceDiversity(Metric):
 
     def score(self, view: View) -> float:
         reference, picture = view["reference:face"], view["picture:face"]
-        return cosine(reference, picture) * edited(landmark_distance(reference.landmarks, picture.landmarks))
+        return reference.similarity(picture) * edited(
+            landmark_distance(reference.landmarks, picture.landmarks)
+        )
 
 
 class ExpressionDiversity(Metric):

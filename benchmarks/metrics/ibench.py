@@ -12,7 +12,6 @@ from benchmarks.metrics import quality, text
 from benchmarks.metrics.base import MetricInfo, Score
 from benchmarks.metrics.distribution import Fid
 from benchmarks.metrics.geometry import edited, landmark_distance
-from benchmarks.metrics.identity import cosine
 from benchmarks.metrics.metric import Metric, View
 
 _FACES = "ibench/metrics/imageid/"
@@ -67,7 +66,7 @@ class IBenchFaceSim(Metric):
     needs = ("picture:face_first", "reference:face_first")
 
     def score(self, view: View) -> float:
-        return cosine(view["reference:face_first"], view["picture:face_first"])
+        return view["reference:face_first"].cosine(view["picture:face_first"])
 
 
 class IBenchAntiFaceSim(Metric):
@@ -81,7 +80,7 @@ class IBenchAntiFaceSim(Metric):
     needs = ("baseline:face_first", "reference:face_first")
 
     def score(self, view: View) -> float:
-        return cosine(view["reference:face_first"], view["baseline:face_first"])
+        return view["reference:face_first"].cosine(view["baseline:face_first"])
 
 
 class IqIBench(quality.Iq):
@@ -165,7 +164,7 @@ class IBenchFaceDiv1(Metric):
     def score(self, view: View) -> float:
         picture, baseline, reference = (view[need] for need in self.needs)
         distance = landmark_distance(reference.landmarks, picture.landmarks)
-        return cosine(reference, picture) / (cosine(reference, baseline) + 1e-6) * self.reward(distance)
+        return reference.cosine(picture) / (reference.cosine(baseline) + 1e-6) * self.reward(distance)
 
     def reward(self, distance: float) -> float:
         return edited(distance)

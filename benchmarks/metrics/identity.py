@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from benchmarks.metrics.base import MetricInfo, Score
 from benchmarks.metrics.metric import Metric, View, not_applicable
@@ -15,16 +15,12 @@ _COSINE = MetricInfo(
     range=(-1.0, 1.0),
     model="",
     preprocessing="",
-    definition="cosine of the face embeddings of picture and reference by a recogniser that did not "
-    "condition the generation; only where a face was found in both (see face_found and id_sim_zero)",
+    definition="similarity of the faces in picture and reference (cosine of insightface embeddings; for dlib "
+    "1 - distance) by a recogniser that did not condition the generation; only where a face was found in "
+    "both (see face_found and id_sim_zero)",
     source="Deng et al. 2019 (ArcFace); IBench FaceSim with the faults of its face selection removed",
     licence="",
 )
-
-
-def cosine(a: Any, b: Any) -> float:
-    """Of two FaceFound."""
-    return float(a.embedding @ b.embedding)
 
 
 def judged(view: View, value: float) -> Score:
@@ -41,7 +37,7 @@ class IdSim(Metric):
     needs = ("picture:face", "reference:face")
 
     def score(self, view: View) -> Score:
-        return judged(view, cosine(view["reference:face"], view["picture:face"]))
+        return judged(view, view["reference:face"].similarity(view["picture:face"]))
 
 
 class IdSimZero(Metric):
@@ -60,7 +56,7 @@ class IdSimZero(Metric):
         reference = view["reference:face"]
         if view.failed("picture:face", "no_face"):
             return Score(0.0, "no_face_gen", "no face found in the picture: scored 0")
-        return judged(view, cosine(reference, view["picture:face"]))
+        return judged(view, reference.similarity(view["picture:face"]))
 
 
 class IdSimSame(Metric):
@@ -76,7 +72,7 @@ class IdSimSame(Metric):
     needs = ("picture:face", "picture:face_same", "reference:face_same")
 
     def score(self, view: View) -> Score:
-        return judged(view, cosine(view["reference:face_same"], view["picture:face_same"]))
+        return judged(view, view["reference:face_same"].similarity(view["picture:face_same"]))
 
 
 class IdFloor(Metric):
@@ -96,7 +92,7 @@ class IdFloor(Metric):
         reference = view["reference:face"]
         if view.failed("baseline:face", "no_face"):  # says nothing about the picture of this sample
             raise not_applicable("no face in the picture without identity")
-        return Score(cosine(reference, view["baseline:face"]))
+        return Score(reference.similarity(view["baseline:face"]))
 
 
 class FaceFoundRate(Metric):
@@ -180,7 +176,7 @@ class IdP(Metric):
             return Score(0.0, "ok", "the prompt is not followed: scored 0")
         if view.failed("picture:face", "no_face"):
             return Score(0.0, "no_face_gen", "no face found in the picture: scored 0")
-        return judged(view, cosine(reference, view["picture:face"]))
+        return judged(view, reference.similarity(view["picture:face"]))
 
 
 class IdFollowed(IdP):
@@ -195,4 +191,4 @@ class IdFollowed(IdP):
     def score(self, view: View) -> Score:
         if not self.followed(view):
             raise not_applicable("the prompt is not followed")
-        return judged(view, cosine(view["reference:face"], view["picture:face"]))
+        return judged(view, view["reference:face"].similarity(view["picture:face"]))

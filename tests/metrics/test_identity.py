@@ -144,6 +144,22 @@ def test_a_tiny_face_is_no_face() -> None:
     assert one["id_sim"].status == "no_face_gen"
 
 
+def test_dlib_is_scored_by_its_distance() -> None:
+    pytest.importorskip("dlib")
+    from skimage.data import astronaut
+
+    shown = Image.fromarray(astronaut()[:300, 60:360])
+    mirrored = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    encoder = load_encoder("dlib")
+    first, second = (
+        encoder.embed(rgb, encoder.detect(rgb)[0].landmarks) for rgb in map(np.asarray, (shown, mirrored))
+    )
+    found = scores("id_sim,ibench_facesim", sample(mirrored, reference=shown), family="sd1", face="dlib")[0]
+    assert found["id_sim"].value == pytest.approx(1 - float(np.linalg.norm(first - second)), abs=1e-4)
+    cosine = float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+    assert found["ibench_facesim"].value == pytest.approx(cosine, abs=1e-4)  # a cosine by definition
+
+
 def test_the_formula_is_a_cosine() -> None:
     score = IdSim().score(
         view({"picture:face": found(unit(3.0, 4.0)), "reference:face": found(unit(0.0, 1.0))})

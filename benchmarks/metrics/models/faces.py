@@ -26,12 +26,26 @@ _REMEMBERED = 4096
 @dataclass(frozen=True, eq=False)
 class FaceFound:
     """box float32 [4] and landmarks float32 [5,2] in pixels of the picture; embedding float32 [D],
-    L2-normalised; count: faces seen."""
+    L2-normalised, and the norm it had; count: faces seen; encoder: knows how alike two of its faces are."""
 
     box: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     embedding: NDArray[np.float32]
     count: int
+    norm: float = 1.0
+    encoder: Any = None
+
+    @property
+    def descriptor(self) -> NDArray[np.float32]:
+        """The embedding at its original length."""
+        return self.embedding * np.float32(self.norm)
+
+    def cosine(self, other: FaceFound) -> float:
+        return float(self.embedding @ other.embedding)
+
+    def similarity(self, other: FaceFound) -> float:
+        """By the encoder: the cosine for insightface packs, 1 - Euclidean distance for dlib."""
+        return self.cosine(other) if self.encoder is None else float(self.encoder.similarity(self, other))
 
 
 class Pack:
@@ -39,7 +53,7 @@ class Pack:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.tag = f"insightface, {name.removeprefix('insightface:')}"
+        self.tag = name if name.startswith("dlib") else f"insightface, {name.removeprefix('insightface:')}"
         pocket = name in ("pocket", "pocket-scoring")
         self.licence = APACHE if pocket else "of the pack; insightface's are non-commercial research only"
 
@@ -135,4 +149,4 @@ def _embedded(encoder: FaceEncoder, picture: Image.Image, face: Detection, count
     norm = float(np.linalg.norm(descriptor))
     if not np.isfinite(norm) or norm == 0.0:
         return Failure("error", "the recogniser returned no direction")
-    return FaceFound(face.box, face.landmarks, (descriptor / norm).astype(np.float32), count)
+    return FaceFound(face.box, face.landmarks, (descriptor / norm).astype(np.float32), count, norm, encoder)
