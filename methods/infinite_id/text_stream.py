@@ -13,7 +13,6 @@ import os
 import platform
 import shutil
 import tempfile
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -131,7 +130,8 @@ class StreamOnDisk(Attachment):
 class TextStreams:
     """Kept text streams of one backbone.
 
-    mebibytes: of all streams kept in memory; the ones used longest ago make room
+    mebibytes: of all streams kept in memory. A new one takes the place of the one before it: whether people
+               come prompt by prompt or prompts person by person, as many as fit are found again
     folder:    keep them here instead
     noise:     which noise of the job's seed a text stream starts from (see `Stream.noise`)
     """
@@ -143,7 +143,7 @@ class TextStreams:
         self._limit = mebibytes * 2**20
         self._folder = folder
         self._noise = noise
-        self._kept: OrderedDict[tuple[Hashable, str], tuple[StreamInMemory, int]] = OrderedDict()
+        self._kept: dict[tuple[Hashable, str], tuple[StreamInMemory, int]] = {}
 
     def fits(self, jobs: Sequence[Job]) -> bool:
         """Whether the streams of these jobs fit into memory together."""
@@ -160,8 +160,7 @@ class TextStreams:
             run.sample([job], stream)
             self._kept[key] = (stream, stream_bytes(self._backbone, job))
             while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._limit:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
+                del self._kept[list(self._kept)[-2]]
         return self._kept[key][0]
 
     def _on_disk(self, job: Job, run: Run, root: Path) -> TextStream:

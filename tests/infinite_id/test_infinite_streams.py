@@ -167,6 +167,19 @@ def test_memory_is_bounded():
     assert rows == [4] * 3
 
 
+def test_what_does_not_fit_leaves_the_first_streams_in_place():
+    """People with all their prompts in turn: of three streams two fit, and the first is always found."""
+    big = replace(JOB, width=512, height=512, steps=8)
+    backbone = tiny_backbone("sd1")
+    mebibytes = 2 * stream_bytes(backbone, big) // 2**20 + 1
+    assert 3 * stream_bytes(backbone, big) > mebibytes * 2**20
+    kept, asked = TextStreams(backbone, mebibytes=mebibytes), []
+    run = Run("DDIMScheduler", lambda jobs, hooks: asked.extend(job.seed for job in jobs))
+    for seed in (1, 2, 3) * 3:
+        kept.get(replace(big, seed=seed), run)
+    assert asked == [1, 2, 3, 2, 3, 2, 3]
+
+
 def test_jobs_of_one_text_come_together():
     backbone = tiny_backbone("sd1")
     order = [replace(JOB, identity=who, seed=seed) for who in (A, B) for seed in (1, 2)]
