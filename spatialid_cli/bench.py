@@ -22,6 +22,7 @@ _LISTED = 20  # samples that are not ok, shown at the end
 
 
 def bench(
+    context: typer.Context,
     suite: Annotated[
         str | None,
         typer.Option(help="ibench, pocket, smoke, or a YAML file; see spid suites.", rich_help_panel=_WHAT),
@@ -162,8 +163,7 @@ def bench(
         if output is None:
             raise UsageError("--resume does not know which run.", hint="Give its folder with --output.")
         request = _request_of(output)
-        if suite is not None and suite != request.suite:
-            raise UsageError(f"{output} holds a run of {request.suite!r}.", hint="Leave out --suite.")
+        _refuse_other_flags(context)
     else:
         if suite is None:
             raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
@@ -205,6 +205,27 @@ _ASKED = "request.json"
 
 _YAML_ONLY = ("config", "revision", "vae_slicing", "vae_tiling", "attention_backend", "compile")
 """Options of a backbone that only its YAML file can set here."""
+
+
+_ALONGSIDE = ("resume", "output", "shard", "num_processes", "keep_going", "verify", "as_json")
+
+
+def _refuse_other_flags(context: typer.Context) -> None:
+    """Raise UsageError when a flag was given that the run in the folder has settled already."""
+    from methods.errors import UsageError
+
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and parameter.name not in _ALONGSIDE
+        and getattr(context.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"--resume repeats the run's own options and takes no {', '.join(given)}.",
+            hint="Leave out --resume to give them again; differences are then named.",
+        )
 
 
 def _work(
