@@ -133,6 +133,11 @@ def arrow(card: Mapping[str, Any]) -> str:
     return ARROWS.get(str(card.get("direction")), "")
 
 
+def sentence(text: str) -> str:
+    """With a capital at the beginning, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def decimals(card: Mapping[str, Any]) -> int:
     """Three for shares and cosines, two or one where the scale is coarser."""
     low, high = card.get("range") or (None, None)

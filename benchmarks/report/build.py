@@ -17,7 +17,7 @@ from benchmarks.report.licences import describe_methods, models_and_licences
 from benchmarks.report.merge import merge
 from benchmarks.report.timings import seconds_per_picture
 from benchmarks.samples import Samples, arrange, read_samples
-from benchmarks.tables import MAIN, arrow, cell, decimals, grouped, is_best, leaderboard
+from benchmarks.tables import MAIN, arrow, cell, decimals, grouped, is_best, leaderboard, sentence
 from methods.errors import UsageError
 from methods.files import write_bytes
 from methods.provenance import spid_version
@@ -64,6 +64,8 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = sentence
+    environment.filters["places"] = _places
     assets = Path(__file__).parent / "assets"
     style = (assets / "report.css").read_text(encoding="utf-8")
     parts = [(assets / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
@@ -179,6 +181,11 @@ def _whisker(score: Mapping[str, Any], span: tuple[float, float]) -> dict[str, f
     ends = (score["mean"] if score[side] is None else score[side] for side in ("low", "high"))
     left, right = map(place, ends)
     return {"mean": place(score["mean"]), "left": left, "right": right}
+
+
+def _places(value: float, places: int) -> str:
+    """A number with a minus sign that is one."""
+    return f"{value:.{places}f}".replace("-", "\u2212")
 
 
 def _csp_hash(content: str) -> str:

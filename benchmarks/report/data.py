@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.aggregate import Results
 from benchmarks.report.pictures import Pictures
 from benchmarks.samples import Cells, Samples
-from benchmarks.tables import arrow, decimals, grouped, leaderboard
+from benchmarks.tables import arrow, decimals, grouped, leaderboard, sentence
 
 FAILURES_SHOWN = 300
 
@@ -39,7 +39,7 @@ def page_data(
         "metrics": [
             {
                 "name": card["name"],
-                "title": card["title"],
+                "title": sentence(card["title"]),
                 "direction": card.get("direction", "none"),
                 "arrow": arrow(card),
                 "places": decimals(card),

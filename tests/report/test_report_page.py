@@ -37,7 +37,7 @@ def data_of(page: str) -> Any:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("runs") / "ibench")
+    return write_run(tmp_path_factory.mktemp("runs") / "ibench", Plan(prompts=PROMPTS[:4]))
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_every_failure_is_told(page: str, run: Path) -> None:
 
 def test_a_large_run_is_thinned_evenly_and_says_so(run: Path) -> None:
     data = data_of(page_of(run, most_pictures=60))
-    assert len(data["rows"]) == 12 and data["rows_of"] == 48
+    assert len(data["rows"]) == 12 and data["rows_of"] == 24
     assert len({row["identity"] for row in data["rows"]}) == 6
-    assert len(data["failures"]) == 16
+    assert len(data["failures"]) == len(data_of(page_of(run))["failures"]) > 0
 
 
 def test_the_baseline_can_be_chosen(run: Path) -> None:
@@ -150,7 +150,8 @@ def test_the_baseline_can_be_chosen(run: Path) -> None:
 
 def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
     """Equal samples once; a method that changed under its name twice."""
-    other = write_run(tmp_path / "second", Plan(methods=("none", "uniform"), pictures=False))
+    plan = Plan(methods=("none", "uniform"), prompts=PROMPTS[:4], pictures=False)
+    other = write_run(tmp_path / "second", plan)
     rows = [json.loads(line) for line in (other / "samples.jsonl").read_text().splitlines()]
     for row in rows:
         row["id"] = row["id"] if row["method"] == "none" else "0" + row["id"][1:-1] + "x"
