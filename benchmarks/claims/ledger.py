@@ -132,24 +132,26 @@ def entry_of(claim: Claim, family: str) -> dict[str, Any]:
     definition: digest of all that was settled before the data; another digest is another claim.
     """
     effect = asdict(claim.effect) | {"metric": claim.effect.metric_for(family)}
-    return {
-        "id": claim.id,
-        "title": claim.title,
-        "paper": claim.paper.title,
-        "arxiv": claim.paper.arxiv,
-        "statement": claim.statement,
-        "source": claim.source,
-        "published": claim.published,
-        "operationalised": claim.operationalised,
-        "experiment": claim.experiment,
-        "effect": effect,
-        "rule": asdict(claim.rule) | {"text": in_words(claim.rule, ratio=claim.effect.ratio)},
-        "definition": claim.definition,
-        "verdict": "not measured",
-        "reason": _NOT_RUN,
-        "result": None,
-        "runs": [],
-    }
+    return _plain(
+        {
+            "id": claim.id,
+            "title": claim.title,
+            "paper": claim.paper.title,
+            "arxiv": claim.paper.arxiv,
+            "statement": claim.statement,
+            "source": claim.source,
+            "published": claim.published,
+            "operationalised": claim.operationalised,
+            "experiment": claim.experiment,
+            "effect": effect,
+            "rule": asdict(claim.rule) | {"text": in_words(claim.rule, ratio=claim.effect.ratio)},
+            "definition": claim.definition,
+            "verdict": "not measured",
+            "reason": _NOT_RUN,
+            "result": None,
+            "runs": [],
+        }
+    )
 
 
 def decide(claim: Claim, measured: Measured, family: str) -> tuple[Verdict, str, Estimate | None]:
@@ -204,22 +206,24 @@ def _block(study: Study, experiment: Experiment, measured: Measured | None = Non
     """What ledger.json says of an experiment."""
     suite, sets = study.suite(experiment)
     unreachable = {} if measured is None else measured.unreachable
-    return {
-        "name": experiment.name,
-        "title": experiment.title,
-        "kind": experiment.kind,
-        "axis": experiment.axis,
-        "suite": suite,
-        "sets": list(sets),
-        "on_request": experiment.on_request,
-        "variants": [
-            {**asdict(one), "unreachable": unreachable.get(one.name)} for one in experiment.variants
-        ],
-        "cost": cost(experiment, experiment.variants, study.load_suite(experiment), study.settings.limit),
-        "runs": [] if measured is None else measured.runs,
-        "statuses": {} if measured is None else measured.counts,
-        "means": {},
-    }
+    return _plain(
+        {
+            "name": experiment.name,
+            "title": experiment.title,
+            "kind": experiment.kind,
+            "axis": experiment.axis,
+            "suite": suite,
+            "sets": list(sets),
+            "on_request": experiment.on_request,
+            "variants": [
+                {**asdict(one), "unreachable": unreachable.get(one.name)} for one in experiment.variants
+            ],
+            "cost": cost(experiment, experiment.variants, study.load_suite(experiment), study.settings.limit),
+            "runs": [] if measured is None else measured.runs,
+            "statuses": {} if measured is None else measured.counts,
+            "means": {},
+        }
+    )
 
 
 def _record(

@@ -12,21 +12,24 @@ _WIDTH, _HEIGHT = 220, 26
 _MARKS = {"replicated": "✓", "not replicated": "✗", "inconclusive": "?", "not measured": "–"}
 
 STYLE = """
-:root{color-scheme:light dark}
 .claims{font:15px/1.5 system-ui,sans-serif;max-width:78rem}
 .claims table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
 .claims th,.claims td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #8884;vertical-align:top}
 .claims td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 .claims .verdict{font-weight:600;white-space:nowrap}
-.claims .replicated{color:#0a7d33}.claims .not-replicated{color:#b3261e}
-.claims .inconclusive{color:#8a6100}.claims .not-measured{color:#6b6b6b;font-weight:400}
+.claims .replicated{color:light-dark(#0a7d33,#5fd38a)}
+.claims .not-replicated{color:light-dark(#b3261e,#ff8a80)}
+.claims .inconclusive{color:light-dark(#8a6100,#e6b84c)}
+.claims .not-measured{color:light-dark(#5f5f5f,#a8a8a8);font-weight:400}
 .claims svg{display:block;overflow:visible}
-.claims .axis{stroke:#8888;stroke-width:1}.claims .limit{stroke:#0b5cad;stroke-width:1.5;stroke-dasharray:3 2}
-.claims .bar{stroke:currentColor;stroke-width:3}.claims .dot{fill:currentColor}
-.claims details{margin:.15rem 0}.claims summary{cursor:pointer}.claims dt{font-weight:600}
+.claims .axis{stroke:#8888;stroke-width:1}
+.claims .limit{stroke:light-dark(#0b5cad,#6db3f2);stroke-width:1.5;stroke-dasharray:3 2}
+.claims .bar{stroke:currentColor;stroke-width:3}
+.claims .dot{fill:currentColor}
+.claims details{margin:.15rem 0}
+.claims summary{cursor:pointer}
+.claims dt{font-weight:600}
 .claims dd{margin:0 0 .4rem}
-@media (prefers-color-scheme:dark){.claims .replicated{color:#5fd38a}.claims .not-replicated{color:#ff8a80}
-.claims .inconclusive{color:#e6b84c}.claims .not-measured{color:#a0a0a0}.claims .limit{stroke:#6db3f2}}
 """.strip()
 """Rules of the section, all under `.claims`; a report adds them to its own style sheet."""
 
@@ -38,7 +41,8 @@ def page(ledger: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'\">"
-        f"<title>Claims ledger</title><style>body{{margin:1.5rem}}\n{STYLE}</style></head>\n"
+        "<title>Claims ledger</title>"
+        f"<style>:root{{color-scheme:light dark}}\nbody{{margin:1.5rem}}\n{STYLE}</style></head>\n"
         f"<body>{section(ledger)}</body></html>\n"
     )
 
@@ -80,11 +84,16 @@ def _line(entry: Mapping[str, Any]) -> str:
         "Definition": f"{entry['id']}, {entry['definition']}",
     }
     details = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
+    if entry["result"] is None:
+        measured = f'<td colspan="4">{_text(entry["reason"])}</td>'
+    else:
+        measured = (
+            f'<td class="n">{_text(effect(entry))}</td><td class="n">{_text(interval(entry))}</td>'
+            f'<td class="{kind}">{drawn(entry)}</td><td class="n">{_text(units(entry))}</td>'
+        )
     return (
         f"<tr><td><details><summary>{_text(entry['title'])}</summary><dl>{details}</dl></details></td>"
-        f"<td>{_text(entry['published'] or '–')}</td>"
-        f'<td class="n">{_text(effect(entry))}</td><td class="n">{_text(interval(entry))}</td>'
-        f'<td class="{kind}">{drawn(entry)}</td><td class="n">{_text(units(entry))}</td>'
+        f"<td>{_text(entry['published'] or '–')}</td>{measured}"
         f'<td class="verdict {kind}">{_MARKS[verdict]} {_text(verdict)}</td></tr>'
     )
 

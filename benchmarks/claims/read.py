@@ -12,7 +12,7 @@ from benchmarks.claims.types import Catalogue, Claim, Effect, Experiment, Paper,
 from methods.config import build, load_yaml
 from methods.errors import UsageError
 from methods.paths import configs_dir
-from methods.registry import unknown_name
+from methods.registry import method_names, unknown_name
 
 T = TypeVar("T")
 
@@ -73,13 +73,15 @@ KINDS = ("suite", "attention", "seconds", "fit_seconds")
 
 
 def read_claims(folder: str | Path | None = None) -> Catalogue:
-    """Every claim of a folder's YAML files, alphabetically by file; None for those of the project.
+    """Every claim of a folder's YAML files, in the order of the methods; None for those of the project.
 
     Raises UsageError, naming file and entry.
     """
     claims: list[Claim] = []
     experiments: dict[str, Experiment] = {}
-    files = sorted((configs_dir() / "claims" if folder is None else Path(folder)).glob("*.yaml"))
+    found = (configs_dir() / "claims" if folder is None else Path(folder)).glob("*.yaml")
+    place = {name: at for at, name in enumerate(method_names())}
+    files = sorted(found, key=lambda path: (place.get(path.stem, len(place)), path.stem))
     if not files:
         raise UsageError(f"There are no claims in {folder}.", hint="Name a folder with YAML files of claims.")
     for path in files:

@@ -69,7 +69,7 @@ def test_choosing() -> None:
 
     assert ids("spatialid/text") == ["spatialid/text"]
     assert ids("*/identity") == [
-        "id-ea/identity", "infinite-id/identity", "pidiff/identity", "spatialid/identity",
+        "spatialid/identity", "id-ea/identity", "pidiff/identity", "infinite-id/identity",
     ]  # fmt: skip
     assert all(name.startswith("pidiff/") for name in ids("pidiff"))
     assert len(ids("all")) == len(CATALOGUE.claims)
