@@ -27,7 +27,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def pocket_weights() -> Path:
     """The shipped pocket weights; a checkout without them is broken, so this fails rather than skips."""
     folder = pocket_dir()
-    wanted = ("sd", "face", "face-scoring", "clip", "uniform", "probes")
+    wanted = ("sd", "face", "face-scoring", "clip", "uniform", "probes", "quality")
     missing = [name for name in wanted if not (folder / name).is_dir()]
     assert not missing, f"pocket weights missing: {missing}"
     return folder
