@@ -27,6 +27,10 @@ def report(
             show_default=False,
         ),
     ] = None,
+    claims: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a claims ledger to take in; see spid claims.", show_default=False),
+    ] = None,
     pictures: Annotated[int, typer.Option(help="At most so many samples with a picture.", min=1)] = 2000,
 ) -> None:
     """Write runs as one self-contained HTML page: leaderboard, pictures, failures, definitions."""
@@ -37,6 +41,7 @@ def report(
         output or runs[0] / "report.html",
         baseline=baseline,
         most_pictures=pictures,
+        claims=claims,
     )
     console.log(f"{written.stat().st_size / 1e6:.1f} MB, complete in itself: open it in any browser")
     console.out(str(written))

@@ -32,27 +32,39 @@ def write_report(
     *,
     baseline: str | None = None,
     most_pictures: int = MOST_PICTURES,
+    claims: str | Path | None = None,
 ) -> Path:
     """Write the report of one or several run folders, finished or not.
 
     baseline: the method that the leaderboard compares with at first (the reader can choose another); default
-    `uniform`, else the plain backbone. most_pictures: samples shown with a picture.
+    `uniform`, else the plain backbone. most_pictures: samples shown with a picture. claims: folder of a
+    ledger that the page takes in.
 
-    Raises UsageError when a folder is no run, has no samples, or `baseline` is none of its methods.
+    Raises UsageError when a folder is no run, has no samples, or `baseline` is none of its methods; and when
+    `claims` holds no ledger.
     """
     samples, folders = merge([read_samples(folder) for folder in runs])
     if not len(samples):
         raise UsageError(f"{samples.folder} has no samples yet.", hint="Let spid bench finish a few first.")
-    page = render(samples, folders, baseline=baseline, most_pictures=most_pictures)
+    page = render(samples, folders, baseline=baseline, most_pictures=most_pictures, claims=claims)
     output = Path(output)
     write_bytes(output, page.encode())
     return output
 
 
 def render(
-    samples: Samples, folders: Sequence[Path], *, baseline: str | None, most_pictures: int = MOST_PICTURES
+    samples: Samples,
+    folders: Sequence[Path],
+    *,
+    baseline: str | None,
+    most_pictures: int = MOST_PICTURES,
+    claims: str | Path | None = None,
 ) -> str:
     """The page as text."""
+    from benchmarks.claims.ledger import read_ledger
+    from benchmarks.claims.page import STYLE, section
+
+    ledger = None if claims is None else read_ledger(claims)
     results = summarise(samples)
     cells = arrange(samples)
     data = page_data(samples, folders, cells, results, most_pictures=most_pictures)
@@ -68,6 +80,8 @@ def render(
     environment.filters["places"] = _places
     assets = Path(__file__).parent / "assets"
     style = (assets / "report.css").read_text(encoding="utf-8")
+    if ledger is not None:
+        style += f"\n{STYLE}\n"
     parts = [(assets / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     script = '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
     return environment.get_template("report.html").render(
@@ -80,6 +94,7 @@ def render(
         data=embed(data),
         pictures=len(data["samples"]),
         icon=_ICON,
+        claims=None if ledger is None else section(ledger),
     )
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report.synthetic_run import Plan, write_run
 
 from benchmarks.claims.ledger import entry_of
 from benchmarks.claims.page import drawn, limits, page, section
 from benchmarks.claims.read import read_claims
 from benchmarks.claims.tables import as_markdown, rows
+from benchmarks.report import write_report
+from methods.files import save_json
 
 RESULT = {
     "value": -0.02, "low": -0.03, "high": -0.01, "p": 0.01, "p_holm": 0.02, "pairs": 5, "lost": 0,
@@ -70,3 +75,16 @@ def test_the_drawing_holds_interval_and_limits(ledger: dict[str, Any]) -> None:
     assert drawn(ledger["claims"][1]) == ""
     assert limits(ledger["claims"][1]) == [0.0, -0.0000001]
     assert limits(ledger["claims"][-1]) == [10]
+
+
+def test_a_report_takes_the_ledger_in(ledger: dict[str, Any], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", Plan(people=2, pictures=False))
+    save_json(tmp_path / "claims" / "ledger.json", {"schema": 1, **ledger})
+    with_claims = write_report([run], tmp_path / "with.html", claims=tmp_path / "claims").read_text()
+    without = write_report([run], tmp_path / "without.html").read_text()
+    assert section(ledger) in with_claims and 'href="#claims"' in with_claims
+    assert "claims" not in without.split("<main>")[1].split("</main>")[0]
+    style = re.search(r"<style>(.*?)</style>", with_claims, flags=re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in with_claims  # the ledger's rules are allowed too
