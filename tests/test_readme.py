@@ -54,11 +54,14 @@ def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_
             "VENV": str(environment),
             "OUTPUT": str(tmp_path / "out"),
             "PYTHONPATH": str(ROOT),
+            "LIMIT": "1",
         },
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "ibench" / "tables" / "results.md").is_file()
+    assert (tmp_path / "out" / "ibench" / "report.html").is_file()
     sheet = tmp_path / "out" / "pictures" / "sheet.png"
     assert str(sheet) in done.stdout
     assert str(sheet.with_name("table.csv")) in done.stdout
