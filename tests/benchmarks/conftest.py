@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tiny import tiny_backbone, tiny_folder
 
 from benchmarks.request import Request
@@ -26,12 +25,6 @@ prompts:
     - {text: "a photo of a {person}", category: Attribute}
     - {text: "the red beach", category: Style}
 """
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Forked children sample too; a pool of threads would not live in them."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

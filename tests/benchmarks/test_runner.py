@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from folders import contents, pictures, rows
 
 from benchmarks.request import Request
-from benchmarks.runner import Outcome, bench
+from benchmarks.runner import bench
 from benchmarks.schema import STATUSES
 from benchmarks.store import RunFolder, Shard
 from methods.errors import SpidError, UsageError
@@ -76,51 +75,22 @@ def test_a_finished_run_is_left_alone(finished: dict[str, bytes], reference: Pat
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_twenty_points_and_run_again(finished: dict[str, bytes], tmp_path: Path, ask: Ask) -> None:
     """The process dies at random file operations on the run; in the end every byte is as without a death."""
-    rng = random.Random(20)
-    deaths, folder = 0, tmp_path / "kill-0" / "run"
-    while deaths < 20:
-        if killed_after(rng.randint(1, 24), lambda folder=folder: bench(ask(), folder)):
-            deaths += 1
-            if rng.random() < 0.5:
-                tear(folder, rng)
-        else:
-            assert contents(folder) == finished
-            folder = tmp_path / f"kill-{deaths}" / "run"
-    assert bench(ask(), folder).complete
-    assert contents(folder) == finished
-
-
-def killed_after(events: int, work: Callable[[], Outcome]) -> bool:
-    """Do the work in a fork that kills itself before its n-th file operation below a `kill-` folder."""
-    child = os.fork()
-    if child == 0:
-        left = events
-
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal left
-            if event in ("open", "os.rename", "os.remove") and "/kill-" in str(arguments[0]):
-                left -= 1
-                if left <= 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(watch)
-        code = 1
-        try:
-            code = 0 if work().complete else 3
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0
-    return False
-
-
-def tear(folder: Path, rng: random.Random) -> None:
-    """What a crash of the machine may do: the end of a journal, or of a picture, never reached the disk."""
-    for file in (folder / "samples.jsonl", folder / "timings.jsonl", *pictures(folder)[-1:]):
-        if file.is_file() and rng.random() < 0.5:
-            os.truncate(file, rng.randint(0, file.stat().st_size))
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps(ask().as_dict()))
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, str(here / "killing.py"), str(request), str(tmp_path), "20"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+        | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=570,
+    )
+    assert done.returncode == 0, done.stderr
+    folders = [Path(line) for line in done.stdout.splitlines() if line.endswith("run")]
+    assert folders
+    for folder in folders:
+        assert contents(folder) == finished
 
 
 @pytest.mark.parametrize("damage", ["removed", "truncated", "flipped", "swapped"])

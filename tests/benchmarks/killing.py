@@ -1,0 +1,97 @@
+"""Kills a run at random file operations and runs it again, until it has died `deaths` times.
+
+    python killing.py REQUEST.json FOLDER DEATHS          prints the folders of complete runs, one a line
+
+A process of its own, because every run is a fork of it: it has no threads and no loaded models, which a fork
+of the testing process would inherit half-alive. It imports what a run imports, so that the forks need not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+from folders import pictures
+
+from benchmarks.request import Request
+from benchmarks.runner import bench
+from methods.compat import ensure_torchvision
+
+
+def import_what_a_run_imports(request: Request, folder: Path) -> None:
+    """Learn the modules from one uninterrupted run in a fork, then import them here in the same order."""
+    names = folder.parent / "modules.json"
+    if (child := os.fork()) == 0:
+        try:
+            bench(request, folder)
+            names.write_text(json.dumps(list(sys.modules)))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    ensure_torchvision()
+    for name in json.loads(names.read_text()):
+        with contextlib.suppress(Exception):  # some modules exist only under their packages' own hands
+            importlib.import_module(name)
+
+
+def killed_after(events: int, request: Request, folder: Path) -> bool:
+    """Do the work in a fork that kills itself before its n-th file operation below `folder`."""
+    child = os.fork()
+    if child == 0:
+        left = events
+
+        def watch(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            if event in ("open", "os.rename", "os.remove") and str(folder) in str(arguments[0]):
+                left -= 1
+                if left <= 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(watch)
+        code = 1
+        try:
+            code = 0 if bench(request, folder).complete else 3
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise SystemExit(f"a run ended with {os.waitstatus_to_exitcode(status)} instead of completing")
+    return False
+
+
+def tear(folder: Path, rng: random.Random) -> None:
+    """What a crash of the machine may do: the end of a journal, or of a picture, never reached the disk."""
+    for file in (folder / "samples.jsonl", folder / "timings.jsonl", *pictures(folder)[-1:]):
+        if file.is_file() and rng.random() < 0.5:
+            os.truncate(file, rng.randint(0, file.stat().st_size))
+
+
+def main(asked: Path, root: Path, wanted: int) -> None:
+    request = Request.from_dict(json.loads(asked.read_text()))
+    rng = random.Random(wanted)
+    (root / "whole").mkdir()
+    import_what_a_run_imports(request, root / "whole" / "run")
+    print(root / "whole" / "run", flush=True)
+    deaths, folder = 0, root / "kill-0" / "run"
+    while deaths < wanted:
+        if killed_after(rng.randint(1, 24), request, folder):
+            deaths += 1
+            if rng.random() < 0.5:
+                tear(folder, rng)
+        else:
+            print(folder, flush=True)
+            folder = root / f"kill-{deaths}" / "run"
+    killed_after(10**9, request, folder)
+    print(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
