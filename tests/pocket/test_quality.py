@@ -106,4 +106,4 @@ def test_the_command_prints_one_json(pocket_weights: Path, tmp_path: Path) -> No
 
 def test_the_command_names_what_is_missing(tmp_path: Path) -> None:
     done = run("--parts", "probes", "--weights", str(tmp_path))
-    assert done.returncode == 1 and "probes" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "probes" in done.stderr and "Traceback" not in done.stderr
