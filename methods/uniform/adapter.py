@@ -138,7 +138,9 @@ class UniformAdapter(nn.Module):
                 lora_rank=0 if down is None else down.shape[0],
             )
         _check_keys(state, adapter.state_dict(), source)
-        adapter.load_state_dict(dict(state), assign=True)
+        # copies, because matrix products of tensors that lie at a file's offsets round differently
+        own = {name: tensor.clone() for name, tensor in state.items()}
+        adapter.load_state_dict(own, assign=True)
         return adapter.requires_grad_(False).eval()
 
     def at(self, site: Site) -> SiteAdapter:
