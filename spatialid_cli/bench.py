@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from benchmarks.request import Request
@@ -43,12 +43,7 @@ def bench(
         list[str] | None,
         typer.Option("--set", help="Only this set of the suite; repeatable.", rich_help_panel=_WHAT),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            help="At most so many pairs per set and method, spread evenly.", min=1, rich_help_panel=_WHAT
-        ),
-    ] = None,
+    limit: Annotated[int | None, options.limit(_WHAT)] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -61,57 +56,20 @@ def bench(
         str | None,
         typer.Option(help="List of seeds, such as 0,1,2.", show_default=False, rich_help_panel=_WHAT),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_WHAT),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="Classifier-free guidance.", min=0.0, show_default=False, rich_help_panel=_WHAT),
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="ddim, euler or dpmpp.", show_default=False, rich_help_panel=_WHAT)
-    ] = None,
-    face_select: Annotated[
-        str,
-        typer.Option(
-            help="Which of several faces: largest, center, error, or a number.", rich_help_panel=_WHAT
-        ),
-    ] = "largest",
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "pocket",
-    face_encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="pocket, dlib, insightface:PACK or a folder.", show_default=False, rich_help_panel=_MODEL
-        ),
-    ] = None,
+    steps: Annotated[int | None, options.steps(_WHAT)] = None,
+    guidance: Annotated[float | None, options.guidance(_WHAT)] = None,
+    scheduler: Annotated[str | None, options.scheduler(_WHAT)] = None,
+    face_select: Annotated[str, options.face_select(_WHAT)] = "largest",
+    backbone: Annotated[str, options.backbone(_MODEL)] = "pocket",
+    face_encoder: Annotated[str | None, options.face_encoder(_MODEL)] = None,
     adapter: Annotated[
         list[str] | None,
         typer.Option(help="method=weights; the shipped ones by default. Repeatable.", rich_help_panel=_MODEL),
     ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="role=name of a metric's model, see spid metrics. Repeatable.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=_MODEL),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=_MODEL),
-    ] = None,
-    cpu_offload: Annotated[
-        bool, typer.Option("--cpu-offload", help="Keep idle models off the GPU.", rich_help_panel=_MODEL)
-    ] = False,
+    model: Annotated[list[str] | None, options.model(_MODEL)] = None,
+    device: Annotated[str | None, options.device(_MODEL)] = None,
+    dtype: Annotated[str | None, options.dtype(_MODEL)] = None,
+    cpu_offload: Annotated[bool, options.cpu_offload(_MODEL)] = False,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -150,7 +108,7 @@ def bench(
         Path | None,
         typer.Option(help="Folder; results/SUITE by default.", show_default=False, rich_help_panel=_OUT),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
+    as_json: Annotated[bool, options.as_json(_OUT)] = False,
 ) -> None:
     """Run a suite with many methods and write tables.
 

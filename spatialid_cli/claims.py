@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 _WHAT = "What to measure"
 _MODEL = "Models"
@@ -38,29 +38,10 @@ def claims(
             rich_help_panel=_WHAT,
         ),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            help="At most so many pairs per set and method, spread evenly.", min=1, rich_help_panel=_WHAT
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_WHAT),
-    ] = None,
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "pocket",
-    face_encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="pocket, dlib, insightface:PACK or a folder.", show_default=False, rich_help_panel=_MODEL
-        ),
-    ] = None,
+    limit: Annotated[int | None, options.limit(_WHAT)] = None,
+    steps: Annotated[int | None, options.steps(_WHAT)] = None,
+    backbone: Annotated[str, options.backbone(_MODEL)] = "pocket",
+    face_encoder: Annotated[str | None, options.face_encoder(_MODEL)] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,26 +49,15 @@ def claims(
             rich_help_panel=_MODEL,
         ),
     ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="role=name of a metric's model, see spid metrics. Repeatable.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=_MODEL),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=_MODEL),
-    ] = None,
+    model: Annotated[list[str] | None, options.model(_MODEL)] = None,
+    device: Annotated[str | None, options.device(_MODEL)] = None,
+    dtype: Annotated[str | None, options.dtype(_MODEL)] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the ledger in --output and its own settings."),
     ] = False,
     output: Annotated[Path, typer.Option(help="Folder.", rich_help_panel=_OUT)] = Path("results/claims"),
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
+    as_json: Annotated[bool, options.as_json(_OUT)] = False,
 ) -> None:
     """Test the papers' claims and print the ledger.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from benchmarks.compare import Change, Comparison
@@ -24,7 +24,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Compare two runs of one suite sample by sample; exit code 1 when something became worse."""
     from benchmarks.compare import compare as compare_runs

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Check the installation and say how to mend it.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from spatialid_cli.outputs import Gallery
@@ -62,20 +62,8 @@ def generate(
         float,
         typer.Option(help="Share of the steps after which it ends.", min=0.0, max=1.0, rich_help_panel=_WHO),
     ] = 1.0,
-    face_select: Annotated[
-        str,
-        typer.Option(
-            help="Which of several faces: largest, center, error, or a number.", rich_help_panel=_WHO
-        ),
-    ] = "largest",
-    face_encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="pocket, dlib, insightface:PACK or a folder; the backbone's own by default.",
-            show_default=False,
-            rich_help_panel=_WHO,
-        ),
-    ] = None,
+    face_select: Annotated[str, options.face_select(_WHO)] = "largest",
+    face_encoder: Annotated[str | None, options.face_encoder(_WHO)] = None,
     adapter: Annotated[
         Path | None,
         typer.Option(help="Weights of the method; the shipped ones by default.", rich_help_panel=_WHO),
@@ -110,33 +98,19 @@ def generate(
             rich_help_panel=_WHO,
         ),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=_HOW),
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="Classifier-free guidance.", min=0.0, show_default=False, rich_help_panel=_HOW),
-    ] = None,
+    steps: Annotated[int | None, options.steps(_HOW)] = None,
+    guidance: Annotated[float | None, options.guidance(_HOW)] = None,
     width: Annotated[
         int | None, typer.Option(help="Pixels.", min=8, show_default=False, rich_help_panel=_HOW)
     ] = None,
     height: Annotated[
         int | None, typer.Option(help="Pixels.", min=8, show_default=False, rich_help_panel=_HOW)
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="ddim, euler or dpmpp.", show_default=False, rich_help_panel=_HOW)
-    ] = None,
+    scheduler: Annotated[str | None, options.scheduler(_HOW)] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Deterministic kernels only.", rich_help_panel=_HOW)
     ] = False,
-    backbone: Annotated[
-        str,
-        typer.Option(
-            help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = "pocket",
+    backbone: Annotated[str, options.backbone(_MODEL)] = "pocket",
     backbone_config: Annotated[
         Path | None,
         typer.Option(help="Configurations for a single .safetensors, offline.", rich_help_panel=_MODEL),
@@ -144,17 +118,9 @@ def generate(
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_MODEL)
     ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=_MODEL),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=_MODEL),
-    ] = None,
-    cpu_offload: Annotated[
-        bool, typer.Option("--cpu-offload", help="Keep idle models off the GPU.", rich_help_panel=_MODEL)
-    ] = False,
+    device: Annotated[str | None, options.device(_MODEL)] = None,
+    dtype: Annotated[str | None, options.dtype(_MODEL)] = None,
+    cpu_offload: Annotated[bool, options.cpu_offload(_MODEL)] = False,
     vae_slicing: Annotated[
         bool, typer.Option("--vae-slicing", help="Decode one picture at a time.", rich_help_panel=_MODEL)
     ] = False,
@@ -177,7 +143,7 @@ def generate(
     save_masks: Annotated[
         bool, typer.Option("--save-masks", help="Also write the method's masks.", rich_help_panel=_OUT)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.", rich_help_panel=_OUT)] = False,
+    as_json: Annotated[bool, options.as_json(_OUT)] = False,
 ) -> None:
     """Make pictures of a person by one method or several.
 
@@ -204,8 +170,8 @@ def generate(
     methods = request.collect_methods(method, compare)
     references = request.collect_references(reference, identity or [])
     request.check_references(methods, references)
-    options = request.collect_options(settings or [], methods, method_config)
-    request.add_style(options, methods, style_from, style_levels)
+    method_options = request.collect_options(settings or [], methods, method_config)
+    request.add_style(method_options, methods, style_from, style_levels)
     model = request.collect_backbone(
         backbone,
         {
@@ -247,7 +213,7 @@ def generate(
             "face_select": face_select,
             "face_encoder": encoder,
             "adapter": adapter,
-            "method_options": options,
+            "method_options": method_options,
             "keep_masks": save_masks,
         },
         refit=refit,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from methods.contract import MethodInfo
@@ -16,7 +16,7 @@ def list_methods(
     name: Annotated[
         str | None, typer.Argument(help="Print the card of one method.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """List the methods, or print the card of one."""
     from dataclasses import asdict

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from benchmarks.metrics.base import MetricInfo
@@ -24,7 +24,7 @@ def list_metrics(
     family: Annotated[
         str, typer.Option("--backbone-family", help="Whose models: pocket, or sd1, sd2, sdxl.")
     ] = "pocket",
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """List the metrics, or describe one: definition, direction, range, model, licence, what is missing."""
     from benchmarks.metrics.catalogue import SELECTIONS, describe, missing, select

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from methods.pocket.world import Context, Person, Portrait
@@ -61,7 +61,7 @@ def render(
     show_list: Annotated[
         bool, typer.Option("--list", help="Print what can be chosen and the celebrities' names.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Render pocket people to try things on.
 

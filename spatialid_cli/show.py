@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 
 def show(
     picture: Annotated[Path, typer.Argument(help="A picture that spid made.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="The complete entry as JSON.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Print how a picture was made."""
     import json

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 
 def list_suites(
     name: Annotated[
         str | None, typer.Argument(help="Show one suite, by name or YAML file.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """List the suites, or show what one consists of."""
     from dataclasses import asdict

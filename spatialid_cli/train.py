@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from methods.errors import UsageError
-from spatialid_cli import console
+from spatialid_cli import console, options
 
 if TYPE_CHECKING:
     from methods.training.engine import Trained
@@ -45,7 +45,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Replace a value, such as options.steps=100; repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Train a method's adapter on pictures of many people.
 
@@ -58,13 +58,13 @@ def train(
 
     method_info(method)  # an unknown name is refused before any file is read
     path = config or _own_config(method)
-    chosen, options = read_config(path, settings or [], source=data)
+    chosen, method_options = read_config(path, settings or [], source=data)
     folder = output or default_output_dir() / f"train-{method}"
 
     from methods.training.engine import train as run
 
     with _display(method) as tell:
-        trained = run(method, chosen, options, output=folder, resume=resume, progress=tell)
+        trained = run(method, chosen, method_options, output=folder, resume=resume, progress=tell)
     if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
         _report(trained, method, folder, as_json)
 

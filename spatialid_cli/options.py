@@ -1,0 +1,74 @@
+"""Options that several commands have: one wording and one range for each.
+
+`steps: Annotated[int | None, options.steps(PANEL)] = None`: the panel is the heading of `--help` under which
+the option stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+
+def backbone(panel: str) -> Any:
+    return typer.Option(
+        help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
+        rich_help_panel=panel,
+    )
+
+
+def device(panel: str) -> Any:
+    return typer.Option(help="auto, cpu, cuda, cuda:1, mps.", show_default="auto", rich_help_panel=panel)
+
+
+def dtype(panel: str) -> Any:
+    return typer.Option(
+        help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=panel
+    )
+
+
+def cpu_offload(panel: str) -> Any:
+    return typer.Option("--cpu-offload", help="Keep idle models off the GPU.", rich_help_panel=panel)
+
+
+def face_encoder(panel: str) -> Any:
+    return typer.Option(
+        help="pocket, dlib, insightface:PACK or a folder; the backbone's own by default.",
+        show_default=False,
+        rich_help_panel=panel,
+    )
+
+
+def face_select(panel: str) -> Any:
+    return typer.Option(
+        help="Which of several faces: largest, center, error, or a number.", rich_help_panel=panel
+    )
+
+
+def steps(panel: str) -> Any:
+    return typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=panel)
+
+
+def guidance(panel: str) -> Any:
+    return typer.Option(help="Classifier-free guidance.", min=0.0, show_default=False, rich_help_panel=panel)
+
+
+def scheduler(panel: str) -> Any:
+    return typer.Option(help="ddim, euler or dpmpp.", show_default=False, rich_help_panel=panel)
+
+
+def limit(panel: str) -> Any:
+    return typer.Option(
+        help="At most so many pairs per set and method, spread evenly.", min=1, rich_help_panel=panel
+    )
+
+
+def model(panel: str) -> Any:
+    return typer.Option(
+        help="role=name of a metric's model, see spid metrics. Repeatable.", rich_help_panel=panel
+    )
+
+
+def as_json(panel: str | None = None) -> Any:
+    return typer.Option("--json", help="JSON for programs.", rich_help_panel=panel)
