@@ -126,7 +126,7 @@ def bench(
         if suite is None:
             raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
         from benchmarks.request import Request, split_methods
-        from spatialid_cli.request import collect_backbone
+        from spatialid_cli.request import collect_backbone, collect_pairs
 
         request = Request(
             suite=suite,
@@ -138,7 +138,6 @@ def bench(
                     "dtype": dtype,
                     "cpu_offload": cpu_offload,
                     "face_encoder": face_encoder,
-                    **dict.fromkeys(_YAML_ONLY),
                 },
             ),
             data=None if data is None else str(data),
@@ -149,9 +148,9 @@ def bench(
             guidance=guidance,
             scheduler=scheduler,
             face_select=face_select,
-            adapters=_pairs("--adapter", adapter or []),
+            adapters=collect_pairs("--adapter", adapter or [], "uniform=weights.bin"),
             metrics=_metrics(metrics),
-            models=_pairs("--model", model or []),
+            models=collect_pairs("--model", model or [], "clip=ViT-L-14:openai"),
             batch_size=batch_size,
         )
     folder = output or Path("results") / Path(request.suite).stem
@@ -160,9 +159,6 @@ def bench(
 
 _ASKED = "request.json"
 """How the processes of one command learn what it asks for; gone when they are."""
-
-_YAML_ONLY = ("config", "revision", "vae_slicing", "vae_tiling", "attention_backend", "compile")
-"""Options of a backbone that only its YAML file can set here."""
 
 
 _ALONGSIDE = ("resume", "output", "shard", "num_processes", "keep_going", "verify", "as_json")
@@ -310,20 +306,6 @@ def _report(outcome: Outcome, part: Shard | None, as_json: bool) -> None:
         console.log(f"see it: spid report {outcome.folder}")
     if failed:
         raise typer.Exit(1)
-
-
-def _pairs(flag: str, given: list[str]) -> dict[str, str]:
-    from methods.errors import UsageError
-
-    pairs = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip() or not value.strip():
-            raise UsageError(
-                f"{flag} {text!r} is not name=value.", hint=f"For example: {flag} uniform=weights.bin"
-            )
-        pairs[name.strip()] = value.strip()
-    return pairs
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:

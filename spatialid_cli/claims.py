@@ -70,8 +70,7 @@ def claims(
     from benchmarks.claims.ledger import read_ledger, write_ledger
     from benchmarks.claims.study import Settings
     from benchmarks.live import display
-    from spatialid_cli.bench import _YAML_ONLY, _pairs
-    from spatialid_cli.request import collect_backbone
+    from spatialid_cli.request import collect_backbone, collect_pairs
 
     if resume:
         settings = Settings(**read_ledger(output)["settings"])
@@ -83,14 +82,13 @@ def claims(
                     "device": device,
                     "dtype": dtype,
                     "face_encoder": face_encoder,
-                    **dict.fromkeys(_YAML_ONLY),
                 },
             ),
             suite=suite,
             limit=limit,
             steps=steps,
-            weights=_pairs("--weights", weights or []),
-            models=_pairs("--model", model or []),
+            weights=collect_pairs("--weights", weights or [], "uniform=weights.bin"),
+            models=collect_pairs("--model", model or [], "clip=ViT-L-14:openai"),
         )
     ledger = write_ledger(settings, output, only=chosen, observers=display, log=console.log)
     if as_json:

@@ -12,6 +12,12 @@ from spatialid_cli.prompt_file import PromptLine, read_prompt_file
 
 NEED_REFERENCE = "Give --reference face.png; spid render --person 7 --output people makes one."
 
+BACKBONE_ENTRIES = (
+    "name_or_path", "config", "revision", "device", "dtype", "cpu_offload", "vae_slicing", "vae_tiling",
+    "attention_backend", "compile", "face_encoder",
+)  # fmt: skip
+"""What a backbone's configuration may say: arguments of `load_backbone`, and the face encoder."""
+
 
 def collect_prompts(prompts: Sequence[str], prompt_file: Path | None) -> list[PromptLine]:
     """The prompts of the flags, then those of the file. Raises UsageError without any."""
@@ -27,6 +33,22 @@ def collect_prompts(prompts: Sequence[str], prompt_file: Path | None) -> list[Pr
     return lines
 
 
+def collect_pairs(flag: str, given: Sequence[str], example: str) -> dict[str, str]:
+    """Name -> value of a repeatable flag that takes `name=value`, as in the example.
+
+    Raises UsageError for a text of another form and for a name given twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not name or not value:
+            raise UsageError(f"{flag} {text!r} is not name=value.", hint=f"For example: {flag} {example}")
+        if name in pairs:
+            raise UsageError(f"{flag} gives {name!r} twice.", hint="Give each name once.")
+        pairs[name] = value
+    return pairs
+
+
 def collect_references(reference: Path | None, named: Sequence[str]) -> dict[str, Path]:
     """Identity name -> picture file, every one readable; {} for none.
 
@@ -35,20 +57,13 @@ def collect_references(reference: Path | None, named: Sequence[str]) -> dict[str
     """
     from methods.images import load_picture
 
-    pairs = [] if reference is None else [(reference.stem, reference)]
-    for text in named:
-        name, equals, file = text.partition("=")
-        if not equals or not name.strip() or not file.strip():
-            raise UsageError(
-                f"--id {text!r} is not name=path.", hint="For example: --id anna=people/anna.png"
-            )
-        pairs.append((name.strip(), Path(file.strip()).expanduser()))
-    references: dict[str, Path] = {}
-    for name, path in pairs:
+    references = {} if reference is None else {reference.stem: reference}
+    for name, file in collect_pairs("--id", named, "anna=people/anna.png").items():
         if name in references:
             raise UsageError(f"Two references are called {name!r}.", hint="Give each --id a name of its own.")
+        references[name] = Path(file).expanduser()
+    for path in references.values():
         load_picture(path)
-        references[name] = path
     return references
 
 
@@ -138,10 +153,9 @@ def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
         from methods.registry import unknown_name
 
         chosen = load_yaml(path)
-        known = ["name_or_path", *flags]
         for key in chosen:
-            if key not in known:
-                raise unknown_name(f"entry of {path}", str(key), known)
+            if key not in BACKBONE_ENTRIES:
+                raise unknown_name(f"entry of {path}", str(key), BACKBONE_ENTRIES)
         if not isinstance(chosen.get("name_or_path"), str):
             raise UsageError(f"{path}: names no model.", hint="Add a line `name_or_path: ...`.")
     return chosen | {key: value for key, value in flags.items() if value not in (None, False)}
