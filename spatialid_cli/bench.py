@@ -20,6 +20,12 @@ _WORK = "How to work"
 _OUT = "Output"
 _LISTED = 20  # samples that are not ok, shown at the end
 
+_BESIDE_RESUME = ("resume", "output", "shard", "num_processes", "keep_going", "verify", "as_json")
+"""All others are settled by the run in the folder."""
+
+_ASKED = "request.json"
+"""How the processes of one command learn what it asks for; gone when they are."""
+
 
 def bench(
     context: typer.Context,
@@ -120,8 +126,13 @@ def bench(
     if resume:
         if output is None:
             raise UsageError("--resume does not know which run.", hint="Give its folder with --output.")
+        options.refuse_others(
+            context,
+            _BESIDE_RESUME,
+            "--resume repeats the run's own options",
+            "Leave out --resume to give them again; differences are then named.",
+        )
         request = _request_of(output)
-        _refuse_other_flags(context)
     else:
         if suite is None:
             raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
@@ -155,31 +166,6 @@ def bench(
         )
     folder = output or Path("results") / Path(request.suite).stem
     _work(request, folder, shard, num_processes, keep_going=keep_going, verify=verify, as_json=as_json)
-
-
-_ASKED = "request.json"
-"""How the processes of one command learn what it asks for; gone when they are."""
-
-
-_ALONGSIDE = ("resume", "output", "shard", "num_processes", "keep_going", "verify", "as_json")
-
-
-def _refuse_other_flags(context: typer.Context) -> None:
-    """Raise UsageError when a flag was given that the run in the folder has settled already."""
-    from methods.errors import UsageError
-
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name is not None
-        and parameter.name not in _ALONGSIDE
-        and getattr(context.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
-    ]
-    if given:
-        raise UsageError(
-            f"--resume repeats the run's own options and takes no {', '.join(given)}.",
-            hint="Leave out --resume to give them again; differences are then named.",
-        )
 
 
 def _work(

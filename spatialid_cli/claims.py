@@ -13,8 +13,12 @@ _WHAT = "What to measure"
 _MODEL = "Models"
 _OUT = "Output"
 
+_BESIDE_RESUME = ("only", "resume", "output", "as_json")
+"""All others are settled by the ledger in the folder."""
+
 
 def claims(
+    context: typer.Context,
     only: Annotated[
         str | None,
         typer.Option(
@@ -54,7 +58,9 @@ def claims(
     dtype: Annotated[str | None, options.dtype(_MODEL)] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the ledger in --output and its own settings."),
+        typer.Option(
+            "--resume", help="Go on with the ledger in --output and its own settings.", rich_help_panel=_OUT
+        ),
     ] = False,
     output: Annotated[Path, typer.Option(help="Folder.", rich_help_panel=_OUT)] = Path("results/claims"),
     as_json: Annotated[bool, options.as_json(_OUT)] = False,
@@ -73,6 +79,12 @@ def claims(
     from spatialid_cli.request import collect_backbone, collect_pairs
 
     if resume:
+        options.refuse_others(
+            context,
+            _BESIDE_RESUME,
+            "--resume repeats the ledger's own settings",
+            "Leave out --resume to give them again; differences are then named.",
+        )
         settings = Settings(**read_ledger(output)["settings"])
     else:
         settings = Settings(

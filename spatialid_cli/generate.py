@@ -18,6 +18,9 @@ _HOW = "Sampling"
 _MODEL = "Backbone"
 _OUT = "Output"
 
+_BESIDE_FROM = ("source", "reference", "deterministic", "output", "save_masks", "as_json")
+"""All others would make another picture."""
+
 
 def generate(
     context: typer.Context,
@@ -158,9 +161,14 @@ def generate(
 
         use_deterministic_kernels()
     if source is not None:
-        from spatialid_cli.reproduce import refuse_other_flags, reproduce
+        from spatialid_cli.reproduce import reproduce
 
-        refuse_other_flags(context)
+        options.refuse_others(
+            context,
+            _BESIDE_FROM,
+            "--from makes the same picture again",
+            "Only --reference, --deterministic, --output, --save-masks and --json go with it.",
+        )
         _report(reproduce(source, folder, reference, save_masks=save_masks), as_json)
         return
 

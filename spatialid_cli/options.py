@@ -1,4 +1,4 @@
-"""Options that several commands have: one wording and one range for each.
+"""Options that several commands have: one wording and one range for each; and options that exclude others.
 
 `steps: Annotated[int | None, options.steps(PANEL)] = None`: the panel is the heading of `--help` under which
 the option stands.
@@ -6,9 +6,28 @@ the option stands.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import typer
+
+from methods.errors import UsageError
+
+
+def refuse_others(context: typer.Context, alongside: Collection[str], why: str, hint: str) -> None:
+    """Raise UsageError when the command line has a flag of a parameter that is not in `alongside`.
+
+    why: begins the message, as `--from makes the same picture again`; the flags that were given end it
+    """
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name is not None
+        and parameter.name not in alongside
+        and getattr(context.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(f"{why} and takes no {', '.join(given)}.", hint=hint)
 
 
 def backbone(panel: str) -> Any:

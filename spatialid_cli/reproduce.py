@@ -7,15 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from methods.errors import UsageError
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 from spatialid_cli.sampling import Display
-
-_ALONGSIDE = {"context", "source", "reference", "deterministic", "output", "save_masks", "as_json"}
-"""Flags of `generate` that may stand beside --from; all others would make another picture."""
 
 _NUMBER = (int, float)
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -39,22 +34,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "face_select": str,
     "batch_size": int,
 }
-
-
-def refuse_other_flags(context: typer.Context) -> None:
-    """Raise UsageError when a flag was given that contradicts 'the same picture'."""
-    given = [
-        parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name is not None
-        and parameter.name not in _ALONGSIDE
-        and getattr(context.get_parameter_source(parameter.name), "name", "") == "COMMANDLINE"
-    ]
-    if given:
-        raise UsageError(
-            f"--from makes the same picture again and takes no {', '.join(given)}.",
-            hint="Only --reference, --deterministic, --output, --save-masks and --json go with it.",
-        )
 
 
 def read_job(source: Path) -> dict[str, Any]:
