@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "adapter.safetensors"
 
+OTHER_BACKBONE = "Give the adapter that belongs to this backbone."
+"""The hint for weights whose names or shapes are another backbone's."""
+
 
 def save_adapter_folder(
     folder: str | Path,
@@ -90,7 +93,7 @@ def check_adapter_config(path: Path, *, method: str, backbone: Backbone) -> dict
     if family is not None and family != backbone.family:
         raise WeightsError(
             f"{path.parent} was trained for {family} backbones, {backbone.name} is {backbone.family}.",
-            hint="Give the adapter that belongs to this backbone.",
+            hint=OTHER_BACKBONE,
         )
     return config
 

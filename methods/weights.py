@@ -10,17 +10,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods.errors import MissingWeightsError, WeightsError
 from methods.files import save_json, write_atomic, write_bytes
 
 __all__ = [
+    "check_state",
+    "fill_module",
     "fingerprint_files",
     "fingerprint_tensors",
     "load_weights",
@@ -29,6 +31,8 @@ __all__ = [
     "save_weights",
     "write_atomic",
 ]
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _SAFETENSORS = {".safetensors"}
 _TORCH = {".bin", ".pt", ".pth", ".ckpt"}
@@ -59,6 +63,39 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[s
         return _load_torch(path, device)
     known = "a format that can execute code" if suffix in _EXECUTABLE else "no known weights format"
     raise WeightsError(f"{path} is refused: {suffix or 'a file without suffix'} is {known}.", hint=_CONVERT)
+
+
+def fill_module(module: ModuleT, state: Mapping[str, Tensor], source: str, *, hint: str) -> ModuleT:
+    """The module with the tensors of a state dict in its own dtypes: frozen, in evaluation mode.
+
+    Parameters may be on the `meta` device before; afterwards they are where the state's are. Tensors are
+    copied: those of a mapped file lie at its offsets, and matrix products round by alignment.
+
+    Raises WeightsError as `check_state`.
+    """
+    expected = module.state_dict()
+    check_state(state, expected, source, hint=hint)
+    own = {name: state[name].to(expected[name].dtype, copy=True) for name in expected}
+    module.load_state_dict(own, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def check_state(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str, *, hint: str
+) -> None:
+    """Raises WeightsError naming `source`, with `hint`, unless names and shapes are those expected."""
+    if missing := sorted(expected.keys() - state.keys()):
+        raise WeightsError(f"{source} lacks the tensor {_first_of(missing)}.", hint=hint)
+    if unknown := sorted(state.keys() - expected.keys()):
+        raise WeightsError(f"{source} has the unknown tensor {_first_of(unknown)}.", hint=hint)
+    for name, tensor in expected.items():
+        found, wanted = tuple(state[name].shape), tuple(tensor.shape)
+        if found != wanted:
+            raise WeightsError(f"{source}: {name} has the shape {found}, expected {wanted}.", hint=hint)
+
+
+def _first_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -81,5 +81,6 @@ def _between(start: Tensor, end: Tensor, weight: float) -> Tensor:
 
 
 def moved(fit: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a fit on a device."""
-    return {name: tensor.to(device) for name, tensor in fit.items()}
+    """The tensors of a fit on a device: copies, because those of a file lie at offsets of their own, and
+    matrix products round by alignment."""
+    return {name: tensor.to(device, copy=True) for name, tensor in fit.items()}

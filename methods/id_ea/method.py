@@ -34,6 +34,7 @@ from methods.id_ea.info import INFO
 from methods.id_ea.keys_values import KeyValueDeltas, TunedText, TunedWordAttachment
 from methods.id_ea.modules import Adapter, Enhancer
 from methods.id_ea.regulariser import Regulariser
+from methods.weights import fill_module, fingerprint_tensors
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -174,8 +175,8 @@ class IDEA(FitMethod):
             own = {
                 name.removeprefix("adapter."): fitted[name] for name in fitted if name.startswith("adapter.")
             }
-            adapter.load_state_dict({name: value.float() for name, value in own.items()}, assign=True)
-            hidden = adapter.eval()(hidden.float(), fitted["enhanced"].float()).to(hidden.dtype)
+            fill_module(adapter, own, "The kept fit of ID-EA", hint="Fit this person again.")
+            hidden = adapter(hidden.float(), fitted["enhanced"].float()).to(hidden.dtype)
         return Spoken(hidden, hidden, pooled, placed.source.to(backbone.device))
 
     def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> Attachment:
@@ -215,6 +216,4 @@ def _state(adapter: Adapter, deltas: KeyValueDeltas) -> dict[str, Tensor]:
 
 def _digits(embedding: Tensor) -> str:
     """A face embedding as a hash for the cache key."""
-    from methods.weights import fingerprint_tensors
-
     return fingerprint_tensors({"embedding": embedding})

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from methods.adapters import OTHER_BACKBONE
 from methods.backbone.attention import split_heads
 from methods.backbone.sites import Site, attention_layer, enumerate_sites
 from methods.errors import WeightsError
 from methods.uniform.adapter import TokenProjection
+from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
@@ -105,10 +107,12 @@ class InfiniteAdapter(nn.Module):
 
         Raises WeightsError naming `source` for missing and unknown keys and for another backbone's shapes.
         """
-        hint = "Give the adapter that belongs to this backbone."
         needed = ("clip_mapper.proj.weight", "face_mapper.proj.0.weight", "face_mapper.proj.2.weight")
         if missing := [name for name in needed if name not in state]:
-            raise WeightsError(f"{source} is no Infinite-ID adapter: it lacks {missing[0]}.", hint=hint)
+            raise WeightsError(
+                f"{source} is no Infinite-ID adapter: it lacks {missing[0]}.",
+                hint="Give a folder that spid train --method infinite-id wrote.",
+            )
         width, states_width = state["clip_mapper.proj.weight"].shape
         with torch.device("meta"):
             adapter = cls(
@@ -117,18 +121,7 @@ class InfiniteAdapter(nn.Module):
                 embedding_dim=state["face_mapper.proj.0.weight"].shape[1],
                 face_tokens=max(1, state["face_mapper.proj.2.weight"].shape[0] // width),
             )
-        expected = adapter.state_dict()
-        for name in sorted(expected.keys() | state.keys()):
-            if name not in state or name not in expected:
-                what = "lacks" if name in expected else "has an unknown"
-                raise WeightsError(f"{source} {what} tensor {name}.", hint=hint)
-            if state[name].shape != expected[name].shape:
-                found, wanted = tuple(state[name].shape), tuple(expected[name].shape)
-                raise WeightsError(f"{source}: {name} is {found}, this backbone needs {wanted}.", hint=hint)
-        # copies, because matrix products of tensors that lie at a file's offsets round differently
-        own = {name: tensor.clone() for name, tensor in state.items()}
-        adapter.load_state_dict(own, assign=True)
-        return adapter.requires_grad_(False).eval()
+        return fill_module(adapter, state, source, hint=OTHER_BACKBONE)
 
     @property
     def count(self) -> int:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from methods.adapters import OTHER_BACKBONE
 from methods.backbone.attention import attend, split_heads
 from methods.backbone.sites import Site, attention_layer, enumerate_sites
 from methods.errors import WeightsError
+from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
@@ -109,15 +111,11 @@ class StyleAdapter(nn.Module):
         if context != wanted:
             raise WeightsError(
                 f"{source} was made for text features of width {context}, this backbone has {wanted}.",
-                hint="Give the adapter that belongs to this backbone.",
+                hint=OTHER_BACKBONE,
             )
         with torch.device("meta"):
             adapter = cls(sites, rows=rows, dim=dim)
-        check_keys(state, adapter.state_dict(), source)
-        # Copied, not assigned: tensors of a file lie at any address, and CPU kernels round by alignment.
-        adapter = adapter.to(state["w_proj.weight"].dtype).to_empty(device="cpu")
-        adapter.load_state_dict(dict(state))
-        return adapter.requires_grad_(False).eval()
+        return fill_module(adapter, state, source, hint=OTHER_BACKBONE)
 
     def at(self, site: Site) -> StyleBlock:
         """The block of one site."""
@@ -130,18 +128,3 @@ class StyleAdapter(nn.Module):
     def tokens(self, codes: Tensor) -> Tensor:
         """Tokens f [B, rows, C] of centred W+ codes [B, rows, dim]; zeros give those of `no identity`."""
         return self.w_proj(codes.to(self.w_proj.weight.dtype))
-
-
-def check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    """Raise WeightsError unless names and shapes agree."""
-    hint = "Give the adapter that belongs to this backbone."
-    if missing := sorted(expected.keys() - state.keys()):
-        raise WeightsError(f"{source} lacks {len(missing)} tensors, the first is {missing[0]}.", hint=hint)
-    if unknown := sorted(state.keys() - expected.keys()):
-        raise WeightsError(
-            f"{source} has {len(unknown)} unknown tensors, the first is {unknown[0]}.", hint=hint
-        )
-    for key, tensor in expected.items():
-        if state[key].shape != tensor.shape:
-            found, wanted = tuple(state[key].shape), tuple(tensor.shape)
-            raise WeightsError(f"{source}: {key} is {found}, this backbone needs {wanted}.", hint=hint)

@@ -17,8 +17,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from methods.adapters import OTHER_BACKBONE
 from methods.errors import WeightsError
-from methods.pidiff.adapter import StyleAdapter, check_keys
+from methods.pidiff.adapter import StyleAdapter
+from methods.weights import check_state
 
 GROUPS = ((0, 4), (4, 8), (8, 12), (12, 18))
 
@@ -55,7 +57,7 @@ def initialise_from_wplus(
     own = adapter.state_dict()
     expected |= {name: own[name] for name in own if name.startswith("w_proj.norm.")}
     expected |= {name: own[name] for name in own if name.endswith("_wplus.weight")}
-    check_keys(state, expected, source)
+    check_state(state, expected, source, hint=OTHER_BACKBONE)
     for group, (start, stop) in enumerate(GROUPS):
         joint = state[f"w_proj.proj_{group}.weight"].float().unflatten(1, (stop - start, dim))
         adapter.w_proj.weight[start:stop] = joint.transpose(0, 1)

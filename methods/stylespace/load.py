@@ -25,10 +25,12 @@ from methods.paths import pocket_dir
 from methods.stylespace.align import Surround, aligned_head
 from methods.stylespace.decoder import StyleDecoder
 from methods.stylespace.encoder import POCKET, StyleEncoder, StyleShape
-from methods.weights import fingerprint_tensors, load_weights, save_json, save_weights
+from methods.weights import fill_module, fingerprint_tensors, load_weights, save_json, save_weights
 
 ENCODER_FILE, DECODER_FILE, CONFIG_FILE = "encoder.safetensors", "decoder.safetensors", "config.json"
 TRAIN_COMMAND = "python scripts/train_pocket.py stylespace"
+
+_DAMAGED = "Download or copy it again."
 
 
 @dataclass(eq=False)
@@ -94,11 +96,13 @@ def random_style_space(shape: StyleShape = POCKET, *, seed: int = 0) -> StyleSpa
 def load_decoder(folder: str | Path | None = None) -> StyleDecoder:
     """The decoder that was trained with the encoder of a folder; None is the shipped pocket one."""
     path = (_pocket_folder() if folder is None else Path(folder)) / DECODER_FILE
-    state = {name: tensor.float() for name, tensor in load_weights(path).items()}
-    dim = state["levels.0.0.convolution.affine.weight"].shape[1]
-    decoder = StyleDecoder(dim)
-    _assign(decoder, state, str(path))
-    return decoder.eval().requires_grad_(False)
+    state = load_weights(path)
+    first = state.get("levels.0.0.convolution.affine.weight")
+    if first is None:
+        raise WeightsError(
+            f"{path} is no style decoder.", hint="Give a folder written by the stylespace training."
+        )
+    return fill_module(StyleDecoder(first.shape[1]), state, str(path), hint=_DAMAGED)
 
 
 def save_style_space(
@@ -193,33 +197,16 @@ def _shape_of(state: Mapping[str, Tensor], path: Path) -> StyleShape:
 def _build(
     state: Mapping[str, Tensor], shape: StyleShape, name: str, source: str, surround: Surround
 ) -> StyleSpace:
-    encoder = StyleEncoder(shape)
     own = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
-    _assign(encoder, own, source)
+    encoder = fill_module(StyleEncoder(shape), own, source, hint=_DAMAGED)
     average = state.get("latent_avg", torch.zeros(shape.rows, shape.dim)).float()
     average = average.expand(shape.rows, -1) if average.dim() == 1 else average
     if average.shape != (shape.rows, shape.dim):
         raise WeightsError(
             f"{source}: latent_avg is {tuple(average.shape)}, not {(shape.rows, shape.dim)}.",
-            hint="Download or copy it again.",
+            hint=_DAMAGED,
         )
-    return StyleSpace(name, encoder.eval().requires_grad_(False), average.clone(), surround)
-
-
-def _assign(module: torch.nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    expected = module.state_dict()
-    hint = "Download or copy it again."
-    if missing := sorted(expected.keys() - state.keys()):
-        raise WeightsError(f"{source} lacks {len(missing)} tensors, the first is {missing[0]}.", hint=hint)
-    if unknown := sorted(state.keys() - expected.keys()):
-        raise WeightsError(
-            f"{source} has {len(unknown)} unknown tensors, the first is {unknown[0]}.", hint=hint
-        )
-    for key, tensor in expected.items():
-        if state[key].shape != tensor.shape:
-            found, wanted = tuple(state[key].shape), tuple(tensor.shape)
-            raise WeightsError(f"{source}: {key} is {found}, expected {wanted}.", hint=hint)
-    module.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()})
+    return StyleSpace(name, encoder, average.clone(), surround)
 
 
 def _encoder_state(space: StyleSpace) -> dict[str, Tensor]:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from methods.adapters import OTHER_BACKBONE
 from methods.backbone.attention import split_heads
 from methods.backbone.sites import Site, attention_layer, enumerate_sites
 from methods.errors import WeightsError
+from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
@@ -127,7 +129,7 @@ class UniformAdapter(nn.Module):
         if context != wanted:
             raise WeightsError(
                 f"{source} was made for text features of width {context}, this backbone has {wanted}.",
-                hint="Give the adapter that belongs to this backbone.",
+                hint=OTHER_BACKBONE,
             )
         with torch.device("meta"):
             adapter = cls(
@@ -137,11 +139,7 @@ class UniformAdapter(nn.Module):
                 hidden=hidden,
                 lora_rank=0 if down is None else down.shape[0],
             )
-        _check_keys(state, adapter.state_dict(), source)
-        # copies, because matrix products of tensors that lie at a file's offsets round differently
-        own = {name: tensor.clone() for name, tensor in state.items()}
-        adapter.load_state_dict(own, assign=True)
-        return adapter.requires_grad_(False).eval()
+        return fill_module(adapter, state, source, hint=OTHER_BACKBONE)
 
     def at(self, site: Site) -> SiteAdapter:
         """What one site owns."""
@@ -158,7 +156,8 @@ class UniformAdapter(nn.Module):
 
 
 def _check_kind(state: Mapping[str, Tensor], source: str) -> None:
-    if "image_proj.norm.weight" in state and "image_proj.proj.0.weight" in state:
+    sizes = ("image_proj.norm.weight", "image_proj.proj.0.weight", "image_proj.proj.2.weight")
+    if all(name in state for name in sizes):
         return
     if any(key.startswith("image_proj.perceiver_resampler.") for key in state):
         what = "a FaceID Plus adapter, which also needs CLIP picture features"
@@ -169,17 +168,3 @@ def _check_kind(state: Mapping[str, Tensor], source: str) -> None:
     raise WeightsError(
         f"{source} is {what}.", hint="Give an IP-Adapter FaceID checkpoint (image_proj.proj.0)."
     )
-
-
-def _check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> None:
-    hint = "Give the adapter that belongs to this backbone."
-    if missing := sorted(expected.keys() - state.keys()):
-        raise WeightsError(f"{source} lacks {len(missing)} tensors, the first is {missing[0]}.", hint=hint)
-    if unknown := sorted(state.keys() - expected.keys()):
-        raise WeightsError(
-            f"{source} has {len(unknown)} unknown tensors, the first is {unknown[0]}.", hint=hint
-        )
-    for key, tensor in expected.items():
-        if state[key].shape != tensor.shape:
-            found, wanted = tuple(state[key].shape), tuple(tensor.shape)
-            raise WeightsError(f"{source}: {key} is {found}, this backbone needs {wanted}.", hint=hint)

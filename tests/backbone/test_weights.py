@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from methods.errors import WeightsError
-from methods.weights import load_weights, read_metadata, save_weights
+from methods.weights import fill_module, load_weights, read_metadata, save_weights
 
 TENSORS = {"image_proj.norm.weight": torch.arange(3.0), "ip_adapter.1.to_k_ip.weight": torch.eye(2).half()}
 
@@ -92,6 +92,46 @@ def test_equal_tensors_and_metadata_give_equal_bytes(tmp_path):
     loaded = load_weights(files[0])
     assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
     assert read_metadata(files[0]) == {"format": "pt", **metadata}
+
+
+def test_a_module_is_filled_with_copies_in_its_own_dtype():
+    with torch.device("meta"):
+        module = torch.nn.Linear(3, 2)
+    raw = torch.zeros(100, dtype=torch.uint8)
+    state = {"weight": raw[4:28].view(torch.float32).view(2, 3), "bias": torch.ones(2).half()}  # 4: unaligned
+    filled = fill_module(module, state, "a.safetensors", hint="Try again.")
+    assert filled is module and not module.training and not module.weight.requires_grad
+    assert module.weight.dtype == module.bias.dtype == torch.float32
+    assert module.weight.data_ptr() % 64 == 0
+    state["weight"].fill_(1.0)
+    assert torch.equal(module(torch.ones(1, 3)), torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"weight": None}, "a.safetensors lacks the tensor weight. Try again."),
+        ({"weight": None, "bias": None}, "a.safetensors lacks the tensor bias and 1 more. Try again."),
+        ({"x": torch.ones(1)}, "a.safetensors has the unknown tensor x. Try again."),
+        (
+            {"bias": torch.ones(3)},
+            "a.safetensors: bias has the shape (3,), expected (2,). Try again.",
+        ),
+    ],
+)
+def test_a_module_is_filled_wholly_or_not_at_all(change, said):
+    module = torch.nn.Linear(3, 2)
+    before = module.weight.clone()
+    state = {"weight": torch.ones(2, 3), "bias": torch.ones(2), **change}
+    with pytest.raises(WeightsError) as refused:
+        fill_module(
+            module,
+            {name: tensor for name, tensor in state.items() if tensor is not None},
+            "a.safetensors",
+            hint="Try again.",
+        )
+    assert str(refused.value) == said
+    assert torch.equal(module.weight, before)
 
 
 def test_nobody_else_opens_weights():
