@@ -29,6 +29,7 @@ DEFAULT_MINUTES = {
     "probes": 4.0,
     "quality": 5.0,
     "stylespace": 12.0,
+    "perception": 5.0,
     "diffusion": 60.0,
     "adapter": 20.0,
     "decoder": 20.0,
@@ -42,6 +43,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         detector,
         diffusion,
         dual_encoder,
+        perception,
         probes,
         quality_model,
         recogniser,
@@ -50,6 +52,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
 
     data = work / "dataset"
     vae = work / "autoencoder" / "vae"
+    reader = work / "perception" / "reader.safetensors"
 
     def detector_stage(**options: Any) -> dict[str, Any]:
         figures = detector.train(data, weights / "face", work / "detector", **options)
@@ -67,8 +70,9 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
         "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
         "stylespace": lambda **o: stylespace.train(data, weights / "stylespace", work / "stylespace", **o),
-        "diffusion": lambda **o: diffusion.train(data, vae, weights / "sd", work / "diffusion", **o),
-        "adapter": lambda **o: adapter.train(data, weights, work / "adapter", **o),
+        "perception": lambda **o: perception.train(data, vae, work / "perception", **o),
+        "diffusion": lambda **o: diffusion.train(data, vae, reader, weights / "sd", work / "diffusion", **o),
+        "adapter": lambda **o: adapter.train(data, reader, weights, work / "adapter", **o),
         "decoder": lambda **o: autoencoder.refine_decoder(
             data, weights / "sd" / "vae", work / "decoder", **o
         ),

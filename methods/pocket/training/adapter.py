@@ -2,6 +2,7 @@
 
 Trained as public FaceID adapters are: the face embedding comes from the same picture in half of the pairs
 and from another picture of the person in the other half; embedding, text or both are dropped in 5 % each.
+Beside the weighted squared error stands the perceptual loss of `perception`, as the identity loss of PuLID.
 Celebrities are left out: the text already knows them.
 """
 
@@ -23,6 +24,7 @@ from methods.pocket.training.common import Course, join_processes
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
 from methods.pocket.training.diffusion import build_scheduler, face_weights, velocity_batch
 from methods.pocket.training.muon import SharedMuon
+from methods.pocket.training.perception import PerceptualLoss, face_grids
 from methods.pocket.training.recogniser import jittered_crops
 from methods.pocket.world import FACTORS
 from methods.uniform.adapter import UniformAdapter
@@ -33,6 +35,7 @@ from methods.weights import write_atomic
 BATCH = 32
 PEAK_RATE = 7e-4
 DROP = 0.05
+PERCEPTUAL_WEIGHT = 0.2
 AVERAGE = 0.998
 
 
@@ -87,6 +90,7 @@ class Pairs:
 
 def train(
     dataset: Path,
+    perception: Path,
     weights: Path,
     work: Path,
     *,
@@ -95,7 +99,10 @@ def train(
     resume: bool = True,
     seed: int = 3,
 ) -> dict[str, Any]:
-    """Train within the budget on `weights/sd` and `weights/face`; save `weights/uniform`."""
+    """Train within the budget on `weights/sd` and `weights/face`; save `weights/uniform`.
+
+    perception: the reader of faces that `methods.pocket.training.perception.train` wrote.
+    """
     data = Dataset(dataset)
     latents = torch.from_numpy(np.load(work.parent / "diffusion" / "latents.npy"))
     pairs = Pairs(data, len(latents))
@@ -107,6 +114,7 @@ def train(
     text.requires_grad_(False).eval()
     unet.requires_grad_(False).eval()
     scheduler = build_scheduler()
+    perceptual = PerceptualLoss.load(perception, scheduler)
     torch.manual_seed(seed)
     adapter = UniformAdapter.from_backbone(unet)
     optimizer = SharedMuon(adapter, PEAK_RATE)
@@ -115,7 +123,7 @@ def train(
     )
     rng, noise_rng = course.rng, torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
 
-    def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch() -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
         targets, references = pairs.draw(BATCH, rng)
         dropped = rng.random(BATCH)
         embedding = embeddings[references].clone()
@@ -126,19 +134,21 @@ def train(
             for i, empty in zip(targets, wordless, strict=True)
         ]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return latents[targets].float(), embedding, ids, face_weights(data.meta["landmarks"][targets])
+        return latents[targets].float(), embedding, ids, data.meta["landmarks"][targets]
 
     # The plain attention kernel: the fused one's backward pass is many times slower on CPUs.
     with identity_attention(unet, adapter) as denoise, sdpa_kernel(SDPBackend.MATH):
         for _ in course.steps():
-            clean, embedding, ids, weight = batch()
+            clean, embedding, ids, landmarks = batch()
             noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
             with torch.autocast("cpu", torch.bfloat16):
                 with torch.no_grad():
                     states = text(ids).last_hidden_state
                 predicted = denoise(noisy, timesteps, states, embedding)
-            error = (predicted.float() - target).square()
-            course.learn((error * weight).mean() / weight.mean(), mse=error.mean())
+            error, weight = (predicted.float() - target).square(), face_weights(landmarks)
+            seen = perceptual(predicted.float(), noisy, clean, timesteps, face_grids(landmarks))
+            loss = (error * weight).mean() / weight.mean() + PERCEPTUAL_WEIGHT * seen
+            course.learn(loss, mse=error.mean(), perceptual=seen)
     if course.first:
         with course.averaged():
             save_adapter(weights / "uniform", adapter, family="pocket", dtype=torch.float16)

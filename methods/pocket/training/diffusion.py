@@ -1,8 +1,10 @@
 """The pocket text-to-image model: a CLIP text encoder and a cross-attention U-Net, trained together.
 
 v-prediction on the 16x16 latents of the pocket VAE, captions drawn afresh at every visit and dropped in
-one case of ten for classifier-free guidance. Attention runs as plain matrix products in training: on CPUs
-the backward pass of the fused kernel costs several times the whole rest of the network.
+one case of ten for classifier-free guidance. The squared error is weighted towards the head, and a frozen
+reader of faces (`perception`) compares the denoised estimate with the truth in its features. Attention
+runs as plain matrix products in training: on CPUs the backward pass of the fused kernel costs several
+times the whole rest of the network.
 """
 
 from __future__ import annotations
@@ -22,12 +24,14 @@ from methods.pocket.training.autoencoder import encode_dataset
 from methods.pocket.training.common import Course, save_grid
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.muon import SharedMuon
+from methods.pocket.training.perception import PerceptualLoss, face_grids
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
 BATCH = 32
 PEAK_RATE = 7e-4
 CAPTION_DROP = 0.1
 FACE_WEIGHT = 3.0
+PERCEPTUAL_WEIGHT = 0.1
 AVERAGE = 0.998
 POCKET_DEFAULTS = {"spid_family": "pocket", "steps": 25, "guidance": 4.0, "scheduler": "ddim"}
 PREVIEW_PROMPTS = (
@@ -170,6 +174,7 @@ def preview(
 def train(
     dataset: Path,
     autoencoder: Path,
+    perception: Path,
     output: Path,
     work: Path,
     *,
@@ -178,12 +183,16 @@ def train(
     resume: bool = True,
     seed: int = 2,
 ) -> dict[str, Any]:
-    """Train text encoder and U-Net within the budget and save the pipeline folder in half precision."""
+    """Train text encoder and U-Net within the budget and save the pipeline folder in half precision.
+
+    perception: the reader of faces that `methods.pocket.training.perception.train` wrote.
+    """
     data = Dataset(dataset)
     latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, work / "latents.npy")))
     tokenizer = build_tokenizer(output / "tokenizer")
     torch.manual_seed(seed)
     text, unet, scheduler = build_text_encoder(tokenizer), build_unet(), build_scheduler()
+    perceptual = PerceptualLoss.load(perception, scheduler)
     modules = nn.ModuleDict({"text": text, "unet": unet})
     optimizer = SharedMuon(modules, PEAK_RATE)
     course = Course(
@@ -216,12 +225,15 @@ def train(
             for i, empty in zip(chosen, wordless, strict=True)
         ]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        noisy, timesteps, target = velocity_batch(scheduler, latents[chosen].float(), noise_rng)
+        clean, landmarks = latents[chosen].float(), data.meta["landmarks"][chosen]
+        noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
         with torch.autocast("cpu", torch.bfloat16):
             predicted = unet(noisy, timesteps, text(ids).last_hidden_state).sample
         error = (predicted.float() - target).square()
-        weight = face_weights(data.meta["landmarks"][chosen])
-        course.learn((error * weight).mean() / weight.mean(), mse=error.mean())
+        weight = face_weights(landmarks)
+        seen = perceptual(predicted.float(), noisy, clean, timesteps, face_grids(landmarks))
+        loss = (error * weight).mean() / weight.mean() + PERCEPTUAL_WEIGHT * seen
+        course.learn(loss, mse=error.mean(), perceptual=seen)
         if (step + 1) % 1000 == 0 and course.first:
             save_pipeline(None)
     if course.first:
