@@ -91,6 +91,19 @@ class TextEncoder:
                 return list(range(start, start + len(wanted)))
         return []
 
+    def token_ids(self, prompts: Sequence[str]) -> list[Tensor]:
+        """Token ids of prompts, int64 [B, T] for each tokenizer: padded to T, cut where they are longer."""
+        return [
+            tokenizer(
+                list(prompts),
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            ).input_ids
+            for tokenizer in self.tokenizers
+        ]
+
     def forward(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         """Run the encoders on token ids [B, T], one tensor per tokenizer, with gradients where enabled.
 
@@ -109,17 +122,7 @@ class TextEncoder:
         return torch.cat(hidden, dim=-1), pooled
 
     def _encode(self, prompt: str) -> TextFeatures:
-        ids = [
-            tokenizer(
-                prompt,
-                padding="max_length",
-                max_length=tokenizer.model_max_length,
-                truncation=True,
-                return_tensors="pt",
-            ).input_ids
-            for tokenizer in self.tokenizers
-        ]
-        hidden, pooled = self.forward(ids)
+        hidden, pooled = self.forward(self.token_ids([prompt]))
         return TextFeatures(hidden[0], None if pooled is None else pooled[0], self._overflow(prompt))
 
     def _overflow(self, prompt: str) -> str:

@@ -105,17 +105,7 @@ def encode_prompts(backbone: Backbone, prompts: Sequence[str]) -> Conditioning:
     An empty prompt gives what the backbone was trained to drop to: zeros where its pipeline says so (SDXL).
     """
     text = backbone.text
-    ids = [
-        tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        for tokenizer in text.tokenizers
-    ]
-    hidden, pooled = text.forward(ids)
+    hidden, pooled = text.forward(text.token_ids(prompts))
     if text.zero_empty_negative:
         worded = torch.tensor([bool(prompt) for prompt in prompts], device=hidden.device)
         hidden = hidden * worded.view(-1, 1, 1)
