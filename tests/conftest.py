@@ -1,4 +1,4 @@
-"""What every test shares: no hub, no surprises from the user's cache, the pocket weights."""
+"""What every test shares: no hub, no surprises of the user's cache, pocket weights, the command line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+from command import Outcome, Spid  # noqa: E402
+
 from methods.compat import ensure_torchvision  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
+from spatialid_cli.app import main  # noqa: E402
 
 ensure_torchvision()
 
@@ -31,3 +34,17 @@ def pocket_weights() -> Path:
     missing = [name for name in wanted if not (folder / name).is_dir()]
     assert not missing, f"pocket weights missing: {missing}"
     return folder
+
+
+@pytest.fixture
+def spid(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Spid:
+    """Run `spid` in this process with the given arguments."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(*arguments: str | Path) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return run

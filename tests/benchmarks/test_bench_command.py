@@ -9,24 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import Outcome
+from command import Spid
 from folders import contents, rows
 from tiny import tiny_folder
-
-from spatialid_cli.app import main
-
-
-@pytest.fixture
-def spid(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments: str | Path) -> Outcome:
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Outcome(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -38,7 +23,9 @@ def options(suite_file: Path, adapter: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_run_and_the_same_by_resume(spid, options: list[str], tmp_path: Path, pocket_weights: Path) -> None:
+def test_a_run_and_the_same_by_resume(
+    spid: Spid, options: list[str], tmp_path: Path, pocket_weights: Path
+) -> None:
     first = spid(*options, "--output", tmp_path / "run")
     assert first.code in (0, 1), first.err  # a tiny random backbone paints no faces, and may paint nothing
     assert "statuses" in first.out and "11/11 samples" in first.err
@@ -89,7 +76,7 @@ def test_two_processes_give_the_same(
     ],
 )
 def test_misuse_is_one_line(
-    spid, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spid: Spid, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = spid(*arguments)
@@ -97,7 +84,7 @@ def test_misuse_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_suites_are_listed_and_shown(spid) -> None:
+def test_suites_are_listed_and_shown(spid: Spid) -> None:
     listed = spid("suites")
     assert listed.code == 0 and all(name in listed.out for name in ("ibench", "pocket", "smoke"))
     assert {suite["name"] for suite in spid("suites", "--json").json} >= {"ibench", "pocket", "smoke"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -59,9 +60,10 @@ class _Pyiqa(Extractor):
     def missing(self) -> str | None:
         return None if find_spec("pyiqa") else f"pyiqa is not installed. {_INSTALL}"
 
-    @cached_property
+    @property
+    @abstractmethod
     def metric(self) -> Any:
-        raise NotImplementedError
+        """The pyiqa metric on its device; made at the first use and kept."""
 
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
         import torch
@@ -112,7 +114,6 @@ class Musiq(_Pyiqa):
 
     def __init__(self, spec: str, device: str) -> None:
         super().__init__(device)
-        self.options: dict[str, Any] = {}
         if spec == "pocket":
             self.file = pocket_dir() / "quality" / "musiq.safetensors"
             self.tag, self.licence = "pyiqa, MUSIQ architecture, pocket weights", f"{APACHE}; {LICENCE}"
