@@ -348,13 +348,11 @@ def _score_sets(folder: RunFolder, ready: Prepared, executor: Executor, known: M
 
         def views(label: str = label) -> Iterator[Any]:
             for sample in ready.plan.samples.values():
-                if sample.method.label == label and known[sample.id].status not in _NO_PICTURE:
+                row = known[sample.id]
+                if sample.method.label == label and row.size is not None and row.status != "degenerate":
                     yield executor.view(sample)
 
         scores = ready.evaluator.score_set(views())
         found[label] = {name: asdict(score) for name, score in scores.items()}
     save_json(file, {"schema": SCHEMA, "samples": samples, "methods": found})
     executor.seconds["metrics"] += time.perf_counter() - started
-
-
-_NO_PICTURE = ("error", "non_finite", "degenerate", "no_face_ref")

@@ -23,8 +23,14 @@ STATUSES = (
 )  # fmt: skip
 
 FAILURES = ("error", "non_finite", "degenerate", "no_face_ref")
-"""Statuses that make a run end with a non-zero exit. A generated picture without a face, or with several, is
-a finding about the method: it is counted and listed, but nothing failed."""
+"""Statuses of samples that failed. A generated picture without a face, or with several, is a finding about
+its method: it is counted and listed, but nothing failed."""
+
+
+def failed(row: Mapping[str, Any]) -> bool:
+    """Whether a row makes its run end with a non-zero exit: its status is a failure, or there is no picture
+    (`multi_face` of a reference under `--face-select error`)."""
+    return row["status"] in FAILURES or row["picture"] is None
 
 
 @dataclass(frozen=True)
