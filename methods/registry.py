@@ -61,11 +61,14 @@ def method_info(name: str) -> MethodInfo:
     return get_method(name).info
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name nobody knows, with the nearest known one."""
+def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str | None = None) -> UsageError:
+    """The error for a name nobody knows, with the nearest known one.
+
+    listing: where the known ones are listed, when they are too many for one line
+    """
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
+    hint = f"Did you mean {near[0]!r}?" if near else listing or f"Known: {', '.join(names)}."
     return UsageError(f"Unknown {what} {name!r}.", hint=hint)
 
 

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         if _is_parser_error(error):
-            console.error(*_explain_parser_error(error))
+            console.error(*_explain_parser_error(error, given))
             return 2
         if debug:
             raise
@@ -122,9 +122,12 @@ def _is_parser_error(error: Exception) -> bool:
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
 
 
-def _explain_parser_error(error: Any) -> tuple[str, str]:
+def _explain_parser_error(error: Any, given: Sequence[str]) -> tuple[str, str]:
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "spid"
+    if context is not None:
+        command = context.command_path
+    else:  # an option without its value: the parser does not say whose
+        command = " ".join(["spid", *(word for word in given[:1] if not word.startswith("-"))])
     return " ".join(error.format_message().split()), f"See {command} --help."
 
 
@@ -133,10 +136,5 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
-def run() -> None:
-    """Entry point of the console script."""
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

@@ -19,10 +19,12 @@ _POCKET = {
     "clip": "open_clip dual encoder",
     "uniform": "identity adapter",
     "probes": "attribute probes",
+    "quality": "picture quality",
 }
 _EXTRAS = {
     "iqa": ("pyiqa", "picture quality metrics (non-commercial licence)"),
     "dlib": ("dlib-bin", "faces in real photographs, offline"),
+    "fid": ("torch-fidelity", "Frechet distance over Inception features"),
     "train": ("onnx", "training of the pocket models"),
 }
 _LICENCES = {

@@ -106,17 +106,13 @@ def render(
 
 def _people(seeds: list[int], names: list[str]) -> Iterator[tuple[str, Person, dict[str, Any]]]:
     """File label, person and the start of the truth for everyone asked for; person 0 when nobody was."""
-    import difflib
-
-    from methods.errors import UsageError
     from methods.pocket.world import CELEBRITIES, sample_person
+    from methods.registry import unknown_name
 
     by_lower = {name.lower(): name for name in CELEBRITIES}
     for name in names:
         if (known := by_lower.get(" ".join(name.replace("-", " ").lower().split()))) is None:
-            near = difflib.get_close_matches(name, CELEBRITIES, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "spid render --list prints them all."
-            raise UsageError(f"Unknown celebrity {name!r}.", hint=hint)
+            raise unknown_name("celebrity", name, CELEBRITIES, listing="spid render --list prints them all.")
         number = list(CELEBRITIES).index(known)
         yield known.lower().replace(" ", "-"), CELEBRITIES[known], {"celebrity": known, "seed": number}
     for seed in seeds or ([] if names else [0]):
@@ -134,18 +130,12 @@ def _contexts(seed: int, count: int, chosen: dict[str, str]) -> Iterator[Context
 
 
 def _check_factors(chosen: dict[str, str]) -> None:
-    import difflib
-
-    from methods.errors import UsageError
     from methods.pocket.world import FACTORS
+    from methods.registry import unknown_name
 
     for name, value in chosen.items():
         if value not in FACTORS[name]:
-            near = difflib.get_close_matches(value, FACTORS[name], n=1)
-            raise UsageError(
-                f"--{name.replace('_', '-')} {value!r} is not known.",
-                hint=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(FACTORS[name])}.",
-            )
+            raise unknown_name(f"--{name.replace('_', '-')}", value, FACTORS[name])
 
 
 def _picture(portrait: Portrait) -> Any:

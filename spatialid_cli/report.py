@@ -35,7 +35,10 @@ def report(
 ) -> None:
     """Write runs as one self-contained HTML page: leaderboard, pictures, failures, definitions."""
     from benchmarks.report import write_report
+    from methods.errors import UsageError
 
+    if output is not None and output.is_dir():
+        raise UsageError(f"--output {output}: is a folder.", hint="Name the HTML file to write.")
     written = write_report(
         runs,
         output or runs[0] / "report.html",

@@ -56,7 +56,11 @@ def train(
     from methods.registry import method_info
     from methods.training.config import read_config
 
-    method_info(method)  # an unknown name is refused before any file is read
+    if method_info(method).kind != "train":
+        raise UsageError(
+            f"The method {method!r} has nothing to train.",
+            hint="Methods of the kind train have; see spid methods.",
+        )
     path = config or _own_config(method)
     chosen, method_options = read_config(path, settings or [], source=data)
     folder = output or default_output_dir() / f"train-{method}"

@@ -112,8 +112,9 @@ def choose(catalogue: Catalogue, only: Sequence[str]) -> list[Claim]:
             claim.id for claim in catalogue.claims if any(fnmatch.fnmatchcase(claim.id, p) for p in patterns)
         }
         if not found:
-            names = [*dict.fromkeys(claim.paper.key for claim in catalogue.claims), "all"]
-            raise unknown_name("claim", wanted, [*names, *(claim.id for claim in catalogue.claims)])
+            papers = dict.fromkeys(claim.paper.key for claim in catalogue.claims)
+            names = [*papers, "all", *(claim.id for claim in catalogue.claims)]
+            raise unknown_name("claim", wanted, names, listing="spid claims --list lists them.")
         chosen |= found
     return [claim for claim in catalogue.claims if claim.id in chosen]
 

@@ -99,7 +99,7 @@ def select(wanted: Sequence[str] | str, family: str = "pocket") -> list[AnyMetri
         elif name in known:
             names.add(name)
         else:
-            raise unknown_name("metric", name, [*SELECTIONS, *known])
+            raise unknown_name("metric", name, [*SELECTIONS, *known], listing="spid metrics lists them.")
     return [metric for name, metric in known.items() if name in names]
 
 

@@ -16,6 +16,7 @@ from methods import images
     [
         (["dokter"], "No such command 'dokter'", "See spid --help."),
         (["generate", "--stepz", "3"], "No such option: --stepz", "See spid generate --help."),
+        (["generate", "--method"], "requires an argument", "See spid generate --help."),
         (["generate", "--steps", "many"], "--steps", "See spid generate --help."),
         (["generate"], "There is no prompt.", "--prompt"),
         (["generate", "--prompt", "x", "--method", "spatialld"], "'spatialld'", "Did you mean 'spatialid'?"),
@@ -30,6 +31,9 @@ from methods import images
         (["claims", "--resume", "--limit", "3"], "takes no --limit.", "Leave out --resume"),
         (["show", "no/such.png"], "no/such.png", "Check the path."),
         (["methods", "unifrom"], "'unifrom'", "Did you mean 'uniform'?"),
+        (["claims", "--list", "--only", "qqq"], "Unknown claim 'qqq'.", "spid claims --list"),
+        (["report", "x", "--output", "."], "--output .: is a folder.", "HTML file"),
+        (["metrics", "qqq"], "Unknown metric 'qqq'.", "spid metrics lists them."),
         (["render", "--scene", "beech"], "--scene 'beech'", "Did you mean 'beach'?"),
         (["render", "--celebrity", "mira solana"], "'mira solana'", "Did you mean 'mira solano'?"),
         (["render", "--person", "-1"], "--person", "See spid render --help."),

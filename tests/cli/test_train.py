@@ -31,7 +31,7 @@ def test_a_method_is_trained_by_its_own_configuration(spid: Spid, tmp_path: Path
     ("arguments", "error", "hint"),
     [
         (["--method", "unifrom"], "'unifrom'", "Did you mean 'uniform'?"),
-        (["--method", "none"], "no training configuration", "--config"),
+        (["--method", "none"], "nothing to train", "spid methods"),
         (["--method", "none", "--config", "configs/train/uniform.yaml"], "nothing to train", "spid methods"),
         (["--method", "uniform", "--set", "bach=3"], "'bach'", "Did you mean 'batch'?"),
         (["--method", "uniform", "--set", "options.token=3"], "'token'", "Did you mean 'tokens'?"),
