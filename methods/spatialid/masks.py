@@ -8,6 +8,7 @@ Source: the official code as described in methods.md 1.2 (`spatialid/core.py` se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 
 import torch
@@ -100,17 +101,27 @@ def refine(m: Tensor, kernels: Kernels) -> Tensor:
 
 
 def gaussian_blur(m: Tensor, radius: int, sigma: float) -> Tensor:
-    """Separable Gaussian of 2 * radius + 1 taps, reflect padding; [R, h, w] -> [R, h, w].
+    """Separable Gaussian of 2 * radius + 1 taps, reflect padding: B_h m B_w^T; [R, h, w] -> [R, h, w].
 
     A reflection reaches at most side - 1 tokens, so on a side shorter than that the kernel is cut to it.
     """
-    x = m[:, None]
-    ry, rx = (min(radius, side - 1) for side in m.shape[-2:])
-    if rx:
-        x = F.conv2d(F.pad(x, (rx, rx, 0, 0), "reflect"), gaussian_taps(rx, sigma).to(m).view(1, 1, 1, -1))
-    if ry:
-        x = F.conv2d(F.pad(x, (0, 0, ry, ry), "reflect"), gaussian_taps(ry, sigma).to(m).view(1, 1, -1, 1))
-    return x[:, 0]
+    if not radius:
+        return m
+    h, w = m.shape[-2:]
+    return blur_matrix(h, radius, sigma, m.device) @ m @ blur_matrix(w, radius, sigma, m.device).T
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def blur_matrix(side: int, radius: int, sigma: float, device: torch.device) -> Tensor:
+    """The blur of one side as a matrix, float32 [side, side]; its rows sum to 1.
+
+    Made once for each token grid: every site and step needs it again, and on small grids making the kernel
+    and padding cost more than blurring.
+    """
+    radius = min(radius, side - 1)
+    padded = F.pad(torch.eye(side)[:, None], (radius, radius), "reflect" if radius else "constant")
+    return F.conv1d(padded, gaussian_taps(radius, sigma).view(1, 1, -1))[:, 0].T.contiguous().to(device)
 
 
 def gaussian_taps(radius: int, sigma: float) -> Tensor:
