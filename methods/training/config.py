@@ -51,7 +51,8 @@ class TrainConfig:
     accumulation:  passes per optimizer step; a step sees batch x accumulation x processes samples
     rate:          peak of the learning rate; warm-up over `warmup` steps, then a cosine down to
                    `final_rate` x peak at the end of the stage
-    betas, weight_decay: of AdamW
+    optimizer:     `adamw`, or `muon` for weight matrices beside AdamW for the rest (torch 2.9 or newer)
+    betas, weight_decay: of AdamW; Muon has the same weight decay
     clip:          largest norm of the gradient
     average:       decay of the exponential moving average that previews and the adapter are taken from
     precision:     `float32`, or autocast to `bfloat16` or `float16` (CUDA only, with loss scaling)
@@ -72,6 +73,7 @@ class TrainConfig:
     rate: float = 1e-4
     warmup: int = 200
     final_rate: float = 0.02
+    optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip: float = 1.0

@@ -33,6 +33,7 @@ from methods.training.checkpoints import Checkpoints
 from methods.training.config import TrainConfig, describe
 from methods.training.features import FeatureStore, Skipped, check_skipped
 from methods.training.loop import Loop
+from methods.training.optimizer import check_optimizer
 from methods.training.pairs import Pairs
 from methods.training.processes import Processes
 from methods.training.sources import Source, open_source
@@ -81,6 +82,7 @@ def train(
     """
     chosen = get_method(method)
     _check_output(output, resume, config.keep)
+    check_optimizer(config)
     encoder = _encoder(config)
     source = open_source(
         config.data.source, encoder, people=config.data.people, pictures=config.data.pictures

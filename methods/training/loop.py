@@ -21,6 +21,7 @@ from methods.training.config import FREE, TrainConfig
 from methods.training.draws import SampleRng, generator_seed
 from methods.training.features import FeatureStore
 from methods.training.log import TrainingLog
+from methods.training.optimizer import make_optimizers
 from methods.training.pairs import Pairs
 from methods.training.processes import Processes
 from methods.training.task import Stage, TrainingTask
@@ -66,7 +67,7 @@ class Loop:
         self.at = Position()
         self.terms: dict[str, float] = {}
         self._average = Average(task.module, config.average)
-        self._optimizer: torch.optim.Optimizer
+        self._optimizers: list[torch.optim.Optimizer] = []
         self._trained: dict[str, nn.Parameter] = {}
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=config.precision == "float16")
         self._saved = -1
@@ -148,9 +149,10 @@ class Loop:
         config, first = self.config, self.at.total * self.samples
         torch.manual_seed(generator_seed(config.seed, _GLOBAL, self.at.total, self.processes.index))
         rate = config.rate * stage.rate * config.learning_rate(self.at.step, stage.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for turn in range(config.accumulation):
             start = first + (turn * self.processes.count + self.processes.index) * config.batch
@@ -163,11 +165,13 @@ class Loop:
 
         trained = list(self._trained.values())
         self.processes.average_gradients(trained)
-        self._scaler.unscale_(self._optimizer)
+        for optimizer in self._optimizers:
+            self._scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(trained, config.clip))
         if not self._scaler.is_enabled():  # a scaler skips such a step and lowers its scale
             self._refuse_non_finite({"the gradient's norm": norm})
-        self._scaler.step(self._optimizer)
+        for optimizer in self._optimizers:
+            self._scaler.step(optimizer)
         self._scaler.update()
         self._average.update()
         self.at.step += 1
@@ -200,21 +204,27 @@ class Loop:
     # --- stages --------------------------------------------------------------------------------------
 
     def _begin(self, stage: Stage) -> None:
-        """Choose what this stage trains; its optimizer starts afresh, or as the checkpoint left it."""
+        """Choose what this stage trains; its optimizers start afresh, or as the checkpoint left them."""
         self.task.begin(stage)
-        module, config = self.task.module, self.config
-        self._trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self._trained = {name: p for name, p in self.task.module.named_parameters() if p.requires_grad}
         if not self._trained:
             raise ValueError(f"{type(self.task).__name__} trains nothing in its stage {stage.name}")
-        self._optimizer = torch.optim.AdamW(
-            self._trained.values(), lr=config.rate, betas=config.betas, weight_decay=config.weight_decay
-        )
+        self._optimizers = make_optimizers(self._trained, self.config)
         if self._resumed is not None and self.at.step:
             for name, tensor in self._resumed.tensors("optimizer").items():
                 kind, _, own = name.partition("/")
                 where = "cpu" if kind == "step" else self.processes.device
-                self._optimizer.state[self._trained[own]][kind] = tensor.to(where)
+                self._state(self._trained[own])[kind] = tensor.to(where)
         self._resumed = None
+
+    def _state(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """What the optimizer of a parameter keeps of it."""
+        optimizer = next(
+            one
+            for one in self._optimizers
+            if any(parameter is own for group in one.param_groups for own in group["params"])
+        )
+        return optimizer.state[parameter]
 
     @contextmanager
     def _attached(self) -> Iterator[None]:
@@ -246,7 +256,7 @@ class Loop:
             optimizer = {
                 f"{kind}/{name}": tensor
                 for name, parameter in self._trained.items()
-                for kind, tensor in self._optimizer.state[parameter].items()
+                for kind, tensor in self._state(parameter).items()
             }
             self.checkpoints.save(
                 self.at.total,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tiny import tiny_backbone, tiny_folder
@@ -19,6 +20,8 @@ from methods.training.engine import Trained, train
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS: dict[str, Any] = {"steps": 4, "tokens": 2}
+
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon is of torch 2.9")
 
 
 def config(**changes: Any) -> TrainConfig:

@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import OPTIONS, arguments, config, curve, interrupt_after, process_environment, run
+from small_training import (
+    OPTIONS,
+    arguments,
+    config,
+    curve,
+    interrupt_after,
+    needs_muon,
+    process_environment,
+    run,
+)
 from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
@@ -44,14 +53,18 @@ def assert_same(one: Path, other: Path) -> None:
     assert curve(one) == curve(other)
 
 
-def test_an_interrupt_costs_the_steps_since_the_last_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("muon", marks=needs_muon)])
+def test_an_interrupt_costs_the_steps_since_the_last_checkpoint_and_nothing_else(
+    tmp_path: Path, optimizer: str
+) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run(whole, options={"steps": 5})
+    five: dict[str, Any] = {"options": {"steps": 5}, "optimizer": optimizer}
+    run(whole, **five)
     with pytest.raises(KeyboardInterrupt):
-        run(broken, options={"steps": 5}, stop_after=1, resume=True)  # before the first checkpoint
+        run(broken, **five, stop_after=1, resume=True)  # before the first checkpoint
     with pytest.raises(KeyboardInterrupt):
-        run(broken, options={"steps": 5}, stop_after=3, resume=True)
-    resumed = run(broken, options={"steps": 5}, resume=True)
+        run(broken, **five, stop_after=3, resume=True)
+    resumed = run(broken, **five, resume=True)
     assert resumed.resumed is not None and resumed.resumed.name == "step-00000002"
     assert_same(whole, broken)
 
