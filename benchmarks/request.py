@@ -99,7 +99,9 @@ def parse_method(text: str) -> MethodSpec:
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"{part!r} in {text!r}: the value is no YAML scalar.") from error
+            raise UsageError(
+                f"{part!r} in {text!r}: the value is no YAML scalar.", hint="For example: spatialid[preset=F]"
+            ) from error
         if key in job:
             if not isinstance(parsed, int | float) or isinstance(parsed, bool) or parsed < 0:
                 raise UsageError(f"{part!r} in {text!r} is out of range.", hint="Give 0 or more.")

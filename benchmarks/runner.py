@@ -163,6 +163,7 @@ def prepare(
         if name not in [spec.name for spec in specs]:
             raise UsageError(f"Weights are given for {name!r}, which does not run.", hint="See --methods.")
     from benchmarks.metrics.evaluate import Evaluator
+    from benchmarks.metrics.models.zoo import check_models
     from methods.backbone.load import load_backbone
     from methods.backbone.schedulers import SCHEDULERS
     from methods.contract import Identity
@@ -173,6 +174,7 @@ def prepare(
     if request.scheduler is not None and request.scheduler not in SCHEDULERS:
         raise unknown_name("scheduler", request.scheduler, SCHEDULERS)
     backbone = load_backbone(**options)
+    check_models(backbone.family, request.models)
     methods = _load_methods(specs, request, suite, backbone, observer)
     models = dict(request.models)
     if encoder_name is not None:

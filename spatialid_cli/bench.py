@@ -177,6 +177,7 @@ def bench(
             batch_size=batch_size,
         )
     folder = output or Path("results") / Path(request.suite).stem
+    options.check_output(folder)
     _work(
         request,
         folder,
@@ -333,7 +334,11 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
 
 
 def _metrics(text: str | None) -> str | tuple[str, ...] | None:
+    from methods.errors import UsageError
+
     if text is None:
         return None
     names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise UsageError("--metrics names none.", hint="See spid metrics.")
     return names[0] if len(names) == 1 else names

@@ -73,6 +73,7 @@ def claims(
     if list_only:
         _list(chosen, limit, as_json)
         return
+    options.check_output(output)
     from benchmarks.claims.ledger import read_ledger, write_ledger
     from benchmarks.claims.study import Settings
     from benchmarks.live import display

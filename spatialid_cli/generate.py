@@ -152,10 +152,10 @@ def generate(
 
     With --compare, other methods start from the same noise, and a contact sheet shows them side by side.
     """
-    from spatialid_cli.outputs import Gallery, check_output
+    from spatialid_cli.outputs import Gallery
 
     folder = output or _new_folder()
-    check_output(folder)
+    options.check_output(folder)
     if deterministic:
         from spatialid_cli.sampling import use_deterministic_kernels
 

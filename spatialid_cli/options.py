@@ -1,4 +1,4 @@
-"""Options that several commands have: one wording and one range for each; and options that exclude others.
+"""Options that several commands have: one wording and one range for each; and checks of some.
 
 `steps: Annotated[int | None, options.steps(PANEL)] = None`: the panel is the heading of `--help` under which
 the option stands.
@@ -7,6 +7,7 @@ the option stands.
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -28,6 +29,12 @@ def refuse_others(context: typer.Context, alongside: Collection[str], why: str, 
     ]
     if given:
         raise UsageError(f"{why} and takes no {', '.join(given)}.", hint=hint)
+
+
+def check_output(folder: Path) -> None:
+    """Raise UsageError for an --output that cannot become a folder, before any work is done."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output {folder}: is a file.", hint="Name a folder; it is made when missing.")
 
 
 def backbone(panel: str) -> Any:

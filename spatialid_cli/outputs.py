@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from methods.errors import UsageError
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -27,12 +25,6 @@ COLUMNS = (
     "file", "status", "method", "identity", "prompt", "seed",
     "width", "height", "steps", "guidance", "id_weight", "scheduler", "backbone",
 )  # fmt: skip
-
-
-def check_output(folder: Path) -> None:
-    """Refuse an output place that cannot become a folder, before any work is done."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--output {folder}: is a file.", hint="Name a folder; it is made when missing.")
 
 
 class Row(NamedTuple):

@@ -78,5 +78,7 @@ def parse_line(line: str, where: str) -> PromptLine:
         try:
             values[name] = parse(text.strip())
         except ValueError as error:
-            raise UsageError(f"{where}: --{flag} {text.strip()!r} is not a number.") from error
+            raise UsageError(
+                f"{where}: --{flag} {text.strip()!r} is not a number.", hint=f"For example: --{flag} 4"
+            ) from error
     return PromptLine(prompt, **values)

@@ -84,6 +84,7 @@ def render(
     }
     chosen = {name: value for name, value in fixed.items() if value is not None}
     _check_factors(chosen)
+    options.check_output(output)
     people = list(_people(person or [], celebrity or []))
 
     from methods.images import picture_hash, save_png

@@ -109,7 +109,9 @@ def collect_options(
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"--set {text!r}: the value is no YAML scalar or list.") from error
+            raise UsageError(
+                f"--set {text!r}: the value is no YAML scalar or list.", hint="Quote it: --set 'key=\"text\"'"
+            ) from error
         options.setdefault(method, {})[name] = parsed
     return options
 

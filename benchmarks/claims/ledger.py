@@ -29,6 +29,7 @@ from benchmarks.claims.study import Measured, Settings, Study, check_weights, co
 from benchmarks.claims.types import VERDICTS, Catalogue, Claim, Experiment, Verdict
 from benchmarks.fingerprint import describe_backbone, differences
 from benchmarks.live import Observer
+from benchmarks.metrics.models.zoo import check_models
 from benchmarks.schema import FAILURES
 from benchmarks.statistics import DRAWS, LEVEL, METHOD, SEED, holm
 from methods.errors import SpidError, UsageError
@@ -71,6 +72,7 @@ def write_ledger(
             hint="Give another --output, or --resume to go on with its own settings.",
         )
     study = Study(settings, folder, observers=observers)
+    check_models(study.backbone.family, settings.models)
     backbone = describe_backbone(study.backbone)
     if old is not None and old["backbone"] != _plain(backbone):
         log(f"the ledger in {folder} is of other weights or code of the backbone: it begins anew")

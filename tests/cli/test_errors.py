@@ -56,10 +56,16 @@ def test_two_references_of_one_name_are_refused(spid: Spid, face: Path) -> None:
     assert "'a'" in outcome.err
 
 
-def test_an_output_that_is_a_file_is_refused_before_any_work(spid: Spid, face: Path) -> None:
-    outcome = spid("generate", "--prompt", "x", "--reference", face, "--output", face)
+@pytest.mark.parametrize(
+    "arguments", [["generate", "--prompt", "x"], ["bench", "--suite", "smoke"], ["claims"], ["render"]]
+)
+def test_an_output_that_is_a_file_is_refused_before_any_work(
+    spid: Spid, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    outcome = spid(*arguments, "--output", tmp_path / "taken")
     assert outcome.code == 2
-    assert "--output" in outcome.err
+    assert f"--output {tmp_path / 'taken'}: is a file." in outcome.err
 
 
 def test_set_without_value_is_refused(spid: Spid, face: Path) -> None:
@@ -79,7 +85,7 @@ def test_a_picture_without_description_is_refused_by_show(spid: Spid, tmp_path: 
 
 def test_an_unwritable_place_is_a_failure_with_exit_code_1(spid: Spid, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
-    outcome = spid("render", "--person", "1", "--size", "64", "--output", tmp_path / "taken")
+    outcome = spid("render", "--person", "1", "--size", "64", "--output", tmp_path / "taken" / "below")
     assert outcome.code == 1
     assert outcome.err.startswith("error: ")
 

@@ -18,7 +18,7 @@ from benchmarks.metrics.base import Score
 from benchmarks.metrics.catalogue import SELECTIONS, metrics, select
 from benchmarks.metrics.evaluate import Evaluator, _checked
 from benchmarks.metrics.models.base import Extractor
-from benchmarks.metrics.models.zoo import ROLES
+from benchmarks.metrics.models.zoo import ROLES, check_models
 from methods.errors import UsageError, WeightsError
 
 
@@ -172,6 +172,15 @@ def test_models_are_chosen_by_role() -> None:
         Evaluator("id_sim", backbone_family="pocket", models={"clap": "x"})
     for role in ROLES:
         Evaluator("clip_t", backbone_family="pocket", models={role: "nowhere"})  # loads nothing
+
+
+def test_a_chosen_model_must_be_there() -> None:
+    check_models("pocket", {"clip": "pocket", "face": "pocket", "face-conditioning": "pocket-scoring"})
+    for role in ROLES:
+        with pytest.raises(UsageError, match=f"--model {role}=nowhere: "):
+            check_models("pocket", {role: "nowhere"})
+    with pytest.raises(UsageError, match="clap"):
+        check_models("pocket", {"clap": "x"})
 
 
 def test_selections() -> None:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,11 +59,14 @@ class Pack:
         self.licence = APACHE if pocket else "of the pack; insightface's are non-commercial research only"
 
     def missing(self) -> str | None:
+        from methods.faces.packs import find_pack
+        from methods.faces.registry import encoder_names
+
         kind, _, argument = self.name.partition(":")
+        if kind not in encoder_names() and not Path(self.name).expanduser().is_dir():
+            return f"No face encoder {self.name!r}. Give its name or its folder."
         if kind != "insightface":
             return None
-        from methods.faces.packs import find_pack
-
         try:
             find_pack(argument)
         except SpidError as error:

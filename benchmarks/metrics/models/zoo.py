@@ -11,6 +11,7 @@ from benchmarks.metrics.models.faces import Detector, FirstFace, LargestFace, Pa
 from benchmarks.metrics.models.probes import Probed
 from benchmarks.metrics.models.quality import IBenchMusiq, Musiq, Piqe
 from benchmarks.metrics.models.vision import Dino, DinoFace, DreamSim, Inception
+from methods.errors import UsageError
 from methods.registry import unknown_name
 
 ROLES: dict[str, tuple[str, str, str]] = {
@@ -38,6 +39,19 @@ ROLES: dict[str, tuple[str, str, str]] = {
 }
 """role -> model for the pocket backbone, model for other backbones, what it may be."""
 
+_FEATURES = {
+    "clip": "clip",
+    "face": "face",
+    "face-conditioning": "face_same",
+    "iq": "musiq",
+    "aesthetic": "aesthetic",
+    "inception": "inception",
+    "dino": "dino",
+    "dreamsim": "dreamsim",
+    "probes": "probes",
+}
+"""role -> a feature that its model provides."""
+
 
 def roles(family: str, models: Mapping[str, str] | None = None) -> dict[str, str]:
     """The model of every role. Raises UsageError for an unknown role."""
@@ -46,6 +60,17 @@ def roles(family: str, models: Mapping[str, str] | None = None) -> dict[str, str
             raise unknown_name("metric model", role, ROLES)
     column = 0 if family == "pocket" else 1
     return {role: (models or {}).get(role, defaults[column]) for role, defaults in ROLES.items()}
+
+
+def check_models(family: str, models: Mapping[str, str]) -> None:
+    """Raise UsageError for an unknown role, and for a chosen model that is not there.
+
+    A model that nobody chose may be missing: its metrics are then unavailable, and say so.
+    """
+    extractors = zoo(family, models)
+    for role, name in models.items():
+        if (reason := extractors[_FEATURES[role]].missing()) is not None:
+            raise UsageError(f"--model {role}={name}: {reason}", hint=f"{role}: {ROLES[role][2]}.")
 
 
 def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu") -> dict[str, Extractor]:
