@@ -35,8 +35,7 @@ from methods.images import contact_sheet, save_png  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
 from methods.pidiff.measure import compare, measure, verdict  # noqa: E402
 from methods.pidiff.method import Config, PIDiff  # noqa: E402
-from methods.pocket.training.dataset import HELD_OUT_SEED  # noqa: E402
-from methods.pocket.world import render, sample_context, sample_person  # noqa: E402
+from methods.pocket.world import HELD_OUT, render, sample_context, sample_person  # noqa: E402
 
 PROMPTS = (
     "a photo of a person in a red sweater, on a beach",
@@ -50,7 +49,7 @@ def held_out(number: int, encoder: FaceEncoder, folder: Path) -> Identity:
     """A person that no pocket model saw, photographed plainly, with the picture in `folder`."""
     plain = {"style": "photo", "accessory": "none", "action": "none", "pose": "front", "framing": "portrait"}
     context = sample_context(np.random.default_rng(number), **plain)
-    picture = Image.fromarray(render(sample_person(HELD_OUT_SEED + number), context, 256).pixels)
+    picture = Image.fromarray(render(sample_person(HELD_OUT + number), context, 256).pixels)
     path = folder / f"person-{number}.png"
     save_png(path, picture)
     face = analyse(path, encoder)

@@ -8,30 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.backbone.load import load_backbone
 from methods.backbone.sampling import iterate_samples
 from methods.contract import Identity, Job, Method
 from methods.errors import UsageError
-from methods.faces import load_encoder
-from methods.paths import pocket_dir
-from methods.pocket.world import CELEBRITIES, FACTORS, Context, caption, render, sample_context, sample_person
+from methods.pocket.models import PocketModels
+from methods.pocket.world import (
+    CELEBRITIES,
+    FACTORS,
+    Context,
+    caption,
+    render,
+    sample_context,
+    sample_person,
+)
+from methods.pocket.world import (
+    HELD_OUT as HELD_OUT,
+)
 from methods.registry import get_method
 
-if TYPE_CHECKING:
-    from methods.backbone.backbone import Backbone
-    from methods.faces import FaceEncoder
-    from methods.pocket.training.probes import ProbeSet
-
-HELD_OUT = 10_000_000
-"""First person number that no training picture uses."""
 UNSAID = {
     "expression": "neutral",
     "accessory": "none",
@@ -93,34 +94,16 @@ def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
 class Instrument:
     """What is measured and with what; parts are methods of the same name.
 
-    weights: folder of the pocket models. count: pictures per generated part. seed: of contexts and noise.
+    count: pictures per generated part. seed: of contexts and noise.
     steps: sampling steps. batch_size: pictures per U-Net call. report: called with a line of progress.
     """
 
-    weights: Path
+    models: PocketModels
     count: int = 512
     seed: int = 0
     steps: int = 25
     batch_size: int = 32
     report: Callable[[str], object] = lambda line: None
-
-    @cached_property
-    def backbone(self) -> Backbone:
-        return load_backbone(str(self.weights / "sd"))
-
-    @cached_property
-    def scorer(self) -> FaceEncoder:
-        return load_encoder(self.weights / "face-scoring")
-
-    @cached_property
-    def conditioner(self) -> FaceEncoder:
-        return load_encoder(self.weights / "face")
-
-    @cached_property
-    def probe_set(self) -> ProbeSet:
-        from methods.pocket.training.probes import load_probes
-
-        return load_probes(self.weights / "probes")
 
     def text(self) -> dict[str, Any]:
         """Share of pictures by `none` in which the probe sees what the prompt says, per factor."""
@@ -128,7 +111,7 @@ class Instrument:
         contexts = [sample_context(rng) for _ in range(self.count)]
         prompts = [caption(sample_person(HELD_OUT + i), context) for i, context in enumerate(contexts)]
         pictures = self._pictures([self._job(prompt, i) for i, prompt in enumerate(prompts)], None, "text")
-        seen = self.probe_set.predict(pictures)
+        seen = self.models.probes.predict(pictures)
         figures: dict[str, Any] = {
             "definition": "pictures of `none` from canonical captions of held-out people and contexts; "
             "share whose probe names the captioned value, over the captions that mention the factor"
@@ -146,7 +129,7 @@ class Instrument:
         gallery = []
         for person in CELEBRITIES.values():
             renders = [render(person, sample_context(rng, style="photo")) for _ in range(12)]
-            mean = np.mean([unit(self.scorer.embed(p.pixels, p.landmarks)) for p in renders], axis=0)
+            mean = np.mean([unit(self.models.scorer.embed(p.pixels, p.landmarks)) for p in renders], axis=0)
             gallery.append(unit(mean))
         each = max(1, round(self.count / 2 / len(names)))
         jobs: list[Job] = []
@@ -171,10 +154,10 @@ class Instrument:
         from methods.pocket.training.face_figures import pack_figures, verification
 
         people = max(20, round(300 * min(1.0, self.count / 512)))
-        figures = pack_figures(self.weights / "face", people=people)
-        every_style = pack_figures(self.weights / "face", people=people // 4, style=None)
+        figures = pack_figures(self.models.folder / "face", people=people)
+        every_style = pack_figures(self.models.folder / "face", people=people // 4, style=None)
         pairs = figures["verification"]
-        scoring = verification(self.weights / "face-scoring" / "rec.onnx", people=people)
+        scoring = verification(self.models.folder / "face-scoring" / "rec.onnx", people=people)
         return {
             "definition": f"{people} held-out people x 8 photos, scene, pose, light, expression, accessory "
             "at random, through insightface; landmark error by inter-ocular distance; TAR at FAR 1e-3",
@@ -190,7 +173,7 @@ class Instrument:
         """Retrieval by the dual encoder among 100 held-out pairs with distinct captions."""
         from methods.pocket.training.dual_encoder import retrieval
 
-        figures = retrieval(self.weights / "clip")
+        figures = retrieval(self.models.folder / "clip")
         return {
             "definition": "R@1 among 100 held-out pairs with distinct canonical captions, mean of 10 draws",
             "caption_to_picture": {"value": figures["caption_to_picture_r@1"]},
@@ -201,7 +184,7 @@ class Instrument:
     def uniform(self) -> dict[str, Any]:
         """Where `uniform` at id-weight 1 puts identity between impostor (0) and genuine (1) renders."""
         rng = np.random.default_rng([self.seed, 3])
-        method = get_method("uniform").load(self.weights / "uniform", self.backbone)
+        method = get_method("uniform").load(self.models.folder / "uniform", self.models.backbone)
         plain = Context(
             "studio", "t-shirt", "blue", "neutral", "none", "none", "front", "daylight", "portrait", "photo"
         )
@@ -213,7 +196,7 @@ class Instrument:
         for number in range(people):
             person, stranger = sample_person(HELD_OUT + number), sample_person(HELD_OUT + 500_000 + number)
             portrait = render(person, replace(plain, nuisance=int(rng.integers(2**31))))
-            reference = unit(self.scorer.embed(portrait.pixels, portrait.landmarks))
+            reference = unit(self.models.scorer.embed(portrait.pixels, portrait.landmarks))
             identity = self._identity(f"person {number}", portrait.pixels)
             for _ in range(4):
                 context = sample_context(rng, style="photo")
@@ -222,7 +205,7 @@ class Instrument:
                 for who, similarities in ((person, same), (stranger, other)):
                     twin = render(who, context)
                     similarities.append(
-                        float(reference @ unit(self.scorer.embed(twin.pixels, twin.landmarks)))
+                        float(reference @ unit(self.models.scorer.embed(twin.pixels, twin.landmarks)))
                     )
         genuine, impostor = (np.array(values).reshape(people, 4) for values in (same, other))
         figures: dict[str, Any] = {
@@ -257,22 +240,22 @@ class Instrument:
         from methods.pocket.training.probes import accuracies
 
         n = max(200, 4 * self.count)
-        found = accuracies(self.probe_set, n)
+        found = accuracies(self.models.probes, n)
         definition = {"definition": f"share of {n} held-out renders that the probe names rightly"}
         return definition | {name: {"value": value, "n": n} for name, value in found.items()}
 
     def _job(self, prompt: str, number: int) -> Job:
-        width, height = self.backbone.default_size
-        guidance = self.backbone.defaults.guidance
+        width, height = self.models.backbone.default_size
+        guidance = self.models.backbone.defaults.guidance
         seed = 1_000_000 * (self.seed + 1) + number
         return Job(prompt=prompt, width=width, height=height, guidance=guidance, seed=seed, steps=self.steps)
 
     def _pictures(self, jobs: Sequence[Job], method: Method | None, part: str) -> NDArray[np.uint8]:
         """uint8 [N,H,W,3]; a picture that did not come out is black."""
-        width, height = self.backbone.default_size
+        width, height = self.models.backbone.default_size
         pictures = np.zeros((len(jobs), height, width, 3), np.uint8)
         for done, (place, result) in enumerate(
-            iterate_samples(self.backbone, jobs, method, batch_size=self.batch_size), start=1
+            iterate_samples(self.models.backbone, jobs, method, batch_size=self.batch_size), start=1
         ):
             if result.picture is not None:
                 pictures[place] = np.asarray(result.picture)
@@ -282,17 +265,17 @@ class Instrument:
 
     def _score(self, picture: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Scoring embedding of the best detected face, L2-normalised; None without one."""
-        found = self.scorer.detect(picture)
-        return unit(self.scorer.embed(picture, found[0].landmarks)) if found else None
+        found = self.models.scorer.detect(picture)
+        return unit(self.models.scorer.embed(picture, found[0].landmarks)) if found else None
 
     def _identity(self, name: str, picture: NDArray[np.uint8]) -> Identity:
         import torch
 
-        found = self.conditioner.detect(picture)
+        found = self.models.conditioner.detect(picture)
         if not found:
             raise UsageError(f"The face pack finds no face in the reference render of {name}.")
-        embedding = unit(self.conditioner.embed(picture, found[0].landmarks))
-        return Identity(name, torch.from_numpy(embedding), encoder=self.conditioner)
+        embedding = unit(self.models.conditioner.embed(picture, found[0].landmarks))
+        return Identity(name, torch.from_numpy(embedding), encoder=self.models.conditioner)
 
 
 PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes")
@@ -323,8 +306,8 @@ def measure(
         raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join(PARTS)}.")
     if count < 1:
         raise UsageError("count must be at least 1.")
-    folder = pocket_dir() if weights is None else Path(weights)
-    instrument = Instrument(folder, count, seed, steps, batch_size, report)
+    models = PocketModels() if weights is None else PocketModels(weights)
+    instrument = Instrument(models, count, seed, steps, batch_size, report)
     figures: dict[str, Any] = {}
     for part in parts:
         report(f"measuring {part}")

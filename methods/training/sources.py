@@ -127,15 +127,15 @@ class PocketSource:
     """
 
     def __init__(self, encoder: FaceEncoder, size: int = 0, *, people: int, pictures: int) -> None:
-        from methods.pocket.training.dataset import HELD_OUT_SEED
+        from methods.pocket.world import HELD_OUT
 
-        if people > HELD_OUT_SEED:
+        if people > HELD_OUT:
             raise UsageError(
-                f"data.people is {people}; people from {HELD_OUT_SEED} on are held out.",
+                f"data.people is {people}; people from {HELD_OUT} on are held out.",
                 hint="Choose fewer people.",
             )
         self.encoder, self.size, self.people, self.pictures = encoder, size, people, pictures
-        self._held_out = HELD_OUT_SEED
+        self._held_out = HELD_OUT
 
     def __len__(self) -> int:
         return self.people * self.pictures

@@ -28,7 +28,6 @@ from methods.pocket.world import (
 )
 
 PERSON_OFFSET = 1000
-HELD_OUT_SEED = 10_000_000
 NAMES = tuple(CELEBRITIES)
 NAMED_SHARE = 0.85
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.compat import ensure_torchvision
-from methods.pocket.training.dataset import HELD_OUT_SEED
 from methods.pocket.training.perception_loop import (
     batches,
     begin,
@@ -28,7 +27,7 @@ from methods.pocket.training.perception_loop import (
     to_tensor,
 )
 from methods.pocket.training.tokenizer import build_tokenizer
-from methods.pocket.world import FACTORS, caption, render, sample_context, sample_person
+from methods.pocket.world import FACTORS, HELD_OUT, caption, render, sample_context, sample_person
 from methods.weights import save_json, save_weights
 
 CONTEXT_LENGTH = 44
@@ -164,7 +163,7 @@ def features(folder: Path, pictures: NDArray[np.uint8], texts: list[str]) -> tup
     return torch.cat(seen), torch.cat(read)
 
 
-def retrieval(folder: Path, draws: int = 10, pairs: int = 100, seed: int = HELD_OUT_SEED) -> dict[str, Any]:
+def retrieval(folder: Path, draws: int = 10, pairs: int = 100, seed: int = HELD_OUT) -> dict[str, Any]:
     """Caption -> picture and picture -> caption R@1 among held-out pairs with distinct captions.
 
     Mean over `draws` sets of `pairs` people nobody trained on, in random contexts of every style,

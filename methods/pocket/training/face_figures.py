@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.faces.geometry import align
-from methods.pocket.training.dataset import HELD_OUT_SEED
-from methods.pocket.world import render, sample_context, sample_person
+from methods.pocket.world import HELD_OUT, render, sample_context, sample_person
 
 
 def embed_crops(model: Path, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -46,7 +45,7 @@ def pair_figures(embedding: NDArray[np.float32], person: NDArray[np.integer]) ->
 
 
 def verification(
-    model: Path, people: int = 300, contexts: int = 8, style: str = "photo", seed: int = HELD_OUT_SEED
+    model: Path, people: int = 300, contexts: int = 8, style: str = "photo", seed: int = HELD_OUT
 ) -> dict[str, float]:
     """`pair_figures` on held-out people in random contexts of one style, cropped by true landmarks."""
     rng = np.random.default_rng(seed)
@@ -61,7 +60,7 @@ def verification(
 
 
 def pack_figures(
-    folder: Path, people: int = 300, contexts: int = 8, style: str | None = "photo", seed: int = HELD_OUT_SEED
+    folder: Path, people: int = 300, contexts: int = 8, style: str | None = "photo", seed: int = HELD_OUT
 ) -> dict[str, Any]:
     """Recall, landmark error and, with a recogniser, verification of a face pack through insightface.
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from methods.errors import MissingWeightsError, WeightsError
-from methods.pocket.training.dataset import HELD_OUT_SEED, person_of
+from methods.pocket.training.dataset import person_of
 from methods.pocket.training.perception_loop import (
     batches,
     begin,
@@ -27,7 +27,7 @@ from methods.pocket.training.perception_loop import (
     open_dataset,
     to_tensor,
 )
-from methods.pocket.world import FACTORS, render, sample_context, sample_person
+from methods.pocket.world import FACTORS, HELD_OUT, render, sample_context, sample_person
 from methods.weights import save_json, save_weights
 
 GENDERS = ("man", "woman")
@@ -184,7 +184,7 @@ def train(
     return course.finish(**accuracies(load_probes(output), evaluated))
 
 
-def accuracies(probes: ProbeSet, pictures: int = 2000, seed: int = HELD_OUT_SEED) -> dict[str, float]:
+def accuracies(probes: ProbeSet, pictures: int = 2000, seed: int = HELD_OUT) -> dict[str, float]:
     """Share of held-out renders (people nobody trained on, all styles) that each probe names rightly."""
     rng = np.random.default_rng(seed + 1)
     portraits = [render(sample_person(seed + i), sample_context(rng)) for i in range(pictures)]

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.errors import MissingDependencyError
-from methods.pocket.training.dataset import HELD_OUT_SEED
 from methods.pocket.training.perception_loop import batches, begin, half_precision, open_dataset, to_tensor
-from methods.pocket.world import render, sample_context, sample_person
+from methods.pocket.world import HELD_OUT, render, sample_context, sample_person
 from methods.weights import save_json, save_weights
 
 OPTIONS: dict[str, Any] = {
@@ -182,7 +181,7 @@ def train(
     return course.finish(**figures(metric, evaluated))
 
 
-def figures(metric: Any, pictures: int, seed: int = HELD_OUT_SEED) -> dict[str, float]:
+def figures(metric: Any, pictures: int, seed: int = HELD_OUT) -> dict[str, float]:
     """How well the twin ranks damaged renders of people nobody trained on (Spearman, Pearson, mean error)."""
     from scipy.stats import pearsonr, spearmanr
 

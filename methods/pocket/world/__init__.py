@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from methods.pocket.world.captions import VOCABULARY, caption
 from methods.pocket.world.context import FACTORS, Context, sample_context
-from methods.pocket.world.person import CELEBRITIES, Person, person_distance, sample_person
+from methods.pocket.world.person import CELEBRITIES, HELD_OUT, Person, person_distance, sample_person
 from methods.pocket.world.render import Portrait, render
 
 __all__ = [
-    "CELEBRITIES", "FACTORS", "VOCABULARY", "Context", "Person", "Portrait",
+    "CELEBRITIES", "FACTORS", "HELD_OUT", "VOCABULARY", "Context", "Person", "Portrait",
     "caption", "person_distance", "render", "sample_context", "sample_person",
 ]  # fmt: skip

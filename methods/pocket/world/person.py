@@ -40,6 +40,9 @@ _CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 _WEIGHTS = {"skin": 3.0, "hair_style": 1.5, "hair_colour": 2.0, "gender": 1.0, "beard": 1.5, "mark": 1.0}
 
+HELD_OUT = 10_000_000
+"""Identity numbers from here on are of people whom no pocket model has seen in training."""
+
 
 @dataclass(frozen=True)
 class Person:
