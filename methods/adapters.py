@@ -1,5 +1,6 @@
-"""Folders of trained weights: `adapter.safetensors` and a `config.json` that says what they are for.
+"""Methods with weights trained for all identities, and the folders those weights are kept in.
 
+    adapter.safetensors
     config.json     {"method", "backbone" (family), "spid_version", "config": {options of the training}, ...}
 
 The same facts stand in the metadata of the safetensors file, so that neither file is mute without the other.
@@ -10,22 +11,73 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from methods.errors import MissingWeightsError, WeightsError
+from methods.contract import Identity, Method
+from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.paths import pocket_dir
 from methods.provenance import spid_version
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from methods.backbone.backbone import Backbone
+
+AdapterT = TypeVar("AdapterT", bound="nn.Module")
 
 WEIGHTS_FILE = "adapter.safetensors"
 
 OTHER_BACKBONE = "Give the adapter that belongs to this backbone."
 """The hint for weights whose names or shapes are another backbone's."""
+
+
+class AdapterMethod(Method, Generic[AdapterT]):
+    """A method whose weights are one module, its adapter."""
+
+    def __init__(self, config: Any = None, adapter: AdapterT | None = None) -> None:
+        super().__init__(config)
+        self._adapter = adapter
+        self._family: str | None = None
+        self._fingerprint: str | None = None
+
+    @classmethod
+    def _ready(cls, adapter: AdapterT, backbone: Backbone, config: Any) -> Self:
+        """The method around an adapter, which is frozen and moved to the backbone's device and dtype."""
+        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype))
+        method._family = backbone.family
+        return method
+
+    @property
+    def adapter(self) -> AdapterT:
+        """The weights at work. Raises MissingWeightsError when none were loaded."""
+        if self._adapter is None:
+            raise MissingWeightsError(
+                f"The method {self.info.name} has no adapter weights.",
+                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
+            )
+        return self._adapter
+
+    def weights_fingerprint(self) -> str | None:
+        from methods.weights import fingerprint_tensors
+
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint_tensors(self.adapter.state_dict())
+        return self._fingerprint
+
+
+def face_embedding(identity: Identity, length: int) -> Tensor:
+    """The face embedding of an identity, float32 [length]. Raises UsageError for none, or another length."""
+    if identity.embedding is None:
+        raise UsageError(f"{identity.name} has no face embedding.", hint="Give a picture with a face.")
+    if (found := identity.embedding.shape[-1]) != length:
+        raise UsageError(
+            f"The face encoder gives embeddings of length {found}, the adapter reads {length}.",
+            hint="Choose the face encoder that the adapter was trained with.",
+        )
+    return identity.embedding
 
 
 def save_adapter_folder(

@@ -18,8 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.adapters import WEIGHTS_FILE, load_adapter_folder, save_adapter_folder, shipped_adapter
-from methods.contract import Attachment, Identity, Job, Method
+from methods.adapters import (
+    WEIGHTS_FILE,
+    AdapterMethod,
+    face_embedding,
+    load_adapter_folder,
+    save_adapter_folder,
+    shipped_adapter,
+)
+from methods.config import build
+from methods.contract import Attachment, Identity, Job
 from methods.errors import UsageError, WeightsError
 from methods.infinite_id.adapter import InfiniteAdapter
 from methods.infinite_id.attention import TwoStreams
@@ -27,7 +35,6 @@ from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.info import INFO
 from methods.infinite_id.text_stream import TextStreams, text_key
 from methods.paths import cache_dir
-from methods.weights import fingerprint_tensors
 
 if TYPE_CHECKING:
     from typing import Self
@@ -77,32 +84,19 @@ class Config:
             raise ValueError("mix_share lies in [0, 1]")
 
 
-class InfiniteID(Method):
+class InfiniteID(AdapterMethod[InfiniteAdapter]):
     """Infinite-ID on the shared backbone."""
 
     info = INFO
     Config = Config
 
     def __init__(self, config: Any = None, adapter: InfiniteAdapter | None = None) -> None:
-        super().__init__(config)
-        self._adapter = adapter
-        self._family: str | None = None
+        super().__init__(config, adapter)
         self._training: Mapping[str, Any] = {}
         self._clip: StatesEncoder | None = None
         self._clip_name: str | None = None
         self._clip_fingerprint: str | None = None
-        self._fingerprint: str | None = None
         self._streams: TextStreams | None = None
-
-    @property
-    def adapter(self) -> InfiniteAdapter:
-        """The weights at work. Raises WeightsError when none were loaded."""
-        if self._adapter is None:
-            raise WeightsError(
-                f"The method {INFO.name} has no adapter weights.",
-                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
-            )
-        return self._adapter
 
     @classmethod
     def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
@@ -142,18 +136,11 @@ class InfiniteID(Method):
         return method
 
     @classmethod
-    def _ready(cls, adapter: InfiniteAdapter, backbone: Backbone, config: Any) -> Self:
-        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype))
-        method._family = backbone.family
-        return method
-
-    @classmethod
     def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
         """Identity-enhanced training; options as `methods.infinite_id.task.TaskConfig`."""
-        from methods.config import build
         from methods.infinite_id.task import InfiniteTask, TaskConfig
 
-        return InfiniteTask(backbone, build(TaskConfig, options, where=f"training {INFO.name}"))
+        return InfiniteTask(backbone, build(TaskConfig, options, where=f"the training of {INFO.name}"))
 
     def save(self, folder: str | Path) -> None:
         save_infinite_adapter(
@@ -163,11 +150,6 @@ class InfiniteID(Method):
             clip={"name": self._clip_name, "fingerprint": self._clip_fingerprint},
             config=self._training,
         )
-
-    def weights_fingerprint(self) -> str | None:
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint_tensors(self.adapter.state_dict())
-        return self._fingerprint
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: c_id [n, C]. An identity without a face to look at is its embedding and unknown states.
@@ -238,19 +220,12 @@ class InfiniteID(Method):
         return self._streams
 
     def _c_id(self, identity: Identity, backbone: Backbone) -> Tensor:
-        if identity.embedding is None:
-            raise UsageError(f"{identity.name} has no face embedding.", hint="Give a picture with a face.")
-        found, wanted = identity.embedding.shape[-1], self.adapter.embedding_dim
-        if found != wanted:
-            raise UsageError(
-                f"The face encoder gives embeddings of length {found}, the adapter reads {wanted}.",
-                hint="Choose the face encoder that the adapter was trained with.",
-            )
+        embedding = face_embedding(identity, self.adapter.embedding_dim)
         states = torch.zeros(self.adapter.states, device=backbone.device)
         if identity.face is not None:
             encoder = self._encoder(backbone)
             states = encoder.states(aligned_face(identity.face, identity.pictures, encoder.size))
-        return self._map(states, identity.embedding.to(backbone.device))
+        return self._map(states, embedding.to(backbone.device))
 
     def _encoder(self, backbone: Backbone) -> StatesEncoder:
         """The CLIP image encoder, loaded on first use."""

@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from methods.adapters import load_adapter_folder, save_adapter_folder, shipped_adapter
+from methods.adapters import AdapterMethod, load_adapter_folder, save_adapter_folder, shipped_adapter
 from methods.config import build
-from methods.contract import Identity, Job, Method
+from methods.contract import Identity, Job
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import StyleAttention
@@ -66,30 +66,18 @@ class Config:
         parse_levels(self.style_levels)
 
 
-class PIDiff(Method):
+class PIDiff(AdapterMethod[StyleAdapter]):
     """PIDiff (reconstruction) on the shared backbone."""
 
     info = INFO
     Config = Config
 
-    def __init__(
-        self, config: Any = None, adapter: StyleAdapter | None = None, space: StyleSpace | None = None
-    ) -> None:
-        super().__init__(config)
-        self._parts = None if adapter is None or space is None else (adapter, space)
-        self._family: str | None = None
-        self._fingerprint: str | None = None
+    space: StyleSpace
+    """The W+ encoder at work, set with the adapter."""
+
+    def __init__(self, config: Any = None, adapter: StyleAdapter | None = None) -> None:
+        super().__init__(config, adapter)
         self._style: Tensor | None = None
-
-    @property
-    def adapter(self) -> StyleAdapter:
-        """The weights at work. Raises MissingWeightsError when none were loaded."""
-        return self._loaded()[0]
-
-    @property
-    def space(self) -> StyleSpace:
-        """The W+ encoder at work. Raises MissingWeightsError when none was loaded."""
-        return self._loaded()[1]
 
     @classmethod
     def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
@@ -135,8 +123,8 @@ class PIDiff(Method):
                 f"gives {space.shape.rows} of {space.shape.dim}.",
                 hint="Give the style encoder that the adapter was trained with.",
             )
-        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype), space)
-        method._family = backbone.family
+        method = cls._ready(adapter, backbone, config)
+        method.space = space
         return method
 
     @classmethod
@@ -220,14 +208,6 @@ class PIDiff(Method):
     def _project(self, codes: Tensor) -> Tensor:
         with torch.inference_mode(False):
             return self.adapter.tokens(codes[None])[0]
-
-    def _loaded(self) -> tuple[StyleAdapter, StyleSpace]:
-        if self._parts is None:
-            raise MissingWeightsError(
-                f"The method {self.info.name} has no adapter weights.",
-                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
-            )
-        return self._parts
 
 
 def reference_image(identity: Identity) -> Image.Image:

@@ -17,14 +17,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from methods.adapters import WEIGHTS_FILE, check_adapter_config, save_adapter_folder, shipped_adapter
+from methods.adapters import (
+    WEIGHTS_FILE,
+    AdapterMethod,
+    check_adapter_config,
+    face_embedding,
+    save_adapter_folder,
+    shipped_adapter,
+)
 from methods.config import build
-from methods.contract import Identity, Job, Method
-from methods.errors import UsageError, WeightsError
+from methods.contract import Identity, Job
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.attention import IdentityAttention
 from methods.uniform.info import INFO
-from methods.weights import fingerprint_tensors, load_weights
+from methods.weights import load_weights
 
 if TYPE_CHECKING:
     from typing import Self
@@ -40,27 +46,11 @@ class Config:
     lora_scale: float = 1.0
 
 
-class Uniform(Method):
+class Uniform(AdapterMethod[UniformAdapter]):
     """IP-Adapter FaceID on the shared backbone."""
 
     info = INFO
     Config = Config
-
-    def __init__(self, config: Any = None, adapter: UniformAdapter | None = None) -> None:
-        super().__init__(config)
-        self._adapter = adapter
-        self._family: str | None = None
-        self._fingerprint: str | None = None
-
-    @property
-    def adapter(self) -> UniformAdapter:
-        """The weights at work. Raises WeightsError when none were loaded."""
-        if self._adapter is None:
-            raise WeightsError(
-                f"The method {self.info.name} has no adapter weights.",
-                hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
-            )
-        return self._adapter
 
     @classmethod
     def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
@@ -102,31 +92,13 @@ class Uniform(Method):
 
         return UniformTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
-    @classmethod
-    def _ready(cls, adapter: UniformAdapter, backbone: Backbone, config: Any) -> Self:
-        method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype))
-        method._family = backbone.family
-        return method
-
     def save(self, folder: str | Path) -> None:
-        save_adapter(folder, self.adapter, family=self._family, method=INFO.name)
-
-    def weights_fingerprint(self) -> str | None:
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint_tensors(self.adapter.state_dict())
-        return self._fingerprint
+        save_adapter(folder, self.adapter, family=self._family)
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: Z [n, C] of the identity's face embedding. Raises UsageError without a fitting one."""
-        if identity.embedding is None:
-            raise UsageError(f"{identity.name} has no face embedding.", hint="Give a picture with a face.")
-        found, wanted = identity.embedding.shape[-1], self.adapter.embedding_dim
-        if found != wanted:
-            raise UsageError(
-                f"The face encoder gives embeddings of length {found}, the adapter reads {wanted}.",
-                hint="Choose the face encoder that the adapter was trained with.",
-            )
-        return {"tokens": self._project(identity.embedding.to(backbone.device))}
+        embedding = face_embedding(identity, self.adapter.embedding_dim)
+        return {"tokens": self._project(embedding.to(backbone.device))}
 
     def batch_key(self, job: Job) -> Hashable:
         """Low-rank additions act on whole layers: jobs that switch them at different steps part company."""
@@ -150,7 +122,7 @@ class Uniform(Method):
             "jobs": jobs,
             "tokens": tokens,
             "null": null,
-            "lora_scale": getattr(self.config, "lora_scale", 1.0),
+            "lora_scale": self.config.lora_scale,
         }
 
     @torch.no_grad()
@@ -163,19 +135,16 @@ def save_adapter(
     adapter: UniformAdapter,
     *,
     family: str | None,
-    method: str = INFO.name,
     dtype: torch.dtype | None = None,
     config: Mapping[str, Any] | None = None,
-    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write an adapter folder: public-layout weights (optionally in another dtype) and config.json."""
-    sizes = {"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count}
     save_adapter_folder(
         folder,
         adapter.state_dict(),
-        method=method,
+        method=INFO.name,
         family=family,
         config=config,
         dtype=dtype,
-        extra=sizes | dict(extra or {}),
+        extra={"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count},
     )

@@ -24,7 +24,6 @@ from methods.training.diffusion import NoiseSchedule, encode_picture, encode_pro
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.uniform.adapter import UniformAdapter
-from methods.uniform.info import INFO
 from methods.uniform.method import Uniform, save_adapter
 from methods.uniform.training import identity_attention
 
@@ -128,7 +127,6 @@ class UniformTask(TrainingTask):
             folder,
             self.module,
             family=self.backbone.family,
-            method=INFO.name,
             dtype=torch.float16,
             config=asdict(self.config),
         )
