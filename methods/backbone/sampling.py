@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from methods.backbone.attention import AttentionSession, ColumnCapture
-from methods.backbone.decode import decode, to_picture
 from methods.backbone.device import resident
 from methods.backbone.schedulers import make_scheduler, noise_sigma
+from methods.backbone.vae import decode, to_picture
 from methods.contract import Attachment, Conditioning, Job, Method, RowLayout, Run, StepInfo
 from methods.errors import UsageError
 from methods.none import NoMethod

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from methods.backbone.device import resident
+from methods.backbone.vae import encode_pixels as encode_pixels
 from methods.errors import UsageError
 from methods.images import load_picture
 
@@ -47,25 +47,3 @@ def crop(picture: Image.Image, size: tuple[int, int], box: np.ndarray | None) ->
     left = float(min(max(x - wide / 2, 0.0), picture.width - wide))
     top = float(min(max(y - high / 2, 0.0), picture.height - high))
     return picture.resize(size, Image.Resampling.LANCZOS, (left, top, left + wide, top + high))
-
-
-@torch.no_grad()
-def encode_pixels(backbone: Backbone, pixels: Tensor) -> Tensor:
-    """The VAE's most likely latents of pixels [P, 3, H, W] in [-1, 1]: float32 [P, C, h, w], scaled."""
-    vae = backbone.vae
-    was = vae.dtype
-    dtype = torch.float32 if was == torch.float16 else was  # float16 autoencoders overflow
-    with resident(vae, backbone.device, backbone.offload):
-        try:
-            if was != dtype:
-                vae.to(dtype)
-            chunks = pixels.to(backbone.device, dtype).split(1)
-            latents = torch.cat([vae.encode(one).latent_dist.mode().float() for one in chunks])
-        finally:
-            if was != dtype:
-                vae.to(was)
-    mean, std = vae.config.latents_mean, vae.config.latents_std
-    if mean is not None and std is not None:
-        shape = (1, -1, 1, 1)
-        latents = (latents - latents.new_tensor(mean).view(shape)) / latents.new_tensor(std).view(shape)
-    return latents * vae.config.scaling_factor

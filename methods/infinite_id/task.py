@@ -24,13 +24,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.backbone.attention import AttentionSession, attend
 from methods.backbone.sites import Site
+from methods.backbone.vae import encode_picture
 from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
 from methods.errors import UsageError
 from methods.faces import align
 from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_infinite_adapter
-from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
+from methods.training.diffusion import NoiseSchedule, encode_prompts, size_conditions
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 

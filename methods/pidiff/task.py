@@ -27,13 +27,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from methods.backbone.vae import encode_picture
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoiser, style_attention
 from methods.pidiff.method import PIDiff, save_pidiff
 from methods.pidiff.wplus import initialise_from_wplus
 from methods.stylespace.align import aligned_head
 from methods.stylespace.load import load_style_space
-from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
+from methods.training.diffusion import NoiseSchedule, encode_prompts, size_conditions
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.weights import load_weights

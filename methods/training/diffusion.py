@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from methods.backbone.device import resident
 from methods.backbone.schedulers import make_scheduler
 from methods.contract import Conditioning
 from methods.errors import UsageError
@@ -70,32 +67,6 @@ class NoiseSchedule:
     def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         abar = self.abar[timesteps].view(-1, 1, 1, 1)
         return abar.sqrt(), (1 - abar).sqrt()
-
-
-@torch.no_grad()
-def encode_picture(backbone: Backbone, picture: Image.Image) -> Tensor:
-    """Latents of one RGB picture, float32 [C, h, w] at the U-Net's scale: the mean of the VAE's posterior.
-
-    float16 autoencoders that overflow (`force_upcast`) run in float32.
-    """
-    vae = backbone.vae
-    upcast = vae.dtype == torch.float16 and vae.config.force_upcast
-    was, dtype = vae.dtype, torch.float32 if upcast else vae.dtype
-    pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
-    with resident(vae, backbone.device, backbone.offload):
-        try:
-            if was != dtype:
-                vae.to(dtype)
-            scaled = (pixels.to(backbone.device).float() / 127.5 - 1).to(dtype)
-            latents = vae.encode(scaled).latent_dist.mean.float()
-        finally:
-            if was != dtype:
-                vae.to(was)
-    mean, std = vae.config.latents_mean, vae.config.latents_std
-    if mean is not None and std is not None:
-        channels = [torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std)]
-        latents = (latents - channels[0]) / channels[1]
-    return (latents * vae.config.scaling_factor)[0]
 
 
 @torch.no_grad()

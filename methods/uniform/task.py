@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
-from methods.training.diffusion import NoiseSchedule, encode_picture, encode_prompts, size_conditions
+from methods.training.diffusion import NoiseSchedule, encode_prompts, size_conditions
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.uniform.adapter import UniformAdapter

@@ -1,9 +1,12 @@
-"""Latents to pictures."""
+"""Pictures to latents and back."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,9 +14,36 @@ from torch import Tensor
 from methods.backbone.device import resident
 
 if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
     from methods.backbone.backbone import Backbone
 
 _PICTURES_AT_ONCE = 4  # on an accelerator; a CPU gains nothing, and one at a time keeps the bits of each
+
+
+@torch.no_grad()
+def encode_pixels(backbone: Backbone, pixels: Tensor) -> Tensor:
+    """Encode pixels [P, 3, H, W] in [-1, 1] to latents at the U-Net's scale, float32 [P, C, h, w].
+
+    They are the mean of the VAE's posterior. Pictures pass one at a time; float16 autoencoders that overflow
+    (`force_upcast`) run in float32.
+    """
+    vae = backbone.vae
+    upcast = vae.dtype == torch.float16 and vae.config.force_upcast
+    dtype = torch.float32 if upcast else vae.dtype
+    with resident(vae, backbone.device, backbone.offload), _in_dtype(vae, dtype):
+        chunks = pixels.to(backbone.device).to(dtype).split(1)
+        latents = torch.cat([vae.encode(chunk).latent_dist.mean.float() for chunk in chunks])
+    mean, std = vae.config.latents_mean, vae.config.latents_std
+    if mean is not None and std is not None:
+        latents = (latents - _channels(mean, latents)) / _channels(std, latents)
+    return latents * vae.config.scaling_factor
+
+
+def encode_picture(backbone: Backbone, picture: Image.Image) -> Tensor:
+    """Latents of one RGB picture, float32 [C, h, w] (see `encode_pixels`)."""
+    pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
+    return encode_pixels(backbone, pixels.float() / 127.5 - 1.0)[0]
 
 
 @torch.inference_mode()
@@ -58,12 +88,19 @@ def _decode(backbone: Backbone, latents: Tensor, dtype: torch.dtype) -> Tensor:
     if mean is not None and std is not None:
         latents = latents * _channels(std, latents) + _channels(mean, latents)
     one_by_one = backbone.vae_slicing or latents.device.type == "cpu"
+    with _in_dtype(vae, dtype):
+        chunks = latents.to(dtype).split(1 if one_by_one else _PICTURES_AT_ONCE)
+        return torch.cat([vae.decode(chunk).sample.float() for chunk in chunks])
+
+
+@contextmanager
+def _in_dtype(vae: AutoencoderKL, dtype: torch.dtype) -> Iterator[None]:
+    """The autoencoder in a dtype for the duration."""
     was = vae.dtype
     try:
         if was != dtype:
             vae.to(dtype)
-        chunks = latents.to(dtype).split(1 if one_by_one else _PICTURES_AT_ONCE)
-        return torch.cat([vae.decode(chunk).sample.float() for chunk in chunks])
+        yield
     finally:
         if was != dtype:
             vae.to(was)
