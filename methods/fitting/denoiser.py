@@ -13,46 +13,34 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from methods.backbone.attention import AttentionSession
 from methods.backbone.device import resident
 from methods.backbone.sampling import added_conditions
-from methods.backbone.schedulers import make_scheduler
 from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
-from methods.errors import UsageError
+from methods.training.diffusion import Noised, NoiseSchedule
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
 
 
 class Noising:
-    """Draws what a fit denoises: pictures, noise levels, noise, and the U-Net's own target."""
+    """Draws what a fit denoises: pictures, timesteps and noise."""
 
     def __init__(self, backbone: Backbone, latents: Tensor, rng: torch.Generator) -> None:
         """latents: float32 [P, C, h, w] of the photographs; rng: on the CPU, so that devices agree."""
-        self.scheduler = make_scheduler("ddim", backbone.scheduler_config)
+        self.schedule = NoiseSchedule(backbone)
         self.latents = latents
         self.rng = rng
-        self.kind = self.scheduler.config.prediction_type
-        if self.kind not in ("epsilon", "v_prediction", "sample"):
-            raise UsageError(
-                f"{backbone.name} predicts {self.kind!r}, which cannot be fitted.",
-                hint="Give a backbone that predicts epsilon, v_prediction or sample.",
-            )
 
-    def draw(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy latents [B, C, h, w], timesteps int64 [B] and targets [B, C, h, w].
+    def draw(self, batch: int) -> Noised:
+        """Noised latents, timesteps and targets of a batch.
 
         Timesteps are stratified over the batch, which lowers the variance of the loss at no cost.
         """
         levels = (torch.arange(batch) + torch.rand(batch, generator=self.rng)) / batch
-        timesteps = (levels * self.scheduler.config.num_train_timesteps).long()
+        timesteps = self.schedule.timesteps(levels)
         chosen = torch.randint(len(self.latents), (batch,), generator=self.rng)
         noise = torch.randn((batch, *self.latents.shape[1:]), generator=self.rng)
         device = self.latents.device
-        clean, noise, timesteps = self.latents[chosen.to(device)], noise.to(device), timesteps.to(device)
-        noisy = self.scheduler.add_noise(clean, noise, timesteps)
-        if self.kind == "epsilon":
-            return noisy, timesteps, noise
-        if self.kind == "sample":
-            return noisy, timesteps, clean
-        return noisy, timesteps, self.scheduler.get_velocity(clean, noise, timesteps)
+        clean = self.latents[chosen.to(device)]
+        return self.schedule.noised(clean, noise.to(device), timesteps.to(device))
 
 
 class Denoiser:

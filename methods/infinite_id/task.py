@@ -145,7 +145,7 @@ class InfiniteTask(TrainingTask):
         states = batch.reference["states"].float() * known[:, :, None]
         self._hooks.tokens = self.module.tokens(states, batch.reference["embedding"] * known)
 
-        noised = self._schedule.noised(batch.target["latents"], rng)
+        noised = self._schedule.draw(batch.target["latents"], rng)
         text = self._text(batch.prompts)
         height, width = noised.latents.shape[-2:]
         factor, nowhere = self.backbone.latent_factor, float("nan")  # every row has a timestep of its own

@@ -154,7 +154,7 @@ class PIDiffTask(TrainingTask):
 
         text = encode_prompts(self.backbone, prompts)
         clean = batch.target["aligned" if aligned else "latents"]
-        noised = self._schedule.noised(clean, rng)
+        noised = self._schedule.draw(clean, rng)
         factor = self.backbone.latent_factor
         height, width = (side * factor for side in clean.shape[-2:])
         added = size_conditions(text, width, height)

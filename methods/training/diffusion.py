@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 
 class Noised(NamedTuple):
-    """Noised latents [B, C, h, w], timesteps int64 [B], what the U-Net should predict, and the noise."""
+    """Noised latents [B, C, h, w], timesteps int64 [B], and what the U-Net should predict [B, C, h, w]."""
 
     latents: Tensor
     timesteps: Tensor
     target: Tensor
-    noise: Tensor
 
 
 class NoiseSchedule:
@@ -38,14 +37,24 @@ class NoiseSchedule:
         self.abar: Tensor = scheduler.alphas_cumprod.to(backbone.device)
         self.prediction: str = scheduler.config.prediction_type
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
-            raise UsageError(f"{backbone.name} predicts {self.prediction!r}, which nothing here can train.")
+            raise UsageError(
+                f"{backbone.name} predicts {self.prediction!r}, which nothing here can learn from.",
+                hint="Give a backbone that predicts epsilon, v_prediction or sample.",
+            )
 
-    def noised(self, latents: Tensor, rng: SampleRng, timesteps: Tensor | None = None) -> Noised:
-        """Noise clean latents, float32; timesteps uniform and stratified over the batch unless given."""
-        if timesteps is None:
-            timesteps = (rng.levels() * len(self.abar)).long()
-        noise = rng.normal(*latents.shape[1:])
-        signal, spread = self._scales(timesteps)
+    def draw(self, latents: Tensor, rng: SampleRng) -> Noised:
+        """Noise clean latents, float32 [B, C, h, w], by timesteps that are stratified over the batch."""
+        timesteps = self.timesteps(rng.levels())
+        return self.noised(latents, rng.normal(*latents.shape[1:]), timesteps)
+
+    def timesteps(self, levels: Tensor) -> Tensor:
+        """Timesteps int64 [B] of levels in [0, 1)."""
+        return (levels * len(self.abar)).long()
+
+    def noised(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Noised:
+        """z_t and its target, of clean latents, noise [B, C, h, w] and timesteps int64 [B]."""
+        abar = self.abar[timesteps].view(-1, 1, 1, 1)
+        signal, spread = abar.sqrt(), (1 - abar).sqrt()
         noisy = signal * latents + spread * noise
         if self.prediction == "epsilon":
             target = noise
@@ -53,20 +62,7 @@ class NoiseSchedule:
             target = latents
         else:
             target = signal * noise - spread * latents
-        return Noised(noisy, timesteps, target, noise)
-
-    def clean(self, noisy: Tensor, predicted: Tensor, timesteps: Tensor) -> Tensor:
-        """The estimate of z_0 that a prediction stands for, [B, C, h, w]."""
-        signal, spread = self._scales(timesteps)
-        if self.prediction == "epsilon":
-            return (noisy - spread * predicted) / signal
-        if self.prediction == "sample":
-            return predicted
-        return signal * noisy - spread * predicted
-
-    def _scales(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        abar = self.abar[timesteps].view(-1, 1, 1, 1)
-        return abar.sqrt(), (1 - abar).sqrt()
+        return Noised(noisy, timesteps, target)
 
 
 @torch.no_grad()

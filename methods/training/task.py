@@ -16,7 +16,7 @@
                 yield
 
         def losses(self, batch, rng):
-            noised = noise(self.backbone, batch.target["latents"], rng)
+            noised = self._schedule.draw(batch.target["latents"], rng)      # a NoiseSchedule
             ...
             return {"loss": loss, "mse": loss}
 

@@ -107,7 +107,7 @@ class UniformTask(TrainingTask):
         prompts = ["" if empty else text for empty, text in zip(wordless, batch.prompts, strict=True)]
 
         text = encode_prompts(self.backbone, prompts)
-        noised = self._schedule.noised(batch.target["latents"], rng)
+        noised = self._schedule.draw(batch.target["latents"], rng)
         height, width = noised.latents.shape[-2:]
         factor = self.backbone.latent_factor
         predicted = self._denoise(

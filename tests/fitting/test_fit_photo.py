@@ -63,7 +63,7 @@ def test_the_target_is_what_the_u_net_predicts(family: str) -> None:
     noising = Noising(backbone, clean, torch.Generator().manual_seed(1))
     noisy, timesteps, target = noising.draw(8)
     assert timesteps.tolist() == sorted(timesteps.tolist()) and len(set((timesteps // 125).tolist())) == 8
-    abar = noising.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    abar = noising.schedule.abar[timesteps].view(-1, 1, 1, 1)
     a, s = abar.sqrt(), (1 - abar).sqrt()
     found = (noisy - s * target) / a if family == "sd1" else a * noisy - s * target
     torch.testing.assert_close(found, clean.expand_as(found), rtol=1e-3, atol=1e-3)

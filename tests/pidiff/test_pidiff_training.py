@@ -90,7 +90,7 @@ def test_stage_one_denoises_aligned_heads_and_stage_two_whole_pictures(encoder: 
             from methods.pidiff.task import TEMPLATES
 
             prompts = [TEMPLATES[place] for place in rng.integers(len(TEMPLATES)).tolist()]
-        noised = task._schedule.noised(batch.target[name], rng)
+        noised = task._schedule.draw(batch.target[name], rng)
         text = torch.stack([backbone.text.encode(prompt).hidden for prompt in prompts])
         with torch.no_grad():
             error = backbone.unet(noised.latents, noised.timesteps, text).sample - noised.target
