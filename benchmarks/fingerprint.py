@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.contract import Method
 
-_LOOP = ("attention", "decode", "sampling", "schedulers", "sites", "text")
+_LOOP = ("attention", "sampling", "schedulers", "sites", "text", "vae")
 
 
 def digest(values: Any) -> str:
