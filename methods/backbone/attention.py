@@ -45,7 +45,8 @@ class AttentionSession:
     """All attention sites of a U-Net at work for one batch; a context manager.
 
     Inside, every site runs a `SiteProcessor`; on exit the processors found on entry are put back.
-    Call `begin` before each U-Net call. Differentiable when gradients are enabled (nothing is cached then).
+    Call `begin` before each U-Net call, or make the call by `predict`. Differentiable when gradients are
+    enabled (nothing is cached then).
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class AttentionSession:
         self.capture = capture
         self.step: StepInfo
         self.conditioning: Conditioning
+        self._unet: Any = unet
         self._layers = [(site, attention_layer(unet, site)) for site in sites]
         self._projected: WeakKeyDictionary[Conditioning, dict[int, tuple[Tensor, Tensor]]] = (
             WeakKeyDictionary()
@@ -83,6 +85,19 @@ class AttentionSession:
         """Announce the step and the text of the next U-Net call."""
         self.step = step
         self.conditioning = conditioning
+
+    def predict(
+        self, latents: Tensor, timesteps: Tensor, text: Conditioning, added: dict[str, Tensor] | None = None
+    ) -> Tensor:
+        """One U-Net call as trainings and fits make it: every row has a timestep of its own, none is guided.
+
+        latents [B, C, h, w], timesteps int64 [B], text of B rows, added: SDXL's `size_conditions`
+        -> prediction [B, C, h, w]. The hooks' `StepInfo` holds rows and grid; its times are nan.
+        """
+        height, width = latents.shape[-2:]
+        rows, nowhere = RowLayout(jobs=len(latents), guided=False), float("nan")
+        self.begin(StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width)), text)
+        return self._unet(latents, timesteps, text.key, added_cond_kwargs=added).sample
 
     def read_text(self, site: Site, layer: Any, query: Tensor) -> Tensor:
         """Text attention of a site: query [R, heads, N, d] -> [R, N, width]; zeros if the hooks read none."""

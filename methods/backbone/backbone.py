@@ -77,8 +77,13 @@ class Backbone:
         """The cross-attention layers."""
         return [site for site in self.sites if site.kind == "cross"]
 
-    def attention_backend(self) -> AbstractContextManager[None]:
-        """Context in which attention runs on the chosen kernel."""
-        from torch.nn.attention import sdpa_kernel
+    def attention_backend(self, *, gradients: bool = False) -> AbstractContextManager[None]:
+        """Context in which attention runs on the chosen kernel.
 
-        return nullcontext() if self.sdpa is None else sdpa_kernel(self.sdpa)
+        gradients: a backward pass follows. On a CPU attention is then plain matrix products: the fused
+                   kernel's backward pass costs several times the rest of the network there
+        """
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        kernel = SDPBackend.MATH if gradients and self.device.type == "cpu" else self.sdpa
+        return nullcontext() if kernel is None else sdpa_kernel(kernel)

@@ -14,8 +14,9 @@ from torch import Tensor
 from methods.backbone.attention import AttentionSession, ColumnCapture
 from methods.backbone.device import resident
 from methods.backbone.schedulers import make_scheduler, noise_sigma
+from methods.backbone.text import size_conditions
 from methods.backbone.vae import decode, to_picture
-from methods.contract import Attachment, Conditioning, Job, Method, RowLayout, Run, StepInfo
+from methods.contract import Attachment, Job, Method, RowLayout, Run, StepInfo
 from methods.errors import UsageError
 from methods.none import NoMethod
 
@@ -207,7 +208,7 @@ def denoise(
             attention.begin(step, conditioning)
 
             scaled = to_rows(scheduler.scale_model_input(latents, timestep), rows).to(backbone.dtype)
-            added = added_conditions(conditioning, jobs, rows)
+            added = size_conditions(conditioning, jobs[0].width, jobs[0].height)
             predicted = unet(scaled, timestep, conditioning.key, added_cond_kwargs=added).sample
             predicted = guide(predicted.float(), guidance, rows)
             latents = scheduler.step(predicted, timestep, latents).prev_sample
@@ -231,17 +232,6 @@ def guide(predicted: Tensor, guidance: Tensor, rows: RowLayout) -> Tensor:
     uncond = torch.cat([predicted[rows.uncond_of(stream.name)] for stream in rows.members])
     cond = torch.cat([predicted[rows.cond_of(stream.name)] for stream in rows.members])
     return uncond + guidance * (cond - uncond)
-
-
-def added_conditions(
-    conditioning: Conditioning, jobs: Sequence[Job], rows: RowLayout
-) -> dict[str, Tensor] | None:
-    """SDXL's pooled text [R, P] and time ids [R, 6]: original size, crop corner, target size (h, w each)."""
-    pooled = conditioning.pooled
-    if pooled is None:
-        return None
-    ids = rows.per_row([(job.height, job.width, 0, 0, job.height, job.width) for job in jobs])
-    return {"text_embeds": pooled, "time_ids": torch.tensor(ids, dtype=pooled.dtype, device=pooled.device)}
 
 
 def _batches(jobs: Sequence[Job], method: Method, size: int) -> Iterator[list[int]]:

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 _REMEMBERED = 256  # encodings kept per backbone; one of SDXL takes 0.3 MB
 
 
+def size_conditions(text: Conditioning, width: int, height: int) -> dict[str, Tensor] | None:
+    """SDXL's added conditions for uncropped pictures of one size in pixels; None for other backbones.
+
+    pooled text [R, P] and time ids [R, 6]: original size, crop corner, target size (height, width each)
+    """
+    pooled = text.pooled
+    if pooled is None:
+        return None
+    ids = torch.tensor([(height, width, 0, 0, height, width)], dtype=pooled.dtype, device=pooled.device)
+    return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}
+
+
 class TextFeatures(NamedTuple):
     """One encoded prompt: hidden [T, C], pooled [P] (SDXL) or None, and what did not fit into T tokens."""
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.backbone.attention import AttentionSession
 from methods.backbone.device import resident
-from methods.backbone.sampling import added_conditions
-from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
+from methods.backbone.text import size_conditions
+from methods.contract import Attachment, Conditioning
 from methods.training.diffusion import Noised, NoiseSchedule
 
 if TYPE_CHECKING:
@@ -44,11 +43,7 @@ class Noising:
 
 
 class Denoiser:
-    """The U-Net with the hooks of a fit; a context manager that leaves it as it was.
-
-    On a CPU attention runs as plain matrix products: the backward pass of the fused kernel there costs
-    several times the rest of the network.
-    """
+    """The U-Net with the hooks of a fit; a context manager that leaves it as it was."""
 
     def __init__(self, backbone: Backbone, hooks: Attachment) -> None:
         self.backbone = backbone
@@ -64,8 +59,7 @@ class Denoiser:
             # backward reads the text encoder's weights, so it stays until the fit is over
             stack.callback(setattr, backbone.text, "offload", backbone.text.offload)
             backbone.text.offload = False
-            plain = backbone.device.type == "cpu"
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH) if plain else backbone.attention_backend())
+            stack.enter_context(backbone.attention_backend(gradients=True))
             stack.enter_context(self.session)
             self._stack = stack.pop_all()
         return self
@@ -86,14 +80,8 @@ class Denoiser:
         key, value [B, T, C]: text features for the keys and values of cross-attention; pooled [B, P] (SDXL).
         """
         backbone = self.backbone
-        height, width = noisy.shape[-2:]
-        rows = RowLayout(jobs=len(noisy), guided=False)
-        nowhere = float("nan")  # every row has a timestep of its own
         features = key.to(backbone.dtype)
         text = Conditioning(features, features if value is key else value.to(backbone.dtype), pooled)
-        self.session.begin(StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width)), text)
-        cell = backbone.latent_factor
-        jobs = [Job("", width * cell, height * cell, guidance=1.0)] * len(noisy)
-        added = added_conditions(text, jobs, rows)
-        latents = noisy.to(backbone.dtype)
-        return backbone.unet(latents, timesteps, text.key, added_cond_kwargs=added).sample.float()
+        height, width = (side * backbone.latent_factor for side in noisy.shape[-2:])
+        added = size_conditions(text, width, height)
+        return self.session.predict(noisy.to(backbone.dtype), timesteps, text, added).float()

@@ -20,18 +20,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.backbone.attention import AttentionSession, attend
 from methods.backbone.sites import Site
+from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
-from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
+from methods.contract import Attachment, Conditioning, StepInfo
 from methods.errors import UsageError
 from methods.faces import align
 from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_infinite_adapter
-from methods.training.diffusion import NoiseSchedule, encode_prompts, size_conditions
+from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 
@@ -104,7 +104,7 @@ class InfiniteTask(TrainingTask):
         self.same_share = config.same_share
         self._hooks = _IdentityAttention(self.module, reads_text=not config.identity_enhanced)
         self._schedule = NoiseSchedule(backbone)
-        self._session: AttentionSession | None = None
+        self._session: AttentionSession
 
     def features_key(self) -> dict[str, str]:
         return {"clip": self._clip.fingerprint}
@@ -131,13 +131,8 @@ class InfiniteTask(TrainingTask):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Hooks in the U-Net; plain attention on a CPU, where the fused kernel's backward pass is slow."""
         backbone = self.backbone
-        on_cpu = backbone.device.type == "cpu"
-        with (
-            sdpa_kernel(SDPBackend.MATH) if on_cpu else backbone.attention_backend(),
-            AttentionSession(backbone.unet, backbone.sites, self._hooks) as self._session,
-        ):
+        with AttentionSession(backbone.unet, backbone.sites, self._hooks) as self._session:
             yield
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
@@ -148,16 +143,10 @@ class InfiniteTask(TrainingTask):
         noised = self._schedule.draw(batch.target["latents"], rng)
         text = self._text(batch.prompts)
         height, width = noised.latents.shape[-2:]
-        factor, nowhere = self.backbone.latent_factor, float("nan")  # every row has a timestep of its own
-        step = StepInfo(0, 1, nowhere, nowhere, nowhere, RowLayout(len(batch), False), (height, width))
-        assert self._session is not None, "losses run inside attached"
-        self._session.begin(step, text)
-        predicted = self.backbone.unet(
-            noised.latents.to(self.backbone.dtype),
-            noised.timesteps,
-            text.key,
-            added_cond_kwargs=size_conditions(text, width * factor, height * factor),
-        ).sample
+        factor = self.backbone.latent_factor
+        added = size_conditions(text, width * factor, height * factor)
+        noisy = noised.latents.to(self.backbone.dtype)
+        predicted = self._session.predict(noisy, noised.timesteps, text, added)
         error = (predicted.float() - noised.target).square().mean(dim=1)  # [B, h, w]
         weight = 1 + self.config.face_weight * batch.target["face"]
         weighted = (error * weight).mean(dim=(1, 2)) / weight.mean(dim=(1, 2))

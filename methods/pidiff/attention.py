@@ -89,8 +89,8 @@ class TrainingAttention(Attachment):
 class Denoiser:
     """The U-Net's prediction with and without the identity; made by `style_attention`."""
 
-    def __init__(self, unet: nn.Module, session: AttentionSession, hooks: TrainingAttention) -> None:
-        self._unet, self._session, self._hooks = unet, session, hooks
+    def __init__(self, session: AttentionSession, hooks: TrainingAttention) -> None:
+        self._session, self._hooks = session, hooks
 
     def __call__(
         self,
@@ -106,14 +106,8 @@ class Denoiser:
 
         latents [B, C, h, w], timesteps [B], text [B, T, width], codes [B, rows, dim], outside [B, 1, h, w]
         """
-        nowhere = float("nan")  # every row has a timestep of its own
-        height, width = latents.shape[-2:]
-        rows = RowLayout(jobs=len(latents), guided=False)
-        self._session.begin(
-            StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width)), Conditioning(text, text)
-        )
         self._hooks.codes, self._hooks.outside, self._hooks.leaks = codes, outside, []
-        return self._unet(latents, timesteps, text, added_cond_kwargs=added_conditions).sample
+        return self._session.predict(latents, timesteps, Conditioning(text, text), added_conditions)
 
     def leak(self) -> Tensor:
         """Mean over sites of what the last call's blocks added outside the face; a scalar."""
@@ -125,4 +119,4 @@ def style_attention(unet: nn.Module, adapter: StyleAdapter) -> Iterator[Denoiser
     """Install the blocks into the U-Net for training; the processors found are put back on exit."""
     hooks = TrainingAttention(adapter)
     with AttentionSession(unet, enumerate_sites(unet), hooks) as session:
-        yield Denoiser(unet, session, hooks)
+        yield Denoiser(session, hooks)

@@ -15,7 +15,7 @@ are ours. w-plus-adapter freezes the projection in its second stage, we train it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoiser, style_attention
@@ -34,7 +34,7 @@ from methods.pidiff.method import PIDiff, save_pidiff
 from methods.pidiff.wplus import initialise_from_wplus
 from methods.stylespace.align import aligned_head
 from methods.stylespace.load import load_style_space
-from methods.training.diffusion import NoiseSchedule, encode_prompts, size_conditions
+from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.weights import load_weights
@@ -136,10 +136,7 @@ class PIDiffTask(TrainingTask):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            if self.backbone.device.type == "cpu":  # there the fused kernel's backward pass is far slower
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            self._denoise = stack.enter_context(style_attention(self.backbone.unet, self.module))
+        with style_attention(self.backbone.unet, self.module) as self._denoise:
             yield
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:

@@ -78,12 +78,3 @@ def encode_prompts(backbone: Backbone, prompts: Sequence[str]) -> Conditioning:
         hidden = hidden * worded.view(-1, 1, 1)
         pooled = None if pooled is None else pooled * worded.view(-1, 1)
     return Conditioning(hidden, hidden, pooled)
-
-
-def size_conditions(conditioning: Conditioning, width: int, height: int) -> dict[str, Tensor] | None:
-    """SDXL's added conditions for uncropped pictures of one size; None for backbones that have none."""
-    pooled = conditioning.pooled
-    if pooled is None:
-        return None
-    ids = torch.tensor([(height, width, 0, 0, height, width)], dtype=pooled.dtype, device=pooled.device)
-    return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}

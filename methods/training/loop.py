@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.errors import NonFiniteError, UsageError
 from methods.training.average import Average
@@ -233,9 +232,7 @@ class Loop:
         with ExitStack() as stack:
             device = self.processes.device
             stack.enter_context(torch.random.fork_rng([] if device.type == "cpu" else [device]))
-            if device.type == "cpu":
-                # plain matrix products: the fused kernel's backward is many times slower on CPUs
-                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(self.task.backbone.attention_backend(gradients=True))
             if self.config.gradient_checkpointing:
                 unet.enable_gradient_checkpointing()
                 stack.callback(unet.disable_gradient_checkpointing)

@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
-from methods.training.diffusion import NoiseSchedule, encode_prompts, size_conditions
+from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.uniform.adapter import UniformAdapter

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from methods.backbone.attention import AttentionSession, attend
 from methods.backbone.sites import Site, enumerate_sites
-from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
+from methods.contract import Attachment, Conditioning, StepInfo
 from methods.uniform.adapter import UniformAdapter
 
 
@@ -53,13 +53,8 @@ def identity_attention(unet: nn.Module, adapter: UniformAdapter) -> Iterator[Den
             embedding: Tensor,
             added_conditions: dict[str, Tensor] | None = None,
         ) -> Tensor:
-            rows = RowLayout(jobs=len(latents), guided=False)
-            nowhere = float("nan")  # every row has a timestep of its own
-            height, width = latents.shape[-2:]
-            step = StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width))
-            session.begin(step, Conditioning(text, text))
             hooks.tokens = adapter.tokens(embedding)
-            return unet(latents, timesteps, text, added_cond_kwargs=added_conditions).sample
+            return session.predict(latents, timesteps, Conditioning(text, text), added_conditions)
 
         yield denoise
 
