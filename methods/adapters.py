@@ -9,11 +9,11 @@ The same facts stand in the metadata of the safetensors file, so that neither fi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from methods.contract import Identity, Method
+from methods.contract import Identity, Job, Method
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.paths import pocket_dir
 from methods.provenance import spid_version
@@ -60,6 +60,12 @@ class AdapterMethod(Method, Generic[AdapterT]):
             )
         return self._adapter
 
+    def tokens_of(self, jobs: Sequence[Job], backbone: Backbone) -> list[Tensor | None]:
+        """`tokens` of the identity of each job; None for a job without identity."""
+        return [
+            None if job.identity is None else self.tokens(job.identity, backbone)["tokens"] for job in jobs
+        ]
+
     def weights_fingerprint(self) -> str | None:
         from methods.weights import fingerprint_tensors
 
@@ -78,6 +84,15 @@ def face_embedding(identity: Identity, length: int) -> Tensor:
             hint="Choose the face encoder that the adapter was trained with.",
         )
     return identity.embedding
+
+
+def check_text_width(found: int, wanted: int, source: str, *, hint: str = OTHER_BACKBONE) -> None:
+    """Raise WeightsError, naming `source`, for an adapter to text features of another width."""
+    if found != wanted:
+        raise WeightsError(
+            f"{source} was made for text features of width {found}, this backbone has {wanted}.",
+            hint=hint,
+        )
 
 
 def save_adapter_folder(

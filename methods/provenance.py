@@ -79,7 +79,7 @@ def describe_job(
         "backbone_options": dict(backbone.origin),
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "device": str(backbone.device),
-        "machine": _machine(backbone),
+        "machine": machine(backbone),
         "versions": library_versions(),
         "status": result.status,
         "notes": dict(result.notes),
@@ -126,7 +126,7 @@ def _describe_identity(identity: Identity | None) -> dict[str, Any]:
     }
 
 
-def _machine(backbone: Backbone) -> dict[str, Any]:
+def machine(backbone: Backbone) -> dict[str, Any]:
     """What decides rounding besides versions: the kind of processor and the number of threads."""
     import torch
 

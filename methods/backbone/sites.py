@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +64,11 @@ def enumerate_sites(unet: Any) -> tuple[Site, ...]:
             )
         )
     return tuple(sites)
+
+
+def text_width(sites: Iterable[Site]) -> int:
+    """Channels C of the text features that the cross-attention sites of a U-Net read."""
+    return next(site.context_width for site in sites if site.context_width is not None)
 
 
 def _level(name: str, deepest: int) -> int:

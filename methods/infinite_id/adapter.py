@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE
+from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.backbone.attention import split_heads
-from methods.backbone.sites import Site, attention_layer, enumerate_sites
+from methods.backbone.sites import Site, attention_layer, enumerate_sites, text_width
 from methods.errors import WeightsError
 from methods.uniform.adapter import TokenProjection
 from methods.weights import fill_module
@@ -67,7 +67,7 @@ class InfiniteAdapter(nn.Module):
         face_tokens: int = FACE_TOKENS,
     ) -> None:
         super().__init__()
-        width = next(site.context_width for site in sites if site.context_width is not None)
+        width = text_width(sites)
         self.states = states
         self.embedding_dim = embedding_dim
         self.clip_mapper = StateMapper(states[1], width)
@@ -114,6 +114,7 @@ class InfiniteAdapter(nn.Module):
                 hint="Give a folder that spid train --method infinite-id wrote.",
             )
         width, states_width = state["clip_mapper.proj.weight"].shape
+        check_text_width(width, text_width(sites), source)
         with torch.device("meta"):
             adapter = cls(
                 sites,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from methods.backbone.attention import attend
+from methods.backbone.attention import KeyValue, attend
 from methods.backbone.sites import Site
 from methods.contract import Attachment, Job, Run, StepInfo, Stream
 from methods.infinite_id.adapter import InfiniteAdapter
-from methods.infinite_id.text_stream import KeyValue, TextStream, TextStreams, text_key
+from methods.infinite_id.text_stream import TextStream, TextStreams, text_key
 
 if TYPE_CHECKING:
     from methods.infinite_id.method import Config

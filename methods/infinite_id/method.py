@@ -193,10 +193,7 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
     def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> Attachment:
         if not any(_at_work(job) for job in jobs):
             return Attachment()
-        tokens = [
-            self.tokens(job.identity, backbone)["tokens"] if job.identity is not None else None
-            for job in jobs
-        ]
+        tokens = self.tokens_of(jobs, backbone)
         longest = max(len(one) for one in tokens if one is not None)
         null = self._unknown(backbone).repeat(longest // self.adapter.count, 1)
         kept = self._kept_streams(backbone, jobs)

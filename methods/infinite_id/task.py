@@ -174,9 +174,11 @@ class InfiniteTask(TrainingTask):
         return Conditioning(rows, rows, None if pooled is None else pooled.expand(len(prompts), -1))
 
     def _method(self) -> InfiniteID:
-        state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
         adapter = InfiniteAdapter.from_state_dict(
-            state, self.backbone.sites, states=self.module.states[0], source="training"
+            self.module.state_dict(),
+            self.backbone.sites,
+            states=self.module.states[0],
+            source="the training",
         )
         return InfiniteID.ready(adapter, self.backbone, Config(clip=self.config.clip), clip=self._clip)
 

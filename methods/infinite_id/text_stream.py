@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Hashable, Sequence
@@ -20,16 +19,15 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from methods.backbone.attention import KeyValue
 from methods.backbone.sites import Site
 from methods.contract import Attachment, Job, Run, StepInfo, Stream
 from methods.errors import SpidError, WeightsError
-from methods.provenance import library_versions
+from methods.provenance import library_versions, machine
 from methods.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
-
-KeyValue = tuple[Tensor, Tensor]
 
 
 def text_key(job: Job) -> Hashable:
@@ -189,8 +187,7 @@ class TextStreams:
             "dtype": str(backbone.dtype),
             "device": str(backbone.device),
             "kernel": str(backbone.sdpa),
-            "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-            "threads": torch.get_num_threads(),
+            "machine": machine(backbone),
             "versions": library_versions(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE
-from methods.backbone.attention import attend, split_heads
-from methods.backbone.sites import Site, attention_layer, enumerate_sites
+from methods.adapters import OTHER_BACKBONE, check_text_width
+from methods.backbone.attention import KeyValue, attend, split_heads
+from methods.backbone.sites import Site, attention_layer, enumerate_sites, text_width
 from methods.errors import WeightsError
 from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
-
-KeyValue = tuple[Tensor, Tensor]
 
 
 class StyleTokens(nn.Module):
@@ -76,7 +74,7 @@ class StyleAdapter(nn.Module):
 
     def __init__(self, sites: Sequence[Site], *, rows: int, dim: int) -> None:
         super().__init__()
-        width = next(site.context_width for site in sites if site.context_width is not None)
+        width = text_width(sites)
         self.rows, self.dim = rows, dim
         self.w_proj = StyleTokens(rows, dim, width)
         self.wplus_adapter = nn.ModuleDict(
@@ -107,12 +105,7 @@ class StyleAdapter(nn.Module):
         if "w_proj.weight" not in state:
             raise WeightsError(f"{source} is no pidiff adapter.", hint="Give a folder that spid train wrote.")
         rows, context, dim = state["w_proj.weight"].shape
-        wanted = next(site.context_width for site in sites if site.context_width is not None)
-        if context != wanted:
-            raise WeightsError(
-                f"{source} was made for text features of width {context}, this backbone has {wanted}.",
-                hint=OTHER_BACKBONE,
-            )
+        check_text_width(context, text_width(sites), source)
         with torch.device("meta"):
             adapter = cls(sites, rows=rows, dim=dim)
         return fill_module(adapter, state, source, hint=OTHER_BACKBONE)

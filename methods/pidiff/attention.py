@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbone.attention import AttentionSession
+from methods.backbone.attention import AttentionSession, KeyValue
 from methods.backbone.sites import Site, enumerate_sites
 from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
-from methods.pidiff.adapter import KeyValue, StyleAdapter
+from methods.pidiff.adapter import StyleAdapter
 
 
 class StyleAttention(Attachment):

@@ -19,7 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from methods.adapters import AdapterMethod, load_adapter_folder, save_adapter_folder, shipped_adapter
+from methods.adapters import (
+    WEIGHTS_FILE,
+    AdapterMethod,
+    load_adapter_folder,
+    save_adapter_folder,
+    shipped_adapter,
+)
 from methods.config import build
 from methods.contract import Identity, Job
 from methods.errors import MissingWeightsError, UsageError, WeightsError
@@ -91,9 +97,8 @@ class PIDiff(AdapterMethod[StyleAdapter]):
             return cls._from_wplus(path, backbone, config)
         state, stored = load_adapter_folder(path, method=INFO.name, backbone=backbone)
         space = _recorded_space(path, stored.get("style_space"), config)
-        return cls.ready(
-            StyleAdapter.from_state_dict(state, backbone.sites, str(path)), space, backbone, config
-        )
+        adapter = StyleAdapter.from_state_dict(state, backbone.sites, str(path / WEIGHTS_FILE))
+        return cls.ready(adapter, space, backbone, config)
 
     @classmethod
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
@@ -177,9 +182,7 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         return {"codes": codes, "tokens": self._project(codes.to(backbone.device))}
 
     def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> StyleAttention:
-        tokens = [
-            None if job.identity is None else self.tokens(job.identity, backbone)["tokens"] for job in jobs
-        ]
+        tokens = self.tokens_of(jobs, backbone)
         zero = torch.zeros(self.adapter.rows, self.adapter.dim, device=backbone.device)
         return StyleAttention(self.adapter, jobs, tokens, self._project(zero), self.config.delayed_start)
 

@@ -141,9 +141,8 @@ class PIDiffTask(TrainingTask):
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
         aligned = self._stage == ALIGNED
-        drop, dropped = self.config.drop, rng.uniform()
-        codes = batch.reference["codes"] * (dropped >= 2 * drop)[:, None, None]
-        wordless = ((dropped >= drop) & (dropped < 3 * drop)).tolist()
+        faceless, wordless = rng.drops(self.config.drop)
+        codes = batch.reference["codes"] * ~faceless[:, None, None]
         prompts = batch.prompts
         if aligned:
             prompts = [TEMPLATES[place] for place in rng.integers(len(TEMPLATES)).tolist()]
@@ -173,8 +172,7 @@ class PIDiffTask(TrainingTask):
         return wild_losses(predicted, plain, noised.target, mask, leak, self.config)
 
     def preview(self, folder: Path, step: int) -> None:
-        state = {name: value.clone() for name, value in self.module.state_dict().items()}
-        adapter = StyleAdapter.from_state_dict(state, self.backbone.sites, "the training")
+        adapter = StyleAdapter.from_state_dict(self.module.state_dict(), self.backbone.sites, "the training")
         method = PIDiff.ready(adapter, self.space, self.backbone)
         sample_sheet(self.backbone, method, self.shown, folder / f"step_{step:06d}.png")
 

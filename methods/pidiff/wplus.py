@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods.adapters import OTHER_BACKBONE
+from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.errors import WeightsError
 from methods.pidiff.adapter import StyleAdapter
 from methods.weights import check_state
@@ -45,11 +45,7 @@ def initialise_from_wplus(
         )
     width, dim = adapter.w_proj.norm.weight.shape[0], adapter.dim
     found = state["w_proj.norm.weight"].shape[0] if "w_proj.norm.weight" in state else width
-    if found != width:
-        raise WeightsError(
-            f"{source} was made for text features of width {found}, this backbone has {width}.",
-            hint="w-plus-adapter's weights are for Stable Diffusion 1.5.",
-        )
+    check_text_width(found, width, source, hint="w-plus-adapter's weights are for Stable Diffusion 1.5.")
     expected = {
         f"w_proj.proj_{group}.weight": torch.empty(width, (stop - start) * dim, device="meta")
         for group, (start, stop) in enumerate(GROUPS)

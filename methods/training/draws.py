@@ -62,5 +62,13 @@ class SampleRng:
         places = torch.tensor([n % self.batch for n in self.numbers], device=self.device)
         return ((places + self.uniform()) / self.batch).clamp(max=1 - 2**-24)
 
+    def drops(self, share: float) -> tuple[Tensor, list[bool]]:
+        """Which samples lose their identity, bool [B], and which their words, a list of B.
+
+        `share` of them loses the identity alone, as many both, and as many the words alone.
+        """
+        drawn = self.uniform()
+        return drawn < 2 * share, ((drawn >= share) & (drawn < 3 * share)).tolist()
+
     def _stack(self, drawn: list[Tensor]) -> Tensor:
         return torch.stack(drawn).to(self.device)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE
+from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.backbone.attention import split_heads
-from methods.backbone.sites import Site, attention_layer, enumerate_sites
+from methods.backbone.sites import Site, attention_layer, enumerate_sites, text_width
 from methods.errors import WeightsError
 from methods.weights import fill_module
 
@@ -86,7 +86,7 @@ class UniformAdapter(nn.Module):
         lora_rank: int = 0,
     ) -> None:
         super().__init__()
-        width = next(site.context_width for site in sites if site.context_width is not None)
+        width = text_width(sites)
         self.embedding_dim = embedding_dim
         self.lora_rank = lora_rank
         self.image_proj = TokenProjection(embedding_dim, hidden or 2 * embedding_dim, tokens, width)
@@ -125,12 +125,7 @@ class UniformAdapter(nn.Module):
         hidden, embedding_dim = state["image_proj.proj.0.weight"].shape
         context = state["image_proj.norm.weight"].shape[0]
         down = next((value for key, value in state.items() if key.endswith("_lora.down.weight")), None)
-        wanted = next(site.context_width for site in sites if site.context_width is not None)
-        if context != wanted:
-            raise WeightsError(
-                f"{source} was made for text features of width {context}, this backbone has {wanted}.",
-                hint=OTHER_BACKBONE,
-            )
+        check_text_width(context, text_width(sites), source)
         with torch.device("meta"):
             adapter = cls(
                 sites,

@@ -111,16 +111,13 @@ class Uniform(AdapterMethod[UniformAdapter]):
 
     def identity_of(self, backbone: Backbone, jobs: Sequence[Job]) -> dict[str, Any]:
         """What an `IdentityAttention` (or a subclass of it) is made of, for a batch of jobs."""
-        tokens = [
-            None if job.identity is None else self.tokens(job.identity, backbone)["tokens"] for job in jobs
-        ]
         null = self._project(torch.zeros(self.adapter.embedding_dim, device=backbone.device))
         return {
             "unet": backbone.unet,
             "sites": backbone.sites,
             "adapter": self.adapter,
             "jobs": jobs,
-            "tokens": tokens,
+            "tokens": self.tokens_of(jobs, backbone),
             "null": null,
             "lora_scale": self.config.lora_scale,
         }

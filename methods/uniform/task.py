@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -101,9 +101,7 @@ class UniformTask(TrainingTask):
             yield
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
-        dropped, drop = rng.uniform(), self.config.drop
-        faceless = dropped < 2 * drop
-        wordless = ((dropped >= drop) & (dropped < 3 * drop)).tolist()
+        faceless, wordless = rng.drops(self.config.drop)
         embedding = batch.reference["embedding"] * ~faceless[:, None]
         prompts = ["" if empty else text for empty, text in zip(wordless, batch.prompts, strict=True)]
 
@@ -134,5 +132,4 @@ class UniformTask(TrainingTask):
         )
 
     def _method(self) -> Uniform:
-        state: dict[str, Any] = {name: value.clone() for name, value in self.module.state_dict().items()}
-        return Uniform.from_state(state, self.backbone)
+        return Uniform.from_state(self.module.state_dict(), self.backbone)
