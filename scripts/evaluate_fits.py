@@ -12,7 +12,9 @@
     sweep      attention share, prompt following and identity over a grid of options
 
 Stop it at any time: every fit and every measurement is kept in --work, and the same command goes on there.
-One fit of textual inversion at 5,000 steps takes most of the time of `speed`.
+The output is written after every person and holds the people so far; parts of an earlier run with the same
+settings stay in it. One fit of textual inversion at 5,000 steps takes most of the time of `speed`; shorter
+ones are asked for by --set textual-inversion.steps=500, and stand in the settings of the output.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from methods.config import load_yaml
+import yaml
+
+from methods.config import build, load_yaml
 from methods.errors import SpidError, UsageError
-from methods.files import save_json
+from methods.fitting.figures import Figures, Remaining
 from methods.fitting.measure import Study, Variant
 from methods.paths import pocket_dir
 from methods.registry import get_method
@@ -34,47 +38,78 @@ from methods.registry import get_method
 PARTS = ("attention", "ablation", "speed", "sweep")
 
 
-def variants_at_equal_steps() -> list[Variant]:
-    """Textual inversion with facewise's own steps and batch first, then facewise and its ablations."""
-    config = get_method("facewise").Config()
-    equal = {"steps": config.steps, "batch": config.batch}
-    return [
-        Variant("textual-inversion", "textual-inversion", equal),
-        Variant("facewise", "facewise"),
-        Variant("facewise without loss", "facewise", {"weight": 0.0}),
-        Variant("facewise with shared tokens", "facewise", {"shared": True}),
+Options = Mapping[str, Mapping[str, Any]]
+"""Options of fits by method, instead of their defaults."""
+Measure = Callable[[int], dict[str, Any]]
+"""The figures of a part over so many people."""
+
+
+def attention(study: Study, options: Options) -> Measure:
+    variants = variants_at_equal_steps(options)
+    return lambda people: study.shares(variants, people)
+
+
+def ablation(study: Study, options: Options) -> Measure:
+    inversion, full, *worse = variants_at_equal_steps(options)
+    return lambda people: study.comparison([full, *worse, inversion, Variant("none", "none")], people)
+
+
+def speed(study: Study, options: Options) -> Measure:
+    own = options.get("id-ea", {})
+    variants = [
+        Variant("id-ea", "id-ea", own),
+        Variant("textual-inversion", "textual-inversion", options.get("textual-inversion", {})),
     ]
+    release = Variant("id-ea release", "id-ea", {**own, "mode": "release"})
+    return lambda people: {
+        "pictures": study.comparison([*variants, release], people),
+        "seconds": study.seconds(variants, people),
+    }
 
 
-def attention(study: Study) -> dict[str, Any]:
-    return study.shares(variants_at_equal_steps())
-
-
-def ablation(study: Study) -> dict[str, Any]:
-    inversion, full, *worse = variants_at_equal_steps()
-    return study.comparison([full, *worse, inversion, Variant("none", "none")])
-
-
-def speed(study: Study) -> dict[str, Any]:
-    variants = [Variant("id-ea", "id-ea"), Variant("textual-inversion", "textual-inversion")]
-    release = Variant("id-ea release", "id-ea", {"mode": "release"})
-    return {"pictures": study.comparison([*variants, release]), "seconds": study.seconds(variants)}
-
-
-def sweep(study: Study, grid: Mapping[str, Any]) -> dict[str, Any]:
+def sweep(study: Study, grid: Mapping[str, Any], options: Options) -> Measure:
     """Every combination of the grid's values; the first one is what ratios and differences refer to."""
     if set(grid) != {"method", "base", "values"}:
         raise UsageError("A sweep has the entries method, base and values.", hint="See configs/fits.")
     names = list(grid["values"])
     variants = []
     for values in itertools.product(*grid["values"].values()):
-        options = {**grid["base"], **dict(zip(names, values, strict=True))}
+        own = {**options.get(grid["method"], {}), **grid["base"], **dict(zip(names, values, strict=True))}
         label = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-        variants.append(Variant(label, grid["method"], options))
-    return {"attention": study.shares(variants), "pictures": study.comparison(variants)}
+        variants.append(Variant(label, grid["method"], own))
+    return lambda people: {
+        "attention": study.shares(variants, people),
+        "pictures": study.comparison(variants, people),
+    }
 
 
-def main() -> int:
+def variants_at_equal_steps(options: Options) -> list[Variant]:
+    """Textual inversion with facewise's own steps and batch first, then facewise and its ablations."""
+    own = options.get("facewise", {})
+    config: Any = build(get_method("facewise").Config, own, where="facewise")
+    equal = {**options.get("textual-inversion", {}), "steps": config.steps, "batch": config.batch}
+    return [
+        Variant("textual-inversion", "textual-inversion", equal),
+        Variant("facewise", "facewise", own),
+        Variant("facewise without loss", "facewise", {**own, "weight": 0.0}),
+        Variant("facewise with shared tokens", "facewise", {**own, "shared": True}),
+    ]
+
+
+def read_options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`method.key=value` settings as options by method, values as YAML."""
+    options: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        method, dot, key = name.rpartition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {setting!r} is no method.key=value.", hint="Such as facewise.steps=200.")
+        get_method(method)
+        options.setdefault(method, {})[key] = yaml.safe_load(value)
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure, write after every part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,14 +120,20 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=8, help="pictures per person")
     parser.add_argument("--renders", type=int, default=4, help="photographs per person for attention")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps")
+    parser.add_argument("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings")
     parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
     parser.add_argument("--work", type=Path, default=Path("outputs/evaluate-fits"), help="records of the run")
     parser.add_argument("--output", type=Path, default=Path("results/fits.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     parts = [part.strip() for part in arguments.parts.split(",") if part.strip()]
     try:
         if unknown := [part for part in parts if part not in PARTS]:
             raise UsageError(f"Unknown part {unknown[0]!r}.", hint=f"Known: {', '.join(PARTS)}.")
+        options = read_options(arguments.settings)
+
+        def report(line: str) -> None:
+            print(line, file=sys.stderr, flush=True)
+
         study = Study(
             arguments.work,
             arguments.weights,
@@ -100,14 +141,31 @@ def main() -> int:
             prompts=arguments.prompts,
             renders=arguments.renders,
             steps=arguments.steps,
-            report=lambda line: print(line, file=sys.stderr, flush=True),
+            report=report,
         )
-        figures: dict[str, Any] = {"backbone": study.backbone.fingerprint}
-        measures = {"attention": attention, "ablation": ablation, "speed": speed}
+        figures = Figures(
+            arguments.output,
+            {
+                "backbone": study.backbone.fingerprint,
+                "prompts": study.prompts,
+                "renders": study.renders,
+                "steps": study.steps,
+                "options": options,
+            },
+        )
+        known = {"attention": attention, "ablation": ablation, "speed": speed}
         for part in parts:
-            known = measures.get(part)
-            figures[part] = sweep(study, load_yaml(arguments.sweep)) if known is None else known(study)
-            save_json(arguments.output, figures)
+            measure = (
+                known[part](study, options)
+                if part in known
+                else sweep(study, load_yaml(arguments.sweep), options)
+            )
+            remaining = Remaining()
+            for people in range(1, study.people + 1):
+                made = len(study.made)
+                figures.keep(part, measure(people))
+                left = remaining.after(study.people - people, fresh=len(study.made) > made)
+                report(f"{part}: {people} of {study.people} people{left}")
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -4,17 +4,21 @@
     spid train --method pidiff --output outputs/one --set options.wild_steps=0
     python scripts/evaluate_pidiff.py --full outputs/full/adapter --stage-one outputs/one/adapter
 
-Writes results/pidiff.json (background and identity, full training against the first stage alone, paired) and
-beside it pidiff-styles.png: row r, column c shows person r with the fine style rows of person c.
+Writes results/pidiff.json (background and identity, full training against the first stage alone, paired;
+after every person, over the people so far) and beside it pidiff-styles.png: row r, column c shows person r
+with the fine style rows of person c (--levels 0-3: with the coarse ones, the shape). Stop it at any time:
+records are kept in --work, and the same command goes on there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +32,13 @@ from methods.backbone.backbone import Backbone  # noqa: E402
 from methods.backbone.load import load_backbone  # noqa: E402
 from methods.backbone.sampling import sample  # noqa: E402
 from methods.contract import Identity, Job  # noqa: E402
-from methods.errors import SpidError  # noqa: E402
+from methods.errors import SpidError, UsageError  # noqa: E402
 from methods.faces import FaceEncoder, analyse, load_encoder  # noqa: E402
 from methods.files import save_json  # noqa: E402
+from methods.fitting.figures import Figures, Remaining  # noqa: E402
 from methods.images import contact_sheet, save_png  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
-from methods.pidiff.measure import compare, measure, verdict  # noqa: E402
+from methods.pidiff.measure import Measured, compare, measure, plain_pictures, verdict  # noqa: E402
 from methods.pidiff.method import Config, PIDiff  # noqa: E402
 from methods.pocket.world import HELD_OUT, render, sample_context, sample_person  # noqa: E402
 
@@ -69,50 +74,86 @@ def style_sheet(
             Job(PROMPTS[0], width, height, backbone.defaults.guidance, identity=person, steps=steps)
             for person in people
         ]
-        columns.append([result.picture for result in sample(backbone, jobs, method)])
+        columns.append([result.picture for result in sample(backbone, jobs, method, batch_size=len(jobs))])
+        print(f"styles: {len(columns)} of {len(people)} columns", file=sys.stderr, flush=True)
     rows = [[person.image, *made] for person, made in zip(people, zip(*columns, strict=True), strict=True)]
     givers: list[Image.Image | None] = [None, *(person.image for person in people)]
     return contact_sheet([givers, *rows], ["shape", *(f"style {n}" for n in range(len(people)))], cell=128)
 
 
-def main() -> int:
+def background(
+    backbone: Backbone,
+    adapters: dict[str, Path],
+    people: list[Identity],
+    prompts: list[str],
+    scorer: FaceEncoder,
+    steps: int,
+    figures: Figures,
+    work: Path,
+) -> None:
+    """Both adapters, person by person; a record for each, and the figures over the people so far."""
+    methods = {name: PIDiff.load(folder, backbone) for name, folder in adapters.items()}
+    plain = plain_pictures(backbone, prompts, scorer, steps=steps)
+    measured: dict[str, list[Measured]] = {name: [] for name in methods}
+    remaining = Remaining()
+    for done, person in enumerate(people, start=1):
+        fresh = False
+        for name, method in methods.items():
+            key = [method.weights_fingerprint(), backbone.fingerprint, scorer.fingerprint, prompts, steps]
+            digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+            path = work / digest / f"{person.name}.json"
+            if not path.is_file():
+                made = measure(backbone, method, person, plain, scorer, steps=steps)
+                save_json(path, [asdict(row) for row in made])
+                fresh = True
+            measured[name] += [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+        found = compare(measured["full"], measured["stage one"])
+        figures.keep("background", {**found, "reached": verdict(found)})
+        left = remaining.after(len(people) - done, fresh=fresh)
+        print(f"background: {done} of {len(people)} people{left}", file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", type=Path, required=True, help="adapter of both stages")
-    parser.add_argument("--stage-one", type=Path, required=True, help="adapter of the first stage alone")
+    parser.add_argument("--stage-one", type=Path, help="adapter of the first stage alone, for background")
+    parser.add_argument("--parts", default="background,styles", help="of background,styles")
     parser.add_argument("--people", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS), help=f"the first of {len(PROMPTS)}")
     parser.add_argument("--sheet-people", type=int, default=4, help="rows and columns of the style sheet")
     parser.add_argument("--levels", default="8-17", help="rows that the style sheet swaps")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps")
     parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
     parser.add_argument(
-        "--work", type=Path, default=Path("outputs/evaluate-pidiff"), help="reference pictures"
+        "--work", type=Path, default=Path("outputs/evaluate-pidiff"), help="records of the run"
     )
     parser.add_argument("--output", type=Path, default=Path("results/pidiff.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    parts = [part.strip() for part in arguments.parts.split(",") if part.strip()]
     try:
+        if unknown := [part for part in parts if part not in ("background", "styles")]:
+            raise UsageError(f"Unknown part {unknown[0]!r}.", hint="Known: background, styles.")
+        if "background" in parts and arguments.stage_one is None:
+            raise UsageError("The part background needs --stage-one.", hint="Or take --parts styles.")
         backbone = load_backbone(str(arguments.weights / "sd"))
-        scorer = load_encoder(arguments.weights / "face-scoring")
         encoder = load_encoder(arguments.weights / "face")
-        people = [held_out(number, encoder, arguments.work) for number in range(arguments.people)]
-        measured: dict[str, Any] = {}
-        for name, folder in (("full", arguments.full), ("stage one", arguments.stage_one)):
-            measured[name] = measure(
-                backbone,
-                PIDiff.load(folder, backbone),
-                people,
-                PROMPTS,
-                scorer,
-                steps=arguments.steps,
-                report=partial(print, name, file=sys.stderr, flush=True),
-            )
-        found = compare(measured["full"], measured["stage one"])
-        save_json(arguments.output, {**found, "reached": verdict(found), "backbone": backbone.fingerprint})
-        shown = people[: arguments.sheet_people]
-        sheet = style_sheet(backbone, arguments.full, shown, arguments.steps, arguments.levels)
-        save_png(arguments.output.with_name(f"{arguments.output.stem}-styles.png"), sheet)
+        count = max(arguments.people if "background" in parts else 0, arguments.sheet_people)
+        people = [held_out(number, encoder, arguments.work) for number in range(count)]
+        prompts = list(PROMPTS[: arguments.prompts])
+        settings = {"backbone": backbone.fingerprint, "prompts": prompts, "steps": arguments.steps}
+        figures = Figures(arguments.output, settings)
+        if "background" in parts:
+            adapters = {"full": arguments.full, "stage one": arguments.stage_one}
+            scorer = load_encoder(arguments.weights / "face-scoring")
+            chosen = people[: arguments.people]
+            background(backbone, adapters, chosen, prompts, scorer, arguments.steps, figures, arguments.work)
+        if "styles" in parts:
+            shown = people[: arguments.sheet_people]
+            sheet = style_sheet(backbone, arguments.full, shown, arguments.steps, arguments.levels)
+            save_png(arguments.output.with_name(f"{arguments.output.stem}-styles.png"), sheet)
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code

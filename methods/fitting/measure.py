@@ -1,4 +1,4 @@
-"""What fits must show, measured on pocket people nobody trained on.
+"""What fits must show, and what all methods do, measured on pocket people nobody trained on.
 
 Where the learned word looks is known exactly: renders come with the true face region. What a picture shows is
 read by the probes, who it shows by the scoring recogniser, which no method conditions on. Every unit of work
@@ -19,28 +19,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from methods.backbone.attention import AttentionSession, ColumnCapture
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
-from methods.backbone.schedulers import make_scheduler
 from methods.config import build
-from methods.contract import Attachment, Conditioning, Identity, Job, Method, RowLayout, StepInfo
+from methods.contract import Identity, Job, Method
 from methods.errors import FaceError
 from methods.faces import analyse, load_encoder
 from methods.files import save_json
-from methods.fitting.attachment import stage_of
+from methods.fitting.attention_share import TIMESTEPS, face_share
+from methods.fitting.figures import every, mean_interval, ratio_interval
 from methods.fitting.method import FitMethod
-from methods.fitting.photo import encode_pixels
 from methods.fitting.templates import templates_for
 from methods.fitting.words import place
 from methods.paths import pocket_dir
-from methods.pocket.quality import HELD_OUT, JUDGED, UNSAID, bootstrap, unit
-from methods.pocket.world import FACTORS, Portrait, caption, render, sample_context, sample_person
+from methods.pocket.quality import HELD_OUT, JUDGED, UNSAID, unit
+from methods.pocket.world import FACTORS, Context, Portrait, caption, render, sample_context, sample_person
 from methods.prompts import expand
 from methods.registry import get_method
 
@@ -50,9 +46,10 @@ if TYPE_CHECKING:
     from methods.pocket.training.probes import ProbeSet
 
 FIRST_PERSON = HELD_OUT + 500_000
+STRANGERS = 250_000
+"""How far a person's stranger is from the person, in numbers of people."""
 PLAIN = {"style": "photo", "framing": "portrait", "pose": "front", "accessory": "none", "action": "none"}
 """Of reference photographs: a face to be seen."""
-TIMESTEPS = (100, 300, 500, 700, 900)
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,9 @@ class Study:
     """Measurements on `people` held-out people; each unit of work is kept in the folder `work`.
 
     weights: folder of the pocket models. prompts: pictures per person. renders: other photographs of a person
-    on which attention is measured. steps, batch_size: of sampling. report: called with a line of progress.
+    on which attention is measured. steps, batch_size: of sampling. pictured: what all prompts say, such as
+    the style; the rest is drawn. adapters: folders of weights by method, instead of those in `weights` or
+    the shipped ones. report: called with a line of progress.
     """
 
     work: Path
@@ -79,6 +78,8 @@ class Study:
     renders: int = 4
     steps: int = 25
     batch_size: int = 8
+    pictured: Mapping[str, str] = field(default_factory=dict)
+    adapters: Mapping[str, Path] = field(default_factory=dict)
     report: Callable[[str], object] = lambda line: None
 
     @cached_property
@@ -99,6 +100,11 @@ class Study:
 
         return load_probes(self.weights / "probes")
 
+    @cached_property
+    def made(self) -> list[Path]:
+        """Records that were written just now, not found."""
+        return []
+
     # -------------------------------------------------------------- units of work
     def fit_seconds(self, variant: Variant, person: int) -> dict[str, Any]:
         """Wall and processor seconds of one fit, made now unless its record exists, and its last losses."""
@@ -107,6 +113,7 @@ class Study:
             method = self._method(variant)
             assert isinstance(method, FitMethod)
             method.refit = True
+            method.progress = every(15.0, self.report, f"  {variant.name}")
             identity = self._identity(person)
             wall, cpu = time.perf_counter(), time.process_time()
             fitted = method.tokens(identity, self.backbone)
@@ -127,12 +134,10 @@ class Study:
             method = self._method(variant)
             assert isinstance(method, FitMethod)
             portraits = self._portraits(person)
-            masks = torch.from_numpy(np.stack([one.face_mask for one in portraits])).float()
-            learned = self._share(method, self._identity(person), portraits, masks)
             return {
-                "word": learned,
-                "noun": self._share(None, None, portraits, masks),
-                "area": float(masks.mean()),
+                "word": self._share(method, self._identity(person), portraits),
+                "noun": self._share(None, None, portraits),
+                "area": float(np.mean([one.face_mask for one in portraits])),
             }
 
         return self._unit("attention", variant, person, {"renders": self.renders}, make)
@@ -149,7 +154,7 @@ class Study:
             identity = self._identity(person)
             if isinstance(method, FitMethod):
                 self.fit_seconds(variant, person)
-            contexts = [sample_context(np.random.default_rng([person, 2, i])) for i in range(self.prompts)]
+            contexts = self._contexts(person)
             plain = sample_person(FIRST_PERSON + person)
             jobs = []
             for number, context in enumerate(contexts):
@@ -168,19 +173,45 @@ class Study:
             similarity = [None if own is None or one is None else float(own @ one) for one in scores]
             return {"followed": followed, "similarity": similarity}
 
-        return self._unit("pictures", variant, person, {"prompts": self.prompts, "steps": self.steps}, make)
+        settings = {"prompts": self.prompts, "steps": self.steps, **self._pictured()}
+        weights = self._weights(variant.method)
+        if weights is not None:
+            settings["weights"] = weights
+        return self._unit("pictures", variant, person, settings, make)
+
+    def renders_of(self, person: int) -> dict[str, Any]:
+        """What similarity to the reference renders have in the contexts of `pictures`, one number each.
+
+        `genuine`: of the person; `impostor`: of a stranger; None where no face was found.
+        """
+
+        def make() -> dict[str, Any]:
+            own = self._score(Image.open(self._identity(person).pictures[0]))
+            found: dict[str, list[float | None]] = {}
+            for name, who in (("genuine", person), ("impostor", person + STRANGERS)):
+                shown = [render(sample_person(FIRST_PERSON + who), one) for one in self._contexts(person)]
+                scores = [self._score(Image.fromarray(one.pixels)) for one in shown]
+                found[name] = [None if own is None or s is None else float(own @ s) for s in scores]
+            return found
+
+        settings = {"prompts": self.prompts, **self._pictured()}
+        return self._unit("renders", Variant("renders", "none"), person, settings, make)
 
     # -------------------------------------------------------------- figures
-    def shares(self, variants: Sequence[Variant]) -> dict[str, Any]:
-        """Attention shares of variants, mean over people with intervals, and ratios to the first variant."""
+    def shares(self, variants: Sequence[Variant], people: int | None = None) -> dict[str, Any]:
+        """Attention shares of variants, mean over people with intervals, and ratios to the first variant.
+
+        people: how many of them, all if None
+        """
+        people = people or self.people
         found = {
-            one.name: np.array([self.attention(one, person)["word"] for person in range(self.people)])
+            one.name: np.array([self.attention(one, person)["word"] for person in range(people)])
             for one in variants
         }
-        others = [self.attention(variants[0], person) for person in range(self.people)]
+        others = [self.attention(variants[0], person) for person in range(people)]
         return {
             "definition": "mean share of a word's cross-attention inside the true face region: "
-            f"{self.people} held-out people, {self.renders} other photographs each, timesteps "
+            f"{people} held-out people, {self.renders} other photographs each, timesteps "
             f"{list(TIMESTEPS)}, all sites",
             "share": {name: mean_interval(values) for name, values in found.items()},
             "share_of_noun": mean_interval(np.array([one["noun"] for one in others])),
@@ -192,16 +223,17 @@ class Study:
             },
         }
 
-    def comparison(self, variants: Sequence[Variant]) -> dict[str, Any]:
+    def comparison(self, variants: Sequence[Variant], people: int | None = None) -> dict[str, Any]:
         """Prompt following and identity of variants, and paired differences from the first one."""
+        people = people or self.people
         figures: dict[str, Any] = {
-            "definition": f"{self.people} held-out people x {self.prompts} prompts, the same noise for all; "
+            "definition": f"{people} held-out people x {self.prompts} prompts, the same noise for all; "
             "followed: share of captioned factors that the probes see; similarity: to the reference by the "
             "scoring recogniser, 0 without a face; differences are paired, intervals resample people"
         }
         per_person: dict[str, dict[str, NDArray[np.float64]]] = {}
         for one in variants:
-            rows = [self.pictures(one, person) for person in range(self.people)]
+            rows = [self.pictures(one, person) for person in range(people)]
             similarity = [[s or 0.0 for s in row["similarity"]] for row in rows]
             per_person[one.name] = {
                 "followed": np.array([np.mean(row["followed"]) for row in rows]),
@@ -220,9 +252,10 @@ class Study:
         }
         return figures
 
-    def seconds(self, variants: Sequence[Variant]) -> dict[str, Any]:
+    def seconds(self, variants: Sequence[Variant], people: int | None = None) -> dict[str, Any]:
         """Medians of fit times, and how many times longer each takes than the first variant."""
-        rows = {one.name: [self.fit_seconds(one, p) for p in range(self.people)] for one in variants}
+        people = people or self.people
+        rows = {one.name: [self.fit_seconds(one, p) for p in range(people)] for one in variants}
         median = {
             name: {clock: float(np.median([row[clock] for row in of])) for clock in ("wall", "cpu")}
             for name, of in rows.items()
@@ -253,6 +286,7 @@ class Study:
             "config": asdict(self._config(variant)),
             "person": FIRST_PERSON + person,
             "backbone": self.backbone.fingerprint,
+            "encoders": [self.encoder.fingerprint, self.scorer.fingerprint],
             **settings,
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
@@ -262,13 +296,38 @@ class Study:
         self.report(f"{kind}: {variant.name}, person {person + 1} of {self.people}")
         value = make()
         save_json(path, {"key": key, "value": value})
+        self.made.append(path)
         return value
 
     def _config(self, variant: Variant) -> Any:
         return build(get_method(variant.method).Config, variant.options, where=f"variant {variant.name}")
 
     def _method(self, variant: Variant) -> Method:
-        return get_method(variant.method).load(None, self.backbone, self._config(variant))
+        folder = self.adapters.get(variant.method)
+        if folder is None:
+            own = self.weights / ("uniform" if variant.method == "spatialid" else variant.method)
+            folder = own if own.is_dir() else None
+        return get_method(variant.method).load(folder, self.backbone, self._config(variant))
+
+    def _weights(self, method: str) -> str | None:
+        """Fingerprint of a method's weights; None for methods without, as fits are."""
+        if method not in self._fingerprints:
+            self._fingerprints[method] = self._method(Variant(method, method)).weights_fingerprint()
+        return self._fingerprints[method]
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str | None]:
+        return {}
+
+    def _contexts(self, person: int) -> list[Context]:
+        """What is asked for in the pictures of a person."""
+        return [
+            sample_context(np.random.default_rng([person, 2, i]), **self.pictured)
+            for i in range(self.prompts)
+        ]
+
+    def _pictured(self) -> dict[str, Any]:
+        return {"pictured": dict(self.pictured)} if self.pictured else {}
 
     def _identity(self, person: int) -> Identity:
         """A held-out person by one rendered photograph, analysed by the conditioning face pack."""
@@ -291,46 +350,18 @@ class Study:
 
     @torch.inference_mode()
     def _share(
-        self,
-        method: FitMethod | None,
-        identity: Identity | None,
-        portraits: Sequence[Portrait],
-        masks: Tensor,
+        self, method: FitMethod | None, identity: Identity | None, portraits: Sequence[Portrait]
     ) -> float:
-        """Attention inside the mask, averaged over portraits, timesteps and sites; None: by the noun."""
+        """Share of attention inside the face by the word that a method learned; None: by the noun."""
         backbone, text = self.backbone, self.backbone.text
         prompt = expand(templates_for(backbone.family)[0])
         if method is None or identity is None:
             hidden = text.encode(prompt).hidden[None]
-            key = value = hidden
-            columns = text.token_positions(prompt, "person")
-        else:
-            spoken = method.speak(prompt, method.tokens(identity, backbone), backbone)
-            placed = place(text, prompt, method.rows, keep_noun=method.keep_noun)
-            assert spoken is not None and placed is not None
-            key, value, columns = spoken.key, spoken.value, placed.at.tolist()
-        pixels = torch.from_numpy(np.stack([one.pixels for one in portraits])).permute(0, 3, 1, 2)
-        latents = encode_pixels(backbone, pixels.float() / 127.5 - 1.0)
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
-        scheduler = make_scheduler("ddim", backbone.scheduler_config)
-        count, _, height, width = latents.shape
-        shares = []
-        for timestep in TIMESTEPS:
-            stage = stage_of(float(timestep), len(key))
-            capture = ColumnCapture(torch.tensor([columns] * count, device=backbone.device))
-            rows = RowLayout(jobs=count, guided=False)
-            step = StepInfo(0, 1, float(timestep), float("nan"), float("nan"), rows, (height, width))
-            with AttentionSession(backbone.unet, backbone.sites, Attachment(), capture) as session:
-                of_stage = [one[stage].expand(count, -1, -1).to(backbone.dtype) for one in (key, value)]
-                session.begin(step, Conditioning(*of_stage))
-                times = torch.full((count,), timestep, device=backbone.device)
-                noisy = scheduler.add_noise(latents, noise, times).to(backbone.dtype)
-                backbone.unet(noisy, times, of_stage[0])
-            for place_of in range(count):
-                for site in backbone.cross_sites:
-                    column = capture.maps(place_of)[site.name].sum(dim=-1)
-                    shares.append(inside(column, masks[place_of], site.grid(height, width)))
-        return float(np.mean(shares))
+            return face_share(backbone, hidden, hidden, text.token_positions(prompt, "person"), portraits)
+        spoken = method.speak(prompt, method.tokens(identity, backbone), backbone)
+        placed = place(text, prompt, method.rows, keep_noun=method.keep_noun)
+        assert spoken is not None and placed is not None
+        return face_share(backbone, spoken.key, spoken.value, placed.at.tolist(), portraits)
 
     def _job(self, prompt: str, identity: Identity, seed: int) -> Job:
         defaults = self.backbone.defaults
@@ -344,21 +375,3 @@ class Study:
         except FaceError:
             return None
         return unit(found.embedding)
-
-
-def inside(column: Tensor, mask: Tensor, grid: tuple[int, int]) -> float:
-    """Share of an attention column [N] (rows of a grid) that lies inside a mask float32 [H, W] in [0, 1]."""
-    small = F.adaptive_avg_pool2d(mask[None, None], grid).flatten().to(column)
-    return float((column * small).sum() / column.sum())
-
-
-def mean_interval(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean and 95 % interval, people resampled."""
-    interval = bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
-    return {"value": round(float(values.mean()), 4), "interval": interval, "n": len(values)}
-
-
-def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, Any]:
-    """Ratio of means and 95 % interval, people resampled in pairs."""
-    interval = bootstrap(lambda chosen: float(values[chosen].mean() / base[chosen].mean()), len(values))
-    return {"value": round(float(values.mean() / base.mean()), 4), "interval": interval, "n": len(values)}

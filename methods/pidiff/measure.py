@@ -7,7 +7,7 @@ of its plain counterpart; identity is the cosine of a scoring encoder that no me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,39 +60,45 @@ def background_distance(
     return float(np.abs(one[outside].astype(np.float64) - other[outside]).mean() / 255)
 
 
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """What the plain backbone makes of one prompt: pixels [H, W, 3], and the face in it if there is one."""
+
+    prompt: str
+    pixels: NDArray[np.uint8]
+    face: Face | None
+
+
+def plain_pictures(
+    backbone: Backbone, prompts: Sequence[str], scorer: FaceEncoder, *, steps: int
+) -> list[Plain]:
+    """Every prompt without anybody, with the noise of its number."""
+    made = sample(backbone, _jobs(backbone, prompts, steps, None), batch_size=len(prompts))
+    return [
+        Plain(prompt, _pixels(result.picture), _face(result.picture, scorer))
+        for prompt, result in zip(prompts, made, strict=True)
+    ]
+
+
 def measure(
     backbone: Backbone,
     method: Method,
-    people: Sequence[Identity],
-    prompts: Sequence[str],
+    person: Identity,
+    plain: Sequence[Plain],
     scorer: FaceEncoder,
     *,
     steps: int,
-    report: Callable[[str], object] = lambda line: None,
 ) -> list[Measured]:
-    """Every person in every prompt, with the noise of the prompt's number; people carry their `image`."""
-    width, height = backbone.default_size
-    plain: list[tuple[NDArray[np.uint8], Face | None]] = []
-    guidance = backbone.defaults.guidance
-    jobs = [
-        Job(prompt, width, height, guidance, seed=seed, steps=steps) for seed, prompt in enumerate(prompts)
-    ]
-    for result in sample(backbone, jobs):
-        plain.append((_pixels(result.picture), _face(result.picture, scorer)))
+    """A person in every prompt, with the same noise as `plain`; the person carries its `image`."""
+    reference = _face(person.image, scorer)
+    jobs = _jobs(backbone, [one.prompt for one in plain], steps, person)
     rows = []
-    for person in people:
-        reference = _face(person.image, scorer)
-        theirs = [
-            Job(prompt, width, height, guidance, identity=person, seed=seed, steps=steps)
-            for seed, prompt in enumerate(prompts)
-        ]
-        for (before, face_before), result in zip(plain, sample(backbone, theirs, method), strict=True):
-            face = _face(result.picture, scorer)
-            similarity = None if face is None or reference is None else scorer.similarity(face, reference)
-            heads = [one.landmarks for one in (face, face_before) if one is not None]
-            distance = background_distance(_pixels(result.picture), before, heads) if heads else None
-            rows.append(Measured(person.name, result.job.prompt, similarity, distance))
-        report(f"{person.name}: {sum(row.similarity is not None for row in rows)} of {len(rows)} with a face")
+    for before, result in zip(plain, sample(backbone, jobs, method, batch_size=len(jobs)), strict=True):
+        face = _face(result.picture, scorer)
+        similarity = None if face is None or reference is None else scorer.similarity(face, reference)
+        heads = [one.landmarks for one in (face, before.face) if one is not None]
+        distance = background_distance(_pixels(result.picture), before.pixels, heads) if heads else None
+        rows.append(Measured(person.name, before.prompt, similarity, distance))
     return rows
 
 
@@ -129,6 +135,15 @@ def verdict(found: Mapping[str, Any]) -> bool | None:
     if background is None or similarity is None:
         return None
     return bool(background["interval"][1] < 0 and similarity["interval"][1] >= 0)
+
+
+def _jobs(backbone: Backbone, prompts: Sequence[str], steps: int, person: Identity | None) -> list[Job]:
+    width, height = backbone.default_size
+    guidance = backbone.defaults.guidance
+    return [
+        Job(prompt, width, height, guidance, identity=person, seed=seed, steps=steps)
+        for seed, prompt in enumerate(prompts)
+    ]
 
 
 def _pixels(picture: Image.Image | None) -> NDArray[np.uint8]:

@@ -1,0 +1,186 @@
+"""Whether pictures show the reference person: the identity of every method, on people nobody trained on.
+
+    python scripts/evaluate_methods.py                     # 32 people x 4 prompts, to results/methods.json
+    python scripts/evaluate_methods.py --methods none,pidiff --adapter pidiff=outputs/train-pidiff/adapter
+    python scripts/evaluate_methods.py --methods none,facewise,id-ea --people 4 --set id-ea.steps=100
+
+Prompts ask for photographs; scene, clothes, expression, light and the rest differ by person and prompt, noise
+is the same for all methods. Identity is read by the scoring recogniser, which no method conditions on,
+against the one reference photograph; a picture without a face counts as 0. Renders of the person and of a
+stranger in the same contexts say what there is to be had: `position` is 1 at the person's renders and 0 at
+the stranger's. Methods that fit every person take minutes a person: they come last, and only the first
+--fit-people are fitted. Differences from none and uniform are paired, over the people that both have.
+
+Stop it at any time: every record is kept in --work, the output is written after every person, and the same
+command goes on there. A changed adapter, backbone or option is another record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from methods.errors import SpidError, UsageError
+from methods.fitting.figures import Figures, Remaining, mean_interval, ratio_interval
+from methods.fitting.measure import Study, Variant
+from methods.paths import pocket_dir
+from methods.registry import get_method, method_info, method_names
+
+BASES = ("none", "uniform")
+"""What the other methods are compared with."""
+
+
+def report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def settings_by_method(pairs: Sequence[str], flag: str, example: str) -> dict[str, str]:
+    """`name=value` settings as a dict. Raises UsageError for anything else."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"{flag} {pair!r} is not name=value.", hint=f"Such as {flag} {example}.")
+        found[name] = value
+    return found
+
+
+def evaluate(study: Study, variants: Sequence[Variant], fit_people: int, figures: Figures) -> None:
+    """Person by person, so that a run that was stopped compares the same people; fits after all others."""
+    found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in variants}
+    renders: list[dict[str, Any]] = []
+    fits = [one for one in variants if method_info(one.method).kind == "fit"]
+    others = [one for one in variants if one not in fits]
+    for chosen, people in ((others, study.people), (fits, min(fit_people, study.people))):
+        remaining = Remaining()
+        for person in range(people if chosen else 0):
+            made = len(study.made)
+            if person == len(renders):
+                renders.append(study.renders_of(person))
+            for one in chosen:
+                found[one.name].append(study.pictures(one, person))
+            figures.keep("renders", similarities(renders))
+            figures.keep("methods", rows(found, renders))
+            left = remaining.after(people - person - 1, fresh=len(study.made) > made)
+            report(f"{', '.join(one.name for one in chosen)}: {person + 1} of {people} people{left}")
+
+
+def similarities(renders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What renders of the person and of strangers have."""
+    return {name: mean_interval(means(renders, name)) for name in ("genuine", "impostor")}
+
+
+def rows(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], renders: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The figures of every method over the people it has."""
+    genuine, impostor = means(renders, "genuine"), means(renders, "impostor")
+    table = {}
+    for name, people in found.items():
+        if not people:
+            continue
+        n, own = len(people), means(people, "similarity")
+        table[name] = {
+            "people": n,
+            "pictures": sum(len(one["similarity"]) for one in people),
+            "faces_not_found": sum(value is None for one in people for value in one["similarity"]),
+            "similarity": mean_interval(own),
+            "position": ratio_interval(own - impostor[:n], genuine[:n] - impostor[:n]),
+            "followed": mean_interval(np.array([np.mean(one["followed"]) for one in people])),
+        }
+        for base in BASES:
+            if base != name and found.get(base):
+                table[name][f"minus_{base}"] = mean_interval(own - means(found[base][:n], "similarity"))
+    return table
+
+
+def means(people: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+    """Mean over the pictures of every person, 0 for a picture without a face."""
+    return np.array([np.mean([value or 0.0 for value in one[name]]) for one in people])
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """The figures as lines of text."""
+    lines = [f"{'':20}{'people':>7}{'similarity':>20}{'position':>10}{'followed':>10}{'no face':>9}"]
+    for name, row in figures["methods"].items():
+        similarity = row["similarity"]
+        low, high = similarity["interval"]
+        words = f"{similarity['value']:.3f} [{low:.3f}, {high:.3f}]"
+        lines.append(
+            f"{name:20}{row['people']:7}{words:>20}{row['position']['value']:10.2f}"
+            f"{row['followed']['value']:10.2f}{row['faces_not_found']:9}"
+        )
+    for name, of in figures["renders"].items():
+        lines.append(f"{f'renders, {name}':20}{of['n']:7}{of['value']:20.3f}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, measure, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", default=",".join(method_names()), help="list; all unless given")
+    parser.add_argument("--people", type=int, default=32)
+    parser.add_argument("--fit-people", type=int, default=2, help="of them, for methods that fit everybody")
+    parser.add_argument("--prompts", type=int, default=4, help="pictures per person")
+    parser.add_argument("--steps", type=int, default=25, help="sampling steps")
+    parser.add_argument("--adapter", action="append", default=[], metavar="METHOD=FOLDER")
+    parser.add_argument("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings")
+    parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
+    parser.add_argument(
+        "--work", type=Path, default=Path("outputs/evaluate-methods"), help="records of the run"
+    )
+    parser.add_argument("--output", type=Path, default=Path("results/methods.json"))
+    arguments = parser.parse_args(argv)
+    try:
+        variants = [Variant(name, name) for name in arguments.methods.split(",")]
+        for one in variants:
+            get_method(one.method)
+        options: dict[str, dict[str, Any]] = {}
+        for name, value in settings_by_method(arguments.settings, "--set", "id-ea.steps=100").items():
+            method, _, key = name.rpartition(".")
+            options.setdefault(method, {})[key] = yaml.safe_load(value)
+        if unknown := options.keys() - {one.name for one in variants}:
+            raise UsageError(f"--set {min(unknown)}: is not measured.", hint="Name it in --methods.")
+        variants = [Variant(one.name, one.method, options.get(one.name, {})) for one in variants]
+        adapters = settings_by_method(arguments.adapter, "--adapter", "pidiff=outputs/train-pidiff/adapter")
+        study = Study(
+            arguments.work,
+            arguments.weights,
+            people=arguments.people,
+            prompts=arguments.prompts,
+            steps=arguments.steps,
+            batch_size=max(1, min(8, arguments.prompts)),
+            pictured={"style": "photo"},
+            adapters={name: Path(folder) for name, folder in adapters.items()},
+            report=report,
+        )
+        figures = Figures(
+            arguments.output,
+            {
+                "definition": "mean over people of the scoring similarity to the reference, 0 without a "
+                "face; intervals resample people",
+                "backbone": study.backbone.fingerprint,
+                "prompts": study.prompts,
+                "steps": study.steps,
+                "options": options,
+            },
+        )
+        evaluate(study, variants, arguments.fit_people, figures)
+    except SpidError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(table(figures.values))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The evaluation scripts from end to end, with settings that take seconds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts import evaluate_fits, evaluate_methods
+
+TINY = ["--prompts", "1", "--steps", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(pocket_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPID_CACHE", str(tmp_path / "cache"))
+
+
+def test_identity_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "methods.json"
+    call = [
+        *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
+        "--fit-people", "1", "--methods", "none,uniform,textual-inversion",
+        "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
+    ]  # fmt: skip
+    assert evaluate_methods.main(call) == 0
+    said = capsys.readouterr()
+    assert "none, uniform: 2 of 2 people" in said.err and "textual-inversion: 1 of 1 people" in said.err
+    found = json.loads(output.read_text())
+    rows = found["methods"]
+    assert {name: row["people"] for name, row in rows.items()} == {
+        "none": 2,
+        "uniform": 2,
+        "textual-inversion": 1,
+    }
+    assert found["renders"]["genuine"]["value"] > found["renders"]["impostor"]["value"]
+    difference = rows["uniform"]["similarity"]["value"] - rows["none"]["similarity"]["value"]
+    assert rows["uniform"]["minus_none"]["value"] == pytest.approx(difference, abs=2e-4)
+    assert all(name in said.out for name in rows)
+
+    assert evaluate_methods.main(call) == 0  # from the records
+    again = capsys.readouterr()
+    assert json.loads(output.read_text()) == found and again.out == said.out
+    assert "pictures:" in said.err and "pictures:" not in again.err
+    assert evaluate_methods.main([*call, "--set", "facewise.steps=1"]) == 2
+
+
+def test_figures_of_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "fits.json"
+    call = [
+        *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "1", "--renders", "1",
+        "--set", "facewise.steps=1", "--set", "facewise.batch=1", "--set", "id-ea.steps=1",
+        "--set", "id-ea.batch=1", "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
+    ]  # fmt: skip
+    assert evaluate_fits.main([*call, "--parts", "attention"]) == 0
+    assert evaluate_fits.main([*call, "--parts", "speed"]) == 0
+    found = json.loads(output.read_text())
+    assert set(found) == {"settings", "attention", "speed"}
+    assert "facewise" in found["attention"]["ratio_to_textual-inversion"]
+    assert "textual-inversion" in found["speed"]["seconds"]["ratio_to_id-ea"]
+    capsys.readouterr()
+    assert evaluate_fits.main([*call, "--parts", "sped"]) == 2
+    assert "'sped'" in capsys.readouterr().err
