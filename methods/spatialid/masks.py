@@ -1,7 +1,8 @@
 """SpatialID's masks, equation by equation: response, refinement, prior, schedule.
 
 Everything is float32, vectorised over rows (pictures of the batch) and made anew for every site and step:
-nothing is averaged over layers or time. R rows, a token grid of h x w = N image tokens, row-major.
+nothing is averaged over layers or time. R rows, a token grid of h x w = N image tokens, row-major. On small
+models the masks cost as much as they have operations, whatever their size: hence few of them.
 Source: the official code as described in methods.md 1.2 (`spatialid/core.py` sections 2 to 4).
 """
 
@@ -74,6 +75,7 @@ class Kernels:
     dilation_radius: int = DILATION_RADIUS
 
 
+@lru_cache(maxsize=64)
 def scaled_kernels(h: int, w: int) -> Kernels:
     """The published kernels shrunk or grown to a token grid; our choice, for U-Nets have many grids.
 
@@ -96,8 +98,8 @@ def refine(m: Tensor, kernels: Kernels) -> Tensor:
         return torch.ones_like(m)
     b = gaussian_blur(m, kernels.blur_radius, kernels.blur_sigma)
     std, mean = torch.std_mean(b, dim=(-2, -1), keepdim=True)
-    hard = (b > mean + STD_FACTOR * std).to(b.dtype)
-    return (SOFT * b + HARD * dilate(hard, kernels.dilation_radius)).clamp(0, 1)
+    hard = dilate(b > torch.add(mean, std, alpha=STD_FACTOR), kernels.dilation_radius)
+    return torch.add(SOFT * b, hard, alpha=HARD).clamp(0, 1)
 
 
 def gaussian_blur(m: Tensor, radius: int, sigma: float) -> Tensor:
@@ -132,8 +134,8 @@ def gaussian_taps(radius: int, sigma: float) -> Tensor:
 
 
 def dilate(hard: Tensor, radius: int) -> Tensor:
-    """Maximum over a square of 2 * radius + 1 tokens; [R, h, w] -> [R, h, w]."""
-    return F.max_pool2d(hard, 2 * radius + 1, stride=1, padding=radius) if radius else hard
+    """Maximum over a square of 2 * radius + 1 tokens; bool [R, h, w] -> 0 or 1, [R, h, w]."""
+    return F.max_pool2d(hard.float(), 2 * radius + 1, stride=1, padding=radius) if radius else hard
 
 
 # --- schedule: the mask of one step -------------------------------------------------------------------

@@ -112,8 +112,10 @@ class SpatialAttention(IdentityAttention):
         mask = self.mask(self.schedule, site, step, query, attention)
         if self.record:
             self._kept.setdefault(site.name, []).append(mask.to(torch.float16))
-        gate = self.weight * self._all_rows(mask, step).to(attention.dtype)
-        return gate * attention
+        # unconditional rows (and other streams) have the mask of their job: rows are [repeats, jobs]
+        jobs = step.rows.jobs
+        gate = self.weight.view(-1, jobs, 1, 1) * mask.reshape(1, jobs, -1, 1).to(attention.dtype)
+        return (gate * attention.unflatten(0, (-1, jobs))).flatten(0, 1)
 
     def mask(
         self, schedule: Schedule, site: Site, step: StepInfo, query: Tensor, attention: Tensor
@@ -149,10 +151,6 @@ class SpatialAttention(IdentityAttention):
             },
         )
         return {"masks": recording}
-
-    def _all_rows(self, mask: Tensor, step: StepInfo) -> Tensor:
-        """[J, h, w] -> [R, N, 1]: unconditional rows (and other streams) use the mask of their job."""
-        return mask.flatten(1)[:, :, None].repeat(step.rows.total // step.rows.jobs, 1, 1)
 
     def _prior(self, h: int, w: int, sigma: float, device: torch.device) -> Tensor:
         if (h, w) not in self._priors:

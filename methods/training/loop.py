@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from methods.errors import NonFiniteError, UsageError
 from methods.training.average import Average
 from methods.training.checkpoints import Checkpoint, Checkpoints
-from methods.training.config import FREE, TrainConfig
+from methods.training.config import FREE, TrainConfig, describe
 from methods.training.draws import SampleRng, generator_seed
 from methods.training.features import FeatureStore
 from methods.training.log import TrainingLog
@@ -278,7 +278,7 @@ class Loop:
 
     def _check(self, found: Checkpoint) -> None:
         """Refuse to go on with another configuration, other data, or other models."""
-        then, now = found.state["config"], self.described
+        then, now = {**describe(TrainConfig(), {}), **found.state["config"]}, self.described
         changed = [name for name in now if name not in FREE and then.get(name) != now[name]]
         if found.state["samples_per_step"] != self.samples:
             changed.append(
