@@ -13,7 +13,7 @@ from benchmarks.schema import Row
 if TYPE_CHECKING:
     from typing import Self
 
-_HEADLINES = ("id_sim", "clip_t", "clip_i_scene", "iq", "background_leak")
+_HEADLINES = ("id_sim", "clip_t", "clip_i_scene", "background_leakage")
 _SHOWN = 4
 
 
@@ -21,13 +21,13 @@ class Tally:
     """One method's progress and running means.
 
     done: rows in the journal, of earlier runs too. sampled, seconds: pictures made by this process, and how
-    long denoising and decoding took.
+    long denoising and decoding took. spent: wall time that this process took for its rows, scoring included.
     """
 
     def __init__(self, total: int, done: int) -> None:
         self.total, self.done = total, done
         self.first = done
-        self.sampled, self.seconds = 0, 0.0
+        self.sampled, self.seconds, self.spent = 0, 0.0, 0.0
         self.bad = 0
         self._sums: dict[str, tuple[float, int]] = {}
 
@@ -44,6 +44,12 @@ class Tally:
     def rate(self) -> float | None:
         """Pictures per second of this process, None before the first."""
         return self.sampled / self.seconds if self.seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Wall time for what is missing at the speed so far; None before there is one and when all is done."""
+        made = self.done - self.first
+        return self.spent / made * (self.total - self.done) if 0 < made and self.done < self.total else None
 
     def mean(self, name: str) -> float | None:
         """Running mean of a metric over the rows of this process."""
@@ -67,7 +73,7 @@ class Observer:
         self.tallies = {name: Tally(total, done) for name, (total, done) in totals.items()}
         known = [name for name in _HEADLINES if name in metrics]
         self.columns = (known + [name for name in metrics if name not in known])[:_SHOWN]
-        self.started = time.monotonic()
+        self.started = self._recorded = time.monotonic()
         self.refresh()
 
     def sampled(self, method: str, count: int, seconds: float) -> None:
@@ -81,6 +87,10 @@ class Observer:
         """Rows are scored and on the disk."""
         for row in rows:
             self.tallies[row.method].add(row)
+        now = time.monotonic()
+        if rows:  # of one method: a block's
+            self.tallies[rows[0].method].spent += now - self._recorded
+        self._recorded = now
         self.refresh()
 
     def note(self, text: str) -> None:
@@ -166,12 +176,13 @@ class LiveTable(Observer):
             caption_justify="left",
         )
         table.add_column("method")
-        for title in ("done", "not ok", "pictures/s", *self.columns):
+        for title in ("done", "not ok", "pictures/s", "left", *self.columns):
             table.add_column(title, justify="right")
         for name, tally in self.tallies.items():
             rate = "" if tally.rate is None else f"{tally.rate:.2f}"
+            alone = "" if tally.seconds_left is None else clock(tally.seconds_left)
             means = ["" if (mean := tally.mean(one)) is None else f"{mean:.3f}" for one in self.columns]
-            cells = [name, f"{tally.done}/{tally.total}", str(tally.bad or ""), rate, *means]
+            cells = [name, f"{tally.done}/{tally.total}", str(tally.bad or ""), rate, alone, *means]
             table.add_row(*(Text(printable(cell)) for cell in cells))
         return table
 

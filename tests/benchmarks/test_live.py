@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from benchmarks.live import LiveTable, Observer, PlainLines, clock, printable
+from benchmarks.live import _HEADLINES, LiveTable, Observer, PlainLines, clock, printable
+from benchmarks.metrics.catalogue import metrics
 from benchmarks.schema import Row
 
 
@@ -31,6 +32,13 @@ def test_means_rates_and_counts() -> None:
     assert (uniform.done, uniform.bad, uniform.mean("clip_t"), uniform.rate) == (1, 1, None, None)
     assert observer.columns == ["id_sim", "clip_t"]
     assert observer.seconds_left() is not None
+    assert none.seconds_left is None and uniform.seconds_left is not None
+    uniform.spent = 3.0
+    assert uniform.seconds_left == 3.0  # one of two is done
+
+
+def test_headlines_are_metrics() -> None:
+    assert {*_HEADLINES} <= {*metrics("pocket")}
 
 
 def test_plain_lines_have_no_control_characters() -> None:
