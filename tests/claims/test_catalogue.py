@@ -23,7 +23,7 @@ PROMISED = {  # what the papers are known for, each with the claims that test it
                   "mid-phase", "late-phase", "preset-a", "preset-f-identity"},
     "facewise": {"attention", "attention-loss", "loss-text", "split-identity", "split-text", "lambda-small",
                  "lambda-large", "pairs-one", "pairs-ten"},
-    "id-ea": {"identity", "time"},
+    "id-ea": {"identity", "time", "time-per-step"},
     "infinite-id": {"training-identity", "mixed-text", "mutual-identity", "adain-style"},
     "pidiff": {"background", "leak", "coarse-to-fine", "diversity"},
 }  # fmt: skip
