@@ -47,7 +47,7 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """Wall time for what is missing at the speed so far; None before there is one and when all is done."""
+        """Wall time for what is missing at the speed so far; None without one, and when all is done."""
         made = self.done - self.first
         return self.spent / made * (self.total - self.done) if 0 < made and self.done < self.total else None
 
