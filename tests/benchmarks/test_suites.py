@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from checkout import HOME, face, write_checkout
 
+from benchmarks.metrics.metric import UNRELATED
 from benchmarks.suites import CATEGORIES, load_suite, read_checkout, read_suite, suite_names
 from benchmarks.suites.ibench import template
 from benchmarks.suites.people import VARIED, counterfactual
@@ -51,11 +52,17 @@ def test_the_short_prompts_have_the_published_taxonomy() -> None:
 
 
 def test_counterfactual_references_differ_in_everything_but_the_person() -> None:
-    first, second = load_suite("pocket").sets
+    first, second, _ = load_suite("pocket").sets
     for one, other in zip(first.identities, second.identities, strict=True):
         assert one.person == other.person and one.name == other.name
         assert {factor for factor in FACTORS if one.truth[factor] != other.truth[factor]} == set(VARIED)
     assert counterfactual(3, 0) == counterfactual(3, 0) != counterfactual(4, 0)
+
+
+def test_prompts_about_nobody_name_nobody() -> None:
+    (unrelated,) = load_suite("pocket", sets=["unrelated"]).sets
+    assert {prompt.category.lower() for prompt in unrelated.prompts} == {UNRELATED}
+    assert all(expand(prompt.text, "woman") == expand(prompt.text, "man") for prompt in unrelated.prompts)
 
 
 def test_a_users_suite_is_read_beside_its_pictures(tmp_path: Path) -> None:
