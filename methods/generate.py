@@ -33,7 +33,7 @@ from methods.errors import UsageError
 from methods.fitting.method import FitMethod
 from methods.prompts import expand
 from methods.provenance import describe_job
-from methods.registry import get_method, method_info, unknown_name
+from methods.registry import check_backbone, get_method, method_info, unknown_name
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -145,11 +145,7 @@ def generate(
     seeds = range(seed, seed + num_images)
     plans: list[tuple[Method, Path | None, list[_Wish]]] = []
     for name in names:
-        if model.family not in infos[name].backbones:
-            raise UsageError(
-                f"The method {name!r} does not run on {model.family} backbones.",
-                hint=f"It runs on: {', '.join(infos[name].backbones)}.",
-            )
+        check_backbone(infos[name], model.family)
         weights = _adapter(adapter, name, infos[name])
         method = get_method(name).load(weights, model, configs[name])
         plans.append((method, weights, _wishes(method, model, people, texts, seeds, settings)))

@@ -20,7 +20,7 @@ def pocket_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder of derived data (face analyses, tokens): `$SPID_CACHE`, else the user's cache folder.
+    """Folder of derived data (analyses, fits, features): `$SPID_CACHE`, else the user's cache folder.
 
     Cached face embeddings are biometric data; delete the folder to forget them.
     """

@@ -72,6 +72,15 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str | N
     return UsageError(f"Unknown {what} {name!r}.", hint=hint)
 
 
+def check_backbone(info: MethodInfo, family: str) -> None:
+    """Raise UsageError for a method that does not run on a family of backbones."""
+    if family not in info.backbones:
+        raise UsageError(
+            f"The method {info.name!r} does not run on {family} backbones.",
+            hint=f"It runs on: {', '.join(info.backbones)}.",
+        )
+
+
 @cache
 def _plugins() -> dict[str, EntryPoint]:
     found = entry_points(group=ENTRY_POINT_GROUP)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -37,7 +37,16 @@ _FAMILY_DEFAULTS: dict[Family, tuple[int, float]] = {  # steps, guidance
     "sdxl": (30, 5.0),
 }
 
-Parts = tuple[Any, Any, tuple[Any, ...], tuple[Any, ...], dict[str, Any], dict[str, Any]]
+
+class Parts(NamedTuple):
+    """What a pipeline consists of; scheduler and model_index are configurations."""
+
+    unet: Any
+    vae: Any
+    text_models: tuple[Any, ...]
+    tokenizers: tuple[Any, ...]
+    scheduler: dict[str, Any]
+    model_index: dict[str, Any]
 
 
 def load_backbone(
@@ -133,7 +142,7 @@ def load_backbone(
 
 
 def _load_folder(source: Source, dtype: torch.dtype) -> Parts:
-    """U-Net, VAE, text encoders, tokenizers, scheduler config and model index of a diffusers folder."""
+    """The parts of a folder in diffusers layout."""
     _prepare_imports()
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -157,7 +166,7 @@ def _load_folder(source: Source, dtype: torch.dtype) -> Parts:
         scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, error) from error
-    return unet, vae, tuple(text_models), tuple(tokenizers), scheduler, index
+    return Parts(unet, vae, tuple(text_models), tuple(tokenizers), scheduler, index)
 
 
 def _load_single_file(source: Source, dtype: torch.dtype, config: str | Path | None) -> Parts:
@@ -183,11 +192,10 @@ def _load_single_file(source: Source, dtype: torch.dtype, config: str | Path | N
             f"{path} could not be read as a single-file checkpoint: {_first_line(error)}.",
             hint="Offline, give `config`: a folder in diffusers layout with the same configurations.",
         ) from error
-    second = xl
-    text = (pipeline.text_encoder, pipeline.text_encoder_2) if second else (pipeline.text_encoder,)
-    tokens = (pipeline.tokenizer, pipeline.tokenizer_2) if second else (pipeline.tokenizer,)
+    text = (pipeline.text_encoder, pipeline.text_encoder_2) if xl else (pipeline.text_encoder,)
+    tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2) if xl else (pipeline.tokenizer,)
     scheduler = {"_class_name": type(pipeline.scheduler).__name__, **pipeline.scheduler.config}
-    return pipeline.unet, pipeline.vae, text, tokens, scheduler, dict(pipeline.config)
+    return Parts(pipeline.unet, pipeline.vae, text, tokenizers, scheduler, dict(pipeline.config))
 
 
 def _family(unet: Any, shipped: dict[str, Any]) -> Family:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,9 +78,3 @@ def stage_of(timestep: float, stages: int) -> int:
 def _between(start: Tensor, end: Tensor, weight: float) -> Tensor:
     """start + weight (end - start), exactly `end` at 1."""
     return torch.lerp(start, end.to(start.dtype), weight)
-
-
-def moved(fit: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a fit on a device: copies, because those of a file lie at offsets of their own, and
-    matrix products round by alignment."""
-    return {name: tensor.to(device, copy=True) for name, tensor in fit.items()}

@@ -27,7 +27,7 @@ from methods.config import build
 from methods.contract import Attachment, Identity, Job, Method
 from methods.errors import UsageError
 from methods.fitting import cache
-from methods.fitting.attachment import Spoken, WordAttachment, moved
+from methods.fitting.attachment import Spoken, WordAttachment
 from methods.fitting.optimise import Progress
 from methods.fitting.words import NOUN, place
 from methods.images import picture_hash
@@ -149,7 +149,8 @@ class FitMethod(Method):
         if key not in self._loaded:
             self._names[key] = identity.name
             self._loaded[key] = self._fit(identity, backbone, key)
-        return moved(self._loaded[key], backbone.device)
+        # copies: tensors of a file lie at its offsets, and matrix products round by alignment
+        return {name: value.to(backbone.device, copy=True) for name, value in self._loaded[key].items()}
 
     def identity_fingerprint(self, identity: Identity, backbone: Backbone) -> str | None:
         if not self.info.identity or identity_key(identity) not in self._loaded:

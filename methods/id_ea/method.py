@@ -39,7 +39,7 @@ from methods.weights import fill_module, fingerprint_tensors
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
 
-_WEIGHTS = {"ridge": 1e-5, "pinv": 8e-4, "l2": 1e-5}
+_REG_WEIGHTS = {"ridge": 1e-5, "pinv": 8e-4, "l2": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Config:
     def __post_init__(self) -> None:
         if self.mode not in ("paper", "release"):
             raise UsageError(f"mode is {self.mode!r}.", hint="Give paper or release.")
-        if self.reg not in (None, *_WEIGHTS):
+        if self.reg not in (None, *_REG_WEIGHTS):
             raise UsageError(f"reg is {self.reg!r}.", hint="Give ridge, pinv or l2.")
         if self.steps < 1 or self.batch < 1:
             raise UsageError("steps and batch are numbers from 1 up.", hint="Correct the value.")
-        if min(self.rate, self.kv_rate, self.modules()) <= 0 or (self.reg_weight or 0.0) < 0:
+        if min(self.rate, self.kv_rate, self.rate_of_modules()) <= 0 or (self.reg_weight or 0.0) < 0:
             raise UsageError("rates are positive and reg_weight not negative.", hint="Correct the value.")
 
-    def modules(self) -> float:
+    def rate_of_modules(self) -> float:
         """Rate of ID-Enhancer and ID-Adapter in force."""
         if self.module_rate is not None:
             return self.module_rate
@@ -91,7 +91,7 @@ class Config:
     def regularisation(self) -> tuple[str, float]:
         """Kind and weight in force."""
         kind = self.reg or ("ridge" if self.mode == "paper" else "pinv")
-        return kind, _WEIGHTS[kind] if self.reg_weight is None else self.reg_weight
+        return kind, _REG_WEIGHTS[kind] if self.reg_weight is None else self.reg_weight
 
 
 class IDEA(FitMethod):
@@ -123,14 +123,14 @@ class IDEA(FitMethod):
         latents = photo_latents(backbone, identity, flipped=config.mirror)
         noising = Noising(backbone, latents, rng)
 
-        modules = [*adapter.parameters()]
+        modules = list(adapter.parameters())
         groups: list[dict[str, Any]] = [{"params": [word], "lr": config.rate}]
         if config.mode == "paper":
             modules += enhancer.parameters()
             groups.append({"params": list(deltas.parameters()), "lr": config.kv_rate})
         else:
             enhancer.requires_grad_(False)
-        groups.append({"params": modules, "lr": config.modules()})
+        groups.append({"params": modules, "lr": config.rate_of_modules()})
 
         with Denoiser(
             backbone, TunedText(dict(deltas.items())) if config.mode == "paper" else Attachment()
@@ -189,7 +189,9 @@ class IDEA(FitMethod):
         return {
             "names": celebrity_names(self.config.celebrities, backbone),
             "face_encoder": None if identity.encoder is None else identity.encoder.fingerprint,
-            "embedding": None if identity.embedding is None else _digits(identity.embedding),
+            "embedding": None
+            if identity.embedding is None
+            else fingerprint_tensors({"embedding": identity.embedding}),
         }
 
     def _modules(self, embedding: int, backbone: Backbone) -> tuple[Enhancer, Adapter]:
@@ -212,8 +214,3 @@ def _state(adapter: Adapter, deltas: KeyValueDeltas) -> dict[str, Tensor]:
     own = {f"adapter.{name}": value.detach() for name, value in adapter.state_dict().items()}
     half = {f"kv.{name}": value.detach().to(torch.float16) for name, value in sorted(deltas.items())}
     return own | half
-
-
-def _digits(embedding: Tensor) -> str:
-    """A face embedding as a hash for the cache key."""
-    return fingerprint_tensors({"embedding": embedding})

@@ -143,7 +143,7 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
         return InfiniteTask(backbone, build(TaskConfig, options, where=f"the training of {INFO.name}"))
 
     def save(self, folder: str | Path) -> None:
-        save_infinite_adapter(
+        save_adapter(
             folder,
             self.adapter,
             family=self._family,
@@ -270,7 +270,7 @@ def aligned_face(face: Face, pictures: Sequence[str], size: int) -> NDArray[np.u
     return align(np.asarray(load_picture(pictures[0])), face.landmarks, size)
 
 
-def save_infinite_adapter(
+def save_adapter(
     folder: str | Path,
     adapter: InfiniteAdapter,
     *,

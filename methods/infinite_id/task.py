@@ -30,7 +30,7 @@ from methods.errors import UsageError
 from methods.faces import align
 from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, load_states_encoder
-from methods.infinite_id.method import Config, InfiniteID, save_infinite_adapter
+from methods.infinite_id.method import Config, InfiniteID, save_adapter
 from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
@@ -156,7 +156,7 @@ class InfiniteTask(TrainingTask):
         sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")
 
     def export(self, folder: Path) -> None:
-        save_infinite_adapter(
+        save_adapter(
             folder,
             self.module,
             family=self.backbone.family,

@@ -150,7 +150,7 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         return cls.ready(adapter, space, backbone, config)
 
     def save(self, folder: str | Path) -> None:
-        save_pidiff(folder, self.adapter, self.space, family=self._family)
+        save_adapter(folder, self.adapter, self.space, family=self._family)
 
     def weights_fingerprint(self) -> str | None:
         """SHA-256 over the adapter and the W+ encoder: both decide the pictures."""
@@ -227,7 +227,7 @@ def reference_image(identity: Identity) -> Image.Image:
     return load_picture(identity.pictures[0])
 
 
-def save_pidiff(
+def save_adapter(
     folder: str | Path,
     adapter: StyleAdapter,
     space: StyleSpace,

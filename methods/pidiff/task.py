@@ -30,7 +30,7 @@ from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoiser, style_attention
-from methods.pidiff.method import PIDiff, save_pidiff
+from methods.pidiff.method import PIDiff, save_adapter
 from methods.pidiff.wplus import initialise_from_wplus
 from methods.stylespace.align import aligned_head
 from methods.stylespace.load import load_style_space
@@ -177,7 +177,7 @@ class PIDiffTask(TrainingTask):
         sample_sheet(self.backbone, method, self.shown, folder / f"step_{step:06d}.png")
 
     def export(self, folder: Path) -> None:
-        save_pidiff(
+        save_adapter(
             folder,
             self.module,
             self.space,

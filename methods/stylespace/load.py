@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -145,6 +145,8 @@ def _load_folder(folder: Path, name: str) -> StyleSpace:
         config = json.loads(path.read_text(encoding="utf-8"))
         shape = StyleShape(**{key: _tupled(value) for key, value in config["shape"].items()})
         surround = config["surround"]
+        if surround not in get_args(Surround):
+            raise ValueError(f"surround is {surround!r}")
     except FileNotFoundError as error:
         raise MissingWeightsError(
             f"{folder} holds no style space: {CONFIG_FILE} is missing.",

@@ -28,7 +28,7 @@ from methods.errors import UsageError
 from methods.faces import FaceEncoder, load_encoder
 from methods.files import save_json, write_bytes
 from methods.provenance import library_versions
-from methods.registry import get_method
+from methods.registry import check_backbone, get_method
 from methods.training.checkpoints import Checkpoints
 from methods.training.config import TrainConfig, describe
 from methods.training.features import FeatureStore, Skipped, check_skipped
@@ -91,11 +91,7 @@ def train(
     if config.precision == "float16" and processes.device.type != "cuda":
         raise UsageError(f"precision: float16 needs CUDA, not {processes.device}.", hint="Take bfloat16.")
     model = backbone or load_backbone(config.backbone, dtype=config.backbone_dtype, device=processes.device)
-    if model.family not in chosen.info.backbones:
-        raise UsageError(
-            f"The method {method!r} does not run on {model.family} backbones.",
-            hint=f"It runs on: {', '.join(chosen.info.backbones)}.",
-        )
+    check_backbone(chosen.info, model.family)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         task = chosen.training_task(model, options)

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from methods.errors import SpidError, UsageError
+from methods.errors import SpidError, UsageError, WeightsError
 from methods.paths import cache_dir
 from methods.training.sources import Source
 from methods.training.task import TrainingTask
-from methods.weights import save_weights
+from methods.weights import load_weights, save_weights
 
 _VERSION = 1  # raise when examples of the same picture come out differently
 
@@ -79,8 +77,8 @@ class FeatureStore:
         """The features of one picture; computed again if the file was lost or damaged."""
         path = self._path(number)
         try:
-            return load_file(path)
-        except (OSError, SafetensorError):
+            return load_weights(path)
+        except WeightsError:
             return self._compute(number, path)
 
     def stack(self, numbers: Sequence[int]) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ class LoraMerge:
                 (layer.to_out[0], own.to_out_lora),
             )
             for linear, low_rank in pairs:
-                sum_ = linear.weight + scale * low_rank.delta().to(linear.weight)
-                self._swaps.append((linear, linear.weight, nn.Parameter(sum_.detach(), requires_grad=False)))
+                merged = (linear.weight + scale * low_rank.delta().to(linear.weight)).detach()
+                self._swaps.append((linear, linear.weight, nn.Parameter(merged, requires_grad=False)))
 
     def switch(self, on: bool) -> None:
         """Merge or restore; nothing to do for a checkpoint without low-rank additions."""

@@ -86,7 +86,7 @@ def test_regularisers_in_force() -> None:
     assert Config(mode="release").regularisation() == ("pinv", 8e-4)
     assert Config(reg="l2").regularisation() == ("l2", 1e-5)
     assert Config(reg="pinv", reg_weight=0.5).regularisation() == ("pinv", 0.5)
-    assert Config(mode="release").modules() == 0.012 and Config().modules() == 1e-3
+    assert Config(mode="release").rate_of_modules() == 0.012 and Config().rate_of_modules() == 1e-3
 
 
 def test_options_that_do_not_exist() -> None:
