@@ -171,8 +171,10 @@ def shipped_adapter(method: str, backbone: Backbone, *, advice: str = "") -> Pat
     advice: where weights for other backbones come from, appended to the hint
     """
     folder = pocket_dir() / method
-    train = f"spid train --method {method} --config configs/train/{method}.yaml"
-    if backbone.family != "pocket":
+    pocket = backbone.family == "pocket"
+    train = f"spid train --method {method}" + ("" if pocket else f" --set backbone={backbone.name}")
+    train += f", then --adapter outputs/train-{method}/adapter"
+    if not pocket:
         raise MissingWeightsError(
             f"No {method} weights are shipped for {backbone.family} backbones.",
             hint=f"Give some with --adapter{advice}, or train them: {train}",
@@ -180,6 +182,6 @@ def shipped_adapter(method: str, backbone: Backbone, *, advice: str = "") -> Pat
     if not (folder / WEIGHTS_FILE).is_file():
         raise MissingWeightsError(
             f"The pocket weights of {method} are missing: expected {folder / WEIGHTS_FILE}.",
-            hint=f"Reinstall the package, or train them: {train}",
+            hint=f"Train them: {train}. Or reinstall the package, if it came with them.",
         )
     return folder

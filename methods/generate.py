@@ -26,7 +26,7 @@ from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import Result, check_job, iterate_samples
 from methods.backbone.schedulers import SCHEDULERS
-from methods.backbone.source import is_pocket
+from methods.backbone.source import check_there, is_pocket
 from methods.config import build
 from methods.contract import Identity, Job, Method, MethodInfo, StepInfo
 from methods.errors import UsageError
@@ -293,6 +293,7 @@ def _analyse(
     if face_encoder is None:
         pocket = backbone.family == "pocket" if isinstance(backbone, Backbone) else is_pocket(_name(backbone))
         if not pocket:
+            check_there(_name(backbone))
             raise UsageError(
                 f"The backbone {_name(backbone)} has no face encoder of its own.",
                 hint="Give --face-encoder, for instance insightface:buffalo_l.",

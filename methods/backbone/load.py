@@ -73,13 +73,20 @@ def load_backbone(
     attention_backend: one of `ATTENTION_BACKENDS`
 
     Raises WeightsError (one line, naming the path expected) when something is missing or unreadable,
-    UsageError for an option that does not exist.
+    UsageError for an option that does not exist or does not fit the source.
     """
     name = str(name_or_path)
     on = _device(device)
     kind = _dtype(dtype, on)
     sdpa = _sdpa(attention_backend)
     source = locate(name, revision)
+    if revision is not None and source.commit is None:
+        raise UsageError(f"The backbone {name} has no revision {revision!r}.", hint="Only hub ids have some.")
+    if config is not None and source.folder is not None:
+        raise UsageError(
+            f"The backbone {name} has configurations of its own.",
+            hint="--backbone-config is for a single .safetensors file.",
+        )
     if source.folder is not None:
         parts = _load_folder(source, kind)
     else:
@@ -244,6 +251,9 @@ def _device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+    except RuntimeError as error:
+        raise unknown_name("device", str(device), ["auto", "cpu", "cuda", "cuda:1", "mps"]) from error
+    try:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(

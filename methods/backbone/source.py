@@ -35,6 +35,16 @@ class Source:
     commit: str | None = None
 
 
+def check_there(name: str) -> None:
+    """Raise MissingWeightsError for a name that can be no pipeline: no file or folder here, and no hub id."""
+    path = Path(name).expanduser()
+    if name != "pocket" and not path.exists() and not _HUB_ID.fullmatch(name):
+        raise MissingWeightsError(
+            f"No backbone at {path.absolute()}.",
+            hint="Give `pocket`, a folder, a .safetensors file or a hub id.",
+        )
+
+
 def locate(name: str, revision: str | None = None) -> Source:
     """Find a pipeline by name. Raises WeightsError naming the path where it was expected."""
     if name == "pocket":
@@ -52,11 +62,8 @@ def locate(name: str, revision: str | None = None) -> Source:
         return Source(folder=None, files=(path,))
     if path.is_dir():
         return _folder(path)
-    if _HUB_ID.fullmatch(name):
-        return _hub(name, revision)
-    raise MissingWeightsError(
-        f"No backbone at {path.absolute()}.", hint="Give `pocket`, a folder, a .safetensors file or a hub id."
-    )
+    check_there(name)
+    return _hub(name, revision)
 
 
 def is_pocket(name: str) -> bool:

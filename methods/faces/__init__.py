@@ -6,13 +6,12 @@ face = analyse("person.png", encoder)      # Face: box, landmarks, embedding, al
 
 from methods.faces.analyse import MIN_FACE, analyse, detect
 from methods.faces.domain import is_rendered, rendered_score
-from methods.faces.geometry import POLICIES, TEMPLATE, align, check_policy, select_face
+from methods.faces.geometry import TEMPLATE, align, check_policy, select_face
 from methods.faces.registry import encoder_names, load_encoder
 from methods.faces.types import Detection, Face, FaceEncoder
 
 __all__ = [
     "MIN_FACE",
-    "POLICIES",
     "TEMPLATE",
     "Detection",
     "Face",

@@ -16,8 +16,6 @@ TEMPLATE = np.array(
 )
 """Where insightface puts the five landmarks in a 112 x 112 crop, (x, y) in pixels."""
 
-POLICIES = ("largest", "center", "index:<n>", "error")
-
 
 def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
     """Rotation, uniform scale and shift M [2, 3] minimising sum |M [source; 1] - target|^2.
@@ -50,7 +48,10 @@ def check_policy(policy: str) -> None:
     """Raise UsageError unless `policy` is largest, center, error, index:<n> or just <n>."""
     if policy in ("largest", "center", "error") or policy.removeprefix("index:").isdecimal():
         return
-    raise UsageError(f"unknown face selection {policy!r}.", hint=f"Use one of {', '.join(POLICIES)}.")
+    raise UsageError(
+        f"unknown face selection {policy!r}.",
+        hint="Give largest, center, error, or a number: 0 is the leftmost face.",
+    )
 
 
 def select_face(detections: Sequence[Detection], policy: str, width: int, height: int) -> int:

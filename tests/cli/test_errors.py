@@ -10,6 +10,8 @@ from command import Spid
 
 from methods import images
 
+PLAIN = ["generate", "--prompt", "x", "--method", "none"]
+
 
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
@@ -26,6 +28,18 @@ from methods import images
         (["generate", "--prompt", "x", "--id", "anna"], "--id 'anna'", "anna=people/anna.png"),
         (["generate", "--prompt-file", "no/such.txt"], "no/such.txt", "one prompt a line"),
         (["generate", "--from", "no/such.png"], "no/such.png", "Check the path."),
+        ([*PLAIN, "--backbone", "pokcet"], "pokcet", "a hub id"),
+        (
+            [*PLAIN, "--device", "cdua"],
+            "'cdua'",
+            "Did you mean 'cuda'?",
+        ),
+        ([*PLAIN, "--revision", "a"], "no revision 'a'", "hub ids"),
+        (
+            [*PLAIN, "--backbone-config", "a"],
+            "own",
+            "single .safetensors",
+        ),
         (["generate", "--from", "x.png", "--steps", "3"], "takes no --steps.", "--deterministic"),
         (["bench", "--resume", "--output", "x", "--limit", "3"], "takes no --limit.", "Leave out --resume"),
         (["claims", "--resume", "--limit", "3"], "takes no --limit.", "Leave out --resume"),
@@ -54,6 +68,12 @@ def test_two_references_of_one_name_are_refused(spid: Spid, face: Path) -> None:
     outcome = spid("generate", "--prompt", "x", "--id", f"a={face}", "--id", f"a={face}")
     assert outcome.code == 2
     assert "'a'" in outcome.err
+
+
+def test_an_absent_backbone_is_named_before_its_face_encoder(spid: Spid, face: Path) -> None:
+    outcome = spid("generate", "--prompt", "x", "--reference", face, "--backbone", "absent.safetensors")
+    assert outcome.code == 2
+    assert "No backbone at" in outcome.err and "absent.safetensors" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_missing_weights_say_where_and_how_to_get_them(spid: Spid, face: Path, t
     )  # fmt: skip
     assert outcome.code == 2
     assert "No uniform weights are shipped for sd1" in outcome.err
-    assert "spid train --method uniform --config configs/train/uniform.yaml" in outcome.err
+    assert f"spid train --method uniform --set backbone={tiny_folder('sd1')}, then --adapter" in outcome.err
     absent = spid(
         "generate", "--prompt", "x", "--reference", face, "--adapter", tmp_path / "absent.safetensors",
         "--output", tmp_path / "out",
