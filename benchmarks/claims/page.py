@@ -7,15 +7,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.claims.tables import by_paper, compared, effect, interval, mean, summary, units
+from benchmarks.tables import sentence
 
-_WIDTH, _HEIGHT = 220, 26
+_WIDTH, _HEIGHT = 220, 22
 _MARKS = {"replicated": "✓", "not replicated": "✗", "inconclusive": "?", "not measured": "–"}
 
 STYLE = """
-.claims{font:15px/1.5 system-ui,sans-serif;max-width:78rem}
-.claims table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}
-.claims th,.claims td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #8884;vertical-align:top}
-.claims td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
+.claims{font:15px/1.5 system-ui,sans-serif;max-width:88rem}
+.claims h3{margin:2rem 0 .5rem}
+.claims .heads,.claims .claim>summary{display:grid;gap:.15rem 1.5rem;align-items:start;
+grid-template-columns:minmax(11rem,1.3fr) 9rem minmax(13rem,1fr) 14rem minmax(9rem,1fr)}
+.claims .heads{color:light-dark(#5f5f5f,#a8a8a8);font-size:.85em;padding-bottom:.3rem}
+.claims details{border:0;border-top:1px solid #8884;padding:0;margin:0}
+.claims summary{cursor:pointer;padding:.5rem 0;font:inherit;list-style:none;margin:0}
+.claims summary::-webkit-details-marker{display:none}
+.claims .title{font-weight:600;padding-left:1.1em;text-indent:-1.1em}
+.claims .title::before{content:"▸";display:inline-block;width:1.1em;text-indent:0;color:light-dark(#777,#999)}
+.claims [open]>summary .title::before{content:"▾"}
+.claims dl{margin:.2rem 0 1rem 1.1em;max-width:76ch}
+.claims dt{font-weight:600}
+.claims dd{margin:0 0 .4rem}
+.claims .figure{font-variant-numeric:tabular-nums}
+.claims .quiet-text{color:light-dark(#5f5f5f,#a8a8a8);font-size:.9em}
+.claims .figure .quiet-text{display:block}
+.claims .reason{grid-column:3/5;overflow-wrap:anywhere;overflow:hidden;display:-webkit-box;
+-webkit-line-clamp:2;-webkit-box-orient:vertical}
 .claims .verdict{font-weight:600;white-space:nowrap}
 .claims .replicated{color:light-dark(#0a7d33,#5fd38a)}
 .claims .not-replicated{color:light-dark(#b3261e,#ff8a80)}
@@ -26,10 +42,17 @@ STYLE = """
 .claims .limit{stroke:light-dark(#0b5cad,#6db3f2);stroke-width:1.5;stroke-dasharray:3 2}
 .claims .bar{stroke:currentColor;stroke-width:3}
 .claims .dot{fill:currentColor}
-.claims details{margin:.15rem 0}
-.claims summary{cursor:pointer}
-.claims dt{font-weight:600}
-.claims dd{margin:0 0 .4rem}
+.claims .wide{overflow-x:auto}
+.claims table{border-collapse:collapse;margin:.5rem 0 1rem}
+.claims th,.claims td{text-align:left;padding:.3rem 1.5rem .3rem 0;white-space:nowrap;
+border-bottom:1px solid #8884}
+@media(max-width:62rem){
+.claims .heads{display:none}
+.claims .claim>summary{grid-template-columns:minmax(0,1fr) auto}
+.claims .claim>summary>:nth-child(n+3){grid-column:1/-1;margin-left:1.1em}
+.claims .figure .quiet-text{display:inline}
+.claims .published:not(:empty)::before{content:"published: "}
+}
 """.strip()
 """Rules of the section, all under `.claims`; a report adds them to its own style sheet."""
 
@@ -48,7 +71,7 @@ def page(ledger: Mapping[str, Any]) -> str:
 
 
 def section(ledger: Mapping[str, Any]) -> str:
-    """`<section id="claims" class="claims">`: a table per paper, each claim's details behind its title.
+    """`<section id="claims" class="claims">`: a list per paper, each claim's details behind its line.
 
     Plain markup without scripts and without style attributes, so that it fits any content security policy.
     """
@@ -56,15 +79,14 @@ def section(ledger: Mapping[str, Any]) -> str:
         "<h2>Claims ledger</h2>",
         f"<p>{_text(summary(ledger))}, on the backbone {_text(ledger['backbone']['name'])}. A verdict "
         "follows from the 95&nbsp;% interval (paired bootstrap over people) by a rule that was written down "
-        "with the claim; dashed lines are what the rule compares with.</p>",
+        "with the claim; dashed lines are what the rule compares with. Open a line for what the paper says "
+        "and how it was measured.</p>",
     ]
+    heads = "".join(f"<span>{head}</span>" for head in ("Claim", "Verdict", "Measured", "", "Published"))
     for paper, entries in by_paper(ledger).items():
-        lines = "".join(map(_line, entries))
         parts.append(
-            f"<h3>{_text(paper)} (arXiv&nbsp;{_text(entries[0]['arxiv'])})</h3><table><thead><tr>"
-            "<th>Claim</th><th>Published</th><th>Measured</th><th>95&nbsp;% interval</th>"
-            "<th>Drawn</th><th>Units</th><th>Verdict</th>"
-            f"</tr></thead><tbody>{lines}</tbody></table>"
+            f"<h3>{_text(paper)} (arXiv&nbsp;{_text(entries[0]['arxiv'])})</h3>"
+            f'<div class="heads" aria-hidden="true">{heads}</div>{"".join(map(_line, entries))}'
         )
     blocks = "".join(_block(block) for block in ledger["experiments"] if block["means"])
     if blocks:
@@ -85,16 +107,19 @@ def _line(entry: Mapping[str, Any]) -> str:
     }
     details = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in facts.items())
     if entry["result"] is None:
-        measured = f'<td colspan="4">{_text(entry["reason"])}</td>'
+        measured = f'<span class="reason quiet-text">{_text(entry["reason"])}</span>'
     else:
+        noun = {"identity": "people", "round": "rounds"}.get(entry["result"]["unit"], "units")
         measured = (
-            f'<td class="n">{_text(effect(entry))}</td><td class="n">{_text(interval(entry))}</td>'
-            f'<td class="{kind}">{drawn(entry)}</td><td class="n">{_text(units(entry))}</td>'
+            f'<span class="figure">{_figure(effect(entry))} {_figure(interval(entry))} '
+            f'<span class="quiet-text">{_text(units(entry))} {noun}</span></span>'
+            f'<span class="{kind}">{drawn(entry)}</span>'
         )
     return (
-        f"<tr><td><details><summary>{_text(entry['title'])}</summary><dl>{details}</dl></details></td>"
-        f"<td>{_text(entry['published'] or '–')}</td>{measured}"
-        f'<td class="verdict {kind}">{_MARKS[verdict]} {_text(verdict)}</td></tr>'
+        f'<details class="claim"><summary><span class="title">{_text(sentence(entry["title"]))}</span>'
+        f'<span class="verdict {kind}">{_MARKS[verdict]} {_text(verdict)}</span>{measured}'
+        f'<span class="published quiet-text">{_text(entry["published"])}</span></summary>'
+        f"<dl>{details}</dl></details>"
     )
 
 
@@ -134,10 +159,9 @@ def drawn(entry: Mapping[str, Any]) -> str:
     if len(ends) == 2:
         lines.append(f'<line class="bar" x1="{x(ends[0])}" x2="{x(ends[1])}" y1="{middle}" y2="{middle}"/>')
     lines.append(f'<circle class="dot" cx="{x(result["value"])}" cy="{middle}" r="4.5"/>')
-    label = f"{effect(entry)}, interval {interval(entry)}"
-    return (
-        f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{_text(label)}">{"".join(lines)}</svg>'
+    return (  # hidden from readers of text: the figures stand beside it
+        f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'
+        f"{''.join(lines)}</svg>"
     )
 
 
@@ -147,7 +171,7 @@ def _block(block: Mapping[str, Any]) -> str:
     heads = "".join(f"<th>{_text(name)}</th>" for name in [block["axis"] or "variant", *metrics])
     lines = "".join(
         f"<tr><td>{_text(variant)}</td>"
-        + "".join(f'<td class="n">{_text(mean(found.get(name)))}</td>' for name in metrics)
+        + "".join(f'<td class="figure">{_figure(mean(found.get(name)))}</td>' for name in metrics)
         + "</tr>"
         for variant, found in block["means"].items()
     )
@@ -156,9 +180,15 @@ def _block(block: Mapping[str, Any]) -> str:
     ]
     note = f"<p>Left out: {_text('; '.join(left_out))}</p>" if left_out else ""
     return (
-        f"<details><summary>{_text(block['title'])}</summary><table><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{lines}</tbody></table>{note}</details>"
+        f'<details><summary><span class="title">{_text(block["title"])}</span></summary>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{_text(block["title"])}">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>{note}</details>"
     )
+
+
+def _figure(text: str) -> str:
+    """A figure with minus signs that are some."""
+    return _text(text).replace("-", "\u2212")
 
 
 def _text(value: object) -> str:
