@@ -66,6 +66,8 @@ class TaskConfig:
     background:    weight b of the reconstruction outside the face in the second stage, 1 inside
     localisation:  l_loc; 0 is the ablation without
     preservation:  l_pre; w-plus-adapter's is 1, over the whole picture
+    gate_rate:     factor on the learning rate of the gates, which start closed: at the common rate they would
+                   take a thousand steps to open
     style_encoder: W+ encoder: a folder or e4e's checkpoint; None for the pocket one
     initial:       a w-plus-adapter checkpoint to start from, with its encoder; None starts at the backbone
     seed:          of the projection's initial weights
@@ -78,6 +80,7 @@ class TaskConfig:
     background: float = 0.5
     localisation: float = 0.1
     preservation: float = 1.0
+    gate_rate: float = 10.0
     style_encoder: str | None = None
     initial: str | None = None
     seed: int = 0
@@ -91,6 +94,8 @@ class TaskConfig:
             raise ValueError("same_share lies in [0, 1]")
         if min(self.background, self.localisation, self.preservation) < 0:
             raise ValueError("background, localisation and preservation are at least 0")
+        if self.gate_rate <= 0:
+            raise ValueError("gate_rate is positive")
 
 
 class PIDiffTask(TrainingTask):
@@ -112,6 +117,7 @@ class PIDiffTask(TrainingTask):
         steps = {ALIGNED: config.aligned_steps, WILD: config.wild_steps}
         self.stages = tuple(Stage(name, count) for name, count in steps.items() if count)
         self.same_share = config.same_share
+        self.rates = {"gate": config.gate_rate}
         self._stage = self.stages[0].name
         self._schedule = NoiseSchedule(backbone)
         self._denoise: Denoiser

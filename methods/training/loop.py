@@ -150,7 +150,7 @@ class Loop:
         rate = config.rate * stage.rate * config.learning_rate(self.at.step, stage.steps)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for turn in range(config.accumulation):
@@ -208,7 +208,7 @@ class Loop:
         self._trained = {name: p for name, p in self.task.module.named_parameters() if p.requires_grad}
         if not self._trained:
             raise ValueError(f"{type(self.task).__name__} trains nothing in its stage {stage.name}")
-        self._optimizers = make_optimizers(self._trained, self.config)
+        self._optimizers = make_optimizers(self._trained, self.config, self.task.rates)
         if self._resumed is not None and self.at.step:
             for name, tensor in self._resumed.tensors("optimizer").items():
                 kind, _, own = name.partition("/")

@@ -120,6 +120,10 @@ class TrainingTask(ABC):
     """How often the reference is the target's own picture. Otherwise it is another one of the person, and
     people with a single picture are left out of a training with 0."""
 
+    rates: Mapping[str, float] = {}
+    """Factors on the learning rate by last part of a parameter's name; 1 for all others. For numbers that
+    have far to go: an optimizer like AdamW moves each by about the rate in a step, whatever its gradient."""
+
     shown: tuple[Example, ...] = ()
     """Whom the sample sheet shows: a few people, set by the engine before the first preview. People of the
     pocket world that no training saw; of a folder its first ones."""

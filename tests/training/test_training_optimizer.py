@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from small_training import needs_muon
+from small_training import OPTIONS, needs_muon, run
+from tiny import tiny_backbone
 from torch import nn
 
 from methods.errors import UsageError
+from methods.training.checkpoints import Checkpoint
 from methods.training.config import TrainConfig
 from methods.training.optimizer import check_optimizer, make_optimizers
+from methods.uniform.method import Uniform
+from methods.uniform.task import TaskConfig, UniformTask
 
 
 class Parts(nn.Module):
@@ -51,6 +57,28 @@ def test_a_step_of_muon_is_orthogonal_and_of_adamws_size() -> None:
     step = (before - linear.weight.detach()) / (0.1 * 0.2 * 4)
     values = torch.linalg.svdvals(step)
     assert 0.5 < values.min() and values.max() < 1.3
+
+
+class QuickWeights(UniformTask):
+    """Weights learn at three times the rate."""
+
+    rates = {"weight": 3.0}
+
+
+def test_a_task_multiplies_rates_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step of AdamW moves every number by its rate, whatever the gradient."""
+
+    def task(backbone, options):
+        return QuickWeights(backbone, TaskConfig(**options))
+
+    monkeypatch.setattr(Uniform, "training_task", task)
+    run(tmp_path, options={"steps": 1}, rate=1e-3, weight_decay=0.0, final_rate=1.0)
+    [checkpoint] = (tmp_path / "checkpoints").iterdir()
+    learned = Checkpoint(checkpoint, {}).tensors("module")
+    start = UniformTask(tiny_backbone("sd1"), TaskConfig(**OPTIONS)).module.state_dict()
+    for name, step in (("weight", 3e-3), ("bias", 1e-3)):
+        moved = (learned[f"image_proj.norm.{name}"] - start[f"image_proj.norm.{name}"]).abs()
+        torch.testing.assert_close(moved, torch.full_like(moved, step), rtol=1e-2, atol=0)
 
 
 def test_a_torch_without_muon_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
