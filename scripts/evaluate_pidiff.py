@@ -5,9 +5,9 @@
     python scripts/evaluate_pidiff.py --full outputs/full/adapter --stage-one outputs/one/adapter
 
 Writes results/pidiff.json (background and identity, full training against the first stage alone, paired;
-after every person, over the people so far) and beside it pidiff-styles.png: row r, column c shows person r
-with the fine style rows of person c (--levels 0-3: with the coarse ones, the shape). Stop it at any time:
-records are kept in --work, and the same command goes on there.
+after every person, over the people so far) and beside it pidiff-coarse.png and pidiff-fine.png: row r, column
+c shows person r with the coarse style rows (shape) or the fine ones (colouring) of person c. Stop it at any
+time: records are kept in --work, and the same command goes on there.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ def style_sheet(
             for person in people
         ]
         columns.append([result.picture for result in sample(backbone, jobs, method, batch_size=len(jobs))])
-        print(f"styles: {len(columns)} of {len(people)} columns", file=sys.stderr, flush=True)
+        print(f"{levels}: {len(columns)} of {len(people)} columns", file=sys.stderr, flush=True)
     rows = [[person.image, *made] for person, made in zip(people, zip(*columns, strict=True), strict=True)]
     givers: list[Image.Image | None] = [None, *(person.image for person in people)]
-    return contact_sheet([givers, *rows], ["shape", *(f"style {n}" for n in range(len(people)))], cell=128)
+    titles = ["person", *(f"{levels} rows of {n}" for n in range(len(people)))]
+    return contact_sheet([givers, *rows], titles, cell=128)
 
 
 def background(
@@ -123,8 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", default="background,styles", help="of background,styles")
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help=f"the first of {len(PROMPTS)}")
-    parser.add_argument("--sheet-people", type=int, default=4, help="rows and columns of the style sheet")
-    parser.add_argument("--levels", default="8-17", help="rows that the style sheet swaps")
+    parser.add_argument("--sheet-people", type=int, default=4, help="rows and columns of a style sheet")
+    parser.add_argument("--levels", nargs="+", default=["coarse", "fine"], help="rows to swap, a sheet each")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps")
     parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
     parser.add_argument(
@@ -152,8 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             background(backbone, adapters, chosen, prompts, scorer, arguments.steps, figures, arguments.work)
         if "styles" in parts:
             shown = people[: arguments.sheet_people]
-            sheet = style_sheet(backbone, arguments.full, shown, arguments.steps, arguments.levels)
-            save_png(arguments.output.with_name(f"{arguments.output.stem}-styles.png"), sheet)
+            for levels in arguments.levels:
+                sheet = style_sheet(backbone, arguments.full, shown, arguments.steps, levels)
+                save_png(arguments.output.with_name(f"{arguments.output.stem}-{levels}.png"), sheet)
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code
