@@ -1,0 +1,175 @@
+"""What fits and trainings cost on the pocket models: minutes, and the most memory they take.
+
+    python scripts/benchmark_fits.py [--steps 8] [--cases id-ea,facewise] [--output results/fits_cost.json]
+
+Every case runs alone in a process of its own, with the options that users get. A few steps are timed after
+two to warm up; `minutes` is their mean times all steps of the method. Memory is the largest resident size
+of the process; it does not grow with the number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from methods.files import save_json  # noqa: E402
+from methods.paths import configs_dir  # noqa: E402
+
+FITS = ("textual-inversion", "facewise", "id-ea")
+TRAININGS = ("uniform", "infinite-id", "pidiff")
+MINUTES = {"id-ea": 3.0, "facewise": 4.0}
+"""What a fit may take on two cores."""
+MEBIBYTES = 4096
+"""What anything of this may take."""
+WARM_UP = 2
+
+
+class Clock:
+    """Wall and processor seconds per step, from a progress callback."""
+
+    def __init__(self) -> None:
+        self._marks: dict[int, tuple[float, float]] = {}
+
+    def tick(self, done: int) -> None:
+        """A step is done."""
+        self._marks[done] = (time.perf_counter(), time.process_time())
+
+    def per_step(self) -> tuple[float, float]:
+        """Means over the steps after the warm-up."""
+        first, last = WARM_UP, max(self._marks)
+        pairs = zip(self._marks[first], self._marks[last], strict=True)
+        wall, cpu = ((after - before) / (last - first) for before, after in pairs)
+        return wall, cpu
+
+
+def fit(name: str, steps: int, folder: Path) -> tuple[Clock, int]:
+    """A few steps of a fit, and how many it has."""
+    import numpy as np
+    from PIL import Image
+
+    from methods.backbone.load import load_backbone
+    from methods.faces import load_encoder
+    from methods.fitting.method import FitMethod
+    from methods.generate import identify
+    from methods.pocket.world import render, sample_context, sample_person
+    from methods.registry import get_method
+
+    kind = get_method(name)
+    context = sample_context(np.random.default_rng(0), style="photo", accessory="none", pose="front")
+    picture = folder / "person.png"
+    Image.fromarray(render(sample_person(0), context).pixels).save(picture)
+    clock, backbone = Clock(), load_backbone("pocket")
+    method = kind.load(None, backbone, kind.Config(steps=WARM_UP + steps))
+    assert isinstance(method, FitMethod)
+    method.progress = lambda _, done, total: clock.tick(done)
+    method.tokens(identify("person", picture, load_encoder("pocket")), backbone)
+    return clock, kind.Config().steps
+
+
+def training(name: str, steps: int, folder: Path) -> tuple[Clock, int]:
+    """A few steps of the last stage of a training by its own recipe, and how many steps the recipe has."""
+    from methods.training.config import read_config
+    from methods.training.engine import train
+
+    path = configs_dir() / "train" / f"{name}.yaml"
+    _, options = read_config(path)
+    stages = [key for key in ("steps", "aligned_steps", "wild_steps") if key in options]
+    few = {key: WARM_UP + steps if key == stages[-1] else 0 for key in stages}
+    small = {"data.people": 4, "data.pictures": 4, "preview_every": 0} | {
+        f"options.{key}": value for key, value in few.items()
+    }
+    config, own = read_config(path, [f"{key}={value}" for key, value in small.items()])
+    clock = Clock()
+
+    def tell(what: str, done: int, total: int, terms: dict[str, float]) -> None:
+        if what == "training":
+            clock.tick(done)
+
+    train(name, config, own, output=folder / "out", progress=tell)
+    return clock, sum(options[key] for key in stages)
+
+
+def measure(name: str, steps: int) -> dict[str, Any]:
+    """One case, in this process."""
+    run: Callable[[str, int, Path], tuple[Clock, int]] = fit if name in FITS else training
+    with TemporaryDirectory() as folder:
+        os.environ["SPID_CACHE"] = folder
+        clock, total = run(name, steps, Path(folder))
+    import torch
+
+    wall, cpu = clock.per_step()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
+    return {
+        "kind": "fit" if name in FITS else "training",
+        "steps": total,
+        "seconds_per_step": round(wall, 4),
+        "cpu_seconds_per_step": round(cpu, 4),
+        "minutes": round(wall * total / 60, 2),
+        "minutes_limit": MINUTES.get(name),
+        "peak_mebibytes": round(peak / 1024),
+        "peak_limit": MEBIBYTES,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """The rows as text."""
+    lines = [f"{'':20}{'steps':>7}{'s/step':>9}{'minutes':>9}{'limit':>7}{'MiB':>7}{'limit':>7}"]
+    for name, row in rows.items():
+        if "error" in row:
+            lines.append(f"{name:20}  {row['error']}")
+            continue
+        limit = row["minutes_limit"] or ""
+        lines.append(
+            f"{name:20}{row['steps']:7}{row['seconds_per_step']:9.3f}{row['minutes']:9.1f}{limit:>7}"
+            f"{row['peak_mebibytes']:7}{row['peak_limit']:7}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure every case in a process of its own, print the table, write the file after each."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=8, help="timed steps of each")
+    parser.add_argument("--cases", default=",".join([*FITS, *TRAININGS]))
+    parser.add_argument("--output", type=Path, default=ROOT / "results" / "fits_cost.json")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        print(json.dumps(measure(arguments.alone, arguments.steps)))
+        return 0
+    names = arguments.cases.split(",")
+    if unknown := sorted(set(names) - {*FITS, *TRAININGS}):
+        parser.error(f"unknown case {unknown[0]!r}; known: {', '.join([*FITS, *TRAININGS])}")
+    from methods.provenance import library_versions
+
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        call = [sys.executable, __file__, "--alone", name, "--steps", str(arguments.steps)]
+        ended = subprocess.run(call, capture_output=True, text=True, cwd=ROOT)
+        if ended.returncode:
+            rows[name] = {"error": (ended.stderr.strip().splitlines() or ["failed"])[-1]}
+        else:
+            rows[name] = json.loads(ended.stdout.splitlines()[-1])
+        save_json(arguments.output, {"backbone": "pocket", "versions": library_versions(), "rows": rows})
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
