@@ -115,7 +115,7 @@ class PerceptualLoss:
     def __call__(
         self, velocity: Tensor, noisy: Tensor, clean: Tensor, timesteps: Tensor, grids: Tensor
     ) -> Tensor:
-        """Scalar: normalised feature differences, embedding angle and divergence of what the heads name.
+        """Scalar: normalised feature differences, angles of embedding and person, divergence of the heads.
 
         Estimates count by alpha_bar^(1/4): the noisier the input, the less it says where the face is.
         velocity, noisy, clean: `[N,8,H,W]`; timesteps int64 `[N]`; grids as `face_grids` gives them.
@@ -127,7 +127,9 @@ class PerceptualLoss:
                 *maps, embedding = self.reader(aligned(clean, grids))
                 named = self._name(embedding)
             *guesses, guess = self.reader(aligned(estimate, grids))
-            distance = 1.0 - F.cosine_similarity(guess.float(), embedding.float(), dim=1)
+            distance = 2.0 - F.cosine_similarity(guess.float(), embedding.float(), dim=1)
+            person, truth = self.reader.person(guess), self.reader.person(embedding)
+            distance = distance - F.cosine_similarity(person.float(), truth.float(), dim=1)
             for mine, theirs in zip(self._name(guess), named, strict=True):
                 distance = distance + HEAD_WEIGHT * F.kl_div(
                     mine, theirs, reduction="none", log_target=True
