@@ -26,7 +26,10 @@ def compare(
     ] = None,
     as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
-    """Compare two runs of one suite sample by sample; exit code 1 when something became worse."""
+    """Compare two runs of one suite sample by sample.
+
+    Exit code 1 when something became worse.
+    """
     from benchmarks.compare import compare as compare_runs
     from benchmarks.compare import parse_rules
 

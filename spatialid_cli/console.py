@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
+_WHOLE = 32
+"""Columns of a table that are no wider than this are never folded."""
+
 
 def log(text: str) -> None:
     """One line for people, on stderr."""
@@ -44,17 +47,28 @@ def out_json(value: Any) -> None:
 
 
 def out_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """A table on stdout: drawn on a terminal, aligned plain columns elsewhere."""
+    """A table on stdout: drawn on a terminal, aligned plain columns elsewhere.
+
+    Nothing is cut: long texts are folded to the width of the terminal, names and numbers stay whole, and
+    where that does not fit, lines run on.
+    """
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
+        from rich.measure import Measurement
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for index, name in enumerate(columns):
+            widest = max(len(row[index]) for row in [columns, *rows])
+            whole = widest <= _WHOLE
+            table.add_column(name, no_wrap=whole, overflow="fold", min_width=widest if whole else _WHOLE // 2)
         for row in rows:
             table.add_row(*map(Text, row))  # Text: a prompt with [brackets] is no markup
-        Console().print(table)
+        terminal = Console()
+        needed = Measurement.get(terminal, terminal.options.update_width(10_000), table).minimum
+        Console(width=max(terminal.width, needed)).print(table)
         return
     if title:
         out(title)

@@ -26,7 +26,10 @@ def list_metrics(
     ] = "pocket",
     as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
-    """List the metrics, or describe one: definition, direction, range, model, licence, what is missing."""
+    """List the metrics, or describe one.
+
+    Definition, direction, range, model, licence, and what is missing.
+    """
     from benchmarks.metrics.catalogue import SELECTIONS, describe, missing, select
     from benchmarks.metrics.models.zoo import zoo
     from methods.registry import unknown_name

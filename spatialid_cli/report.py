@@ -33,7 +33,10 @@ def report(
     ] = None,
     pictures: Annotated[int, typer.Option(help="At most so many samples with a picture.", min=1)] = 2000,
 ) -> None:
-    """Write runs as one self-contained HTML page: leaderboard, pictures, failures, definitions."""
+    """Write runs as one self-contained HTML page.
+
+    Leaderboard, pictures, failures, definitions.
+    """
     from benchmarks.report import write_report
     from methods.errors import UsageError
 
