@@ -1,10 +1,13 @@
-"""How long the results of a large run take: makes a run of many synthetic samples and aggregates it.
+"""What a large run costs once its samples are there: its results, and taking it up again.
 
     python scripts/benchmark_aggregation.py [--samples 100000] [--folder FOLDER]
 
-Prints JSON: seconds of wall and processor time and the most memory the process used while aggregating, in
-a fresh process, with the targets (15 s, 1.5 GiB). Exit code 1 when one is missed. The samples have figures
-from chance and no pictures; aggregation opens none.
+Makes a run of many synthetic samples, with figures from chance and a small file for every picture, and prints
+JSON of two measurements, each in a fresh process: `aggregation` of the finished run into results, tables and
+parquet, and the scan by which `spid bench --resume` finds that nothing is missing (`resume`; by the pictures'
+sizes, as for runs above 1 GiB, and by their hashes). Seconds are wall clock. On a busy machine they are an
+upper bound only; processor time and the machine's load stand beside them. Exit code 1 when a target is missed,
+by the wall clock.
 """
 
 from __future__ import annotations
@@ -12,19 +15,24 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from benchmarks.schema import SCHEMA, Row
 from methods.files import save_json, write_atomic
+from methods.provenance import library_versions
 
-SECONDS, GIBIBYTES = 15.0, 1.5
+TARGETS = {"aggregation": {"seconds": 15.0, "gibibytes": 1.5}, "resume": {"seconds": 5.0}}
 METHODS = ("none", "textual-inversion", "uniform", "spatialid", "facewise", "id-ea", "infinite-id", "pidiff")
 METRICS = 40
 PEOPLE = 200
@@ -32,7 +40,7 @@ CATEGORIES = ("Style", "Complex", "Accessory", "Action", "Attribute", "Clothing"
 
 
 def write_run(folder: Path, samples: int) -> int:
-    """A run of about so many samples; returns how many."""
+    """A finished run of about so many samples; returns how many."""
     rng = np.random.default_rng(0)
     per_method = -(-samples // (len(METHODS) - 1))  # the plain backbone has few
     prompts = -(-per_method // PEOPLE)
@@ -53,15 +61,19 @@ def write_run(folder: Path, samples: int) -> int:
             "metrics": cards,
         },
     )
+    for prefix in range(256):
+        (folder / "pictures" / f"{prefix:02x}").mkdir(parents=True, exist_ok=True)
     written = 0
 
-    def write(stream: object) -> None:
+    def write(stream: IO[bytes]) -> None:
         nonlocal written
         for method in METHODS:
             plain = method == "none"
             for person in range(1 if plain else PEOPLE):
                 for prompt in range(prompts):
-                    stream.write(_row(rng, names, method, None if plain else person, prompt).to_line())  # type: ignore[attr-defined]
+                    row = _row(rng, names, method, None if plain else person, prompt)
+                    stream.write(row.to_line())
+                    (folder / str(row.picture)).write_bytes(row.id.encode())
                     written += 1
 
     write_atomic(folder / "samples.jsonl", write)
@@ -90,21 +102,67 @@ def _row(rng: np.random.Generator, names: list[str], method: str, person: int | 
         metrics={name: None if name in missing else value for name, value in zip(names, values, strict=True)},
         notes=dict.fromkeys(missing, "no face"),
         truth={"scene": "beach", "style": "photo"},
+        size=len(fingerprint),
+        sha256=hashlib.sha256(fingerprint.encode()).hexdigest(),
     )
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Aggregate in this process; seconds and the process's greatest memory in GiB."""
+def aggregation(folder: Path) -> dict[str, float]:
+    """Results, tables and parquet of the run."""
     from benchmarks.aggregate import aggregate
 
-    wall, processor = time.perf_counter(), time.process_time()
-    aggregate(folder)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux kibibytes
+    return timed(lambda: aggregate(folder))
+
+
+def resume(folder: Path) -> dict[str, float]:
+    """What the scan of a finished run takes."""
+    from benchmarks.store import RunFolder
+
+    run = RunFolder(folder)
+    with run.journal.open("rb") as lines:
+        wanted = {json.loads(line)["id"]: None for line in lines}
+
+    def scan(*, hashes: bool) -> None:
+        if len(run.scan(wanted, hashes=hashes)) != len(wanted):
+            raise SystemExit("the scan misses samples that are there")
+
+    sizes, hashes = timed(lambda: scan(hashes=False)), timed(lambda: scan(hashes=True))
     return {
-        "seconds": round(time.perf_counter() - wall, 2),
-        "processor_seconds": round(time.process_time() - processor, 2),
-        "gibibytes": round(most / unit, 3),
+        **sizes,
+        "seconds_with_hashes": hashes["seconds"],
+        "processor_seconds_with_hashes": hashes["processor_seconds"],
+    }
+
+
+MEASUREMENTS = {"aggregation": aggregation, "resume": resume}
+
+
+def timed(work: Callable[[], object]) -> dict[str, float]:
+    """Wall and processor seconds of some work, and the most memory that this process has ever used."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    seconds = {
+        "seconds": time.perf_counter() - wall,
+        "processor_seconds": time.process_time() - processor,
+    }
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux kibibytes
+    gibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {**{name: round(value, 2) for name, value in seconds.items()}, "gibibytes": round(gibibytes, 3)}
+
+
+def measured(name: str, folder: Path) -> dict[str, Any]:
+    """One measurement in a process of its own, with its targets and whether it met them."""
+    command = [sys.executable, __file__, "--measure", name, "--folder", str(folder)]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return {**found, "targets": TARGETS[name], **judged(found, TARGETS[name])}
+
+
+def judged(found: dict[str, float], targets: dict[str, float]) -> dict[str, bool]:
+    """Whether the targets are met by the wall clock, and whether they would be if nobody else were at work."""
+    alone = {**found, "seconds": found["processor_seconds"]}
+    return {
+        "met": all(found[key] <= most for key, most in targets.items()),
+        "met_by_processor_time": all(alone[key] <= most for key, most in targets.items()),
     }
 
 
@@ -112,10 +170,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="keep the run here; one that is there is used again")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=MEASUREMENTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(options.measure)))
+        print(json.dumps(MEASUREMENTS[options.measure](options.folder)))
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -123,17 +181,12 @@ def main() -> int:
             write_run(folder, options.samples)
         with (folder / "samples.jsonl").open("rb") as file:
             count = sum(1 for _ in file)
-        command = [sys.executable, __file__, "--measure", str(folder)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        targets = {"seconds": SECONDS, "gibibytes": GIBIBYTES}
-        met = all(found[name] <= most for name, most in targets.items())
         size = round((folder / "samples.jsonl").stat().st_size / 2**20, 1)
-        print(
-            json.dumps(
-                {"samples": count, "mebibytes": size, **found, "targets": targets, "met": met}, indent=2
-            )
-        )
-    return 0 if met else 1
+        found = {name: measured(name, folder) for name in MEASUREMENTS}
+    where = {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "machine": platform.machine()}
+    report = {"samples": count, "mebibytes": size, **found, **where, "versions": library_versions()}
+    print(json.dumps(report, indent=2))
+    return 0 if all(one["met"] for one in found.values()) else 1
 
 
 if __name__ == "__main__":
