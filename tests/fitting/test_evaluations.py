@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import evaluate_fits, evaluate_methods
+from methods.backbone.load import load_backbone
+from methods.pidiff.method import PIDiff
+from scripts import evaluate_fits, evaluate_methods, evaluate_pidiff
 
 TINY = ["--prompts", "1", "--steps", "1"]
 
@@ -62,3 +64,30 @@ def test_figures_of_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     capsys.readouterr()
     assert evaluate_fits.main([*call, "--parts", "sped"]) == 2
     assert "'sped'" in capsys.readouterr().err
+
+
+def test_what_pidiff_must_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    backbone = load_backbone("pocket")
+    for seed, name in enumerate(("full", "one")):
+        PIDiff.untrained(backbone, seed=seed).save(tmp_path / name)
+    output = tmp_path / "pidiff.json"
+    call = [
+        *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
+        "--full", str(tmp_path / "full"),
+    ]  # fmt: skip
+    stage_one = ["--stage-one", str(tmp_path / "one"), "--parts", "background"]
+    assert evaluate_pidiff.main([*call, *stage_one]) == 0
+    assert "background: 2 of 2 people" in capsys.readouterr().err
+    found = json.loads(output.read_text())
+    assert found["background"]["pictures"] == 2
+    records = sorted((tmp_path / "work").glob("*/person-*.json"))
+    times = [path.stat().st_mtime_ns for path in records]
+    assert len(records) == 4
+    assert evaluate_pidiff.main([*call, *stage_one]) == 0  # from the records
+    assert [path.stat().st_mtime_ns for path in records] == times and json.loads(output.read_text()) == found
+
+    styles = ["--parts", "styles", "--sheet-people", "2", "--levels", "fine"]
+    assert evaluate_pidiff.main([*call, *styles]) == 0
+    assert (tmp_path / "pidiff-fine.png").is_file() and not (tmp_path / "pidiff-coarse.png").exists()
+    assert evaluate_pidiff.main([*call, "--parts", "background"]) == 2
+    assert "--stage-one" in capsys.readouterr().err
