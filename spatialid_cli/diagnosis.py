@@ -63,8 +63,8 @@ def diagnose() -> Diagnosis:
     }
     _packages(found)
     _opencv(found)
-    _devices(found)
-    _onnxruntime(found)
+    cuda = _devices(found)
+    _onnxruntime(found, cuda)
     _pocket(found)
     _face_packs(found)
     _storage(found)
@@ -113,13 +113,14 @@ def _opencv(found: Diagnosis) -> None:
         )
 
 
-def _devices(found: Diagnosis) -> None:
+def _devices(found: Diagnosis) -> bool:
+    """Whether there is a CUDA device; False also when torch cannot say."""
     facts = found.facts["devices"] = {}
     try:
         import torch
     except (ImportError, OSError) as error:
         found.problems.append(Finding(f"torch does not import: {_first_line(error)}", "pip install torch"))
-        return
+        return False
     facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -138,9 +139,10 @@ def _devices(found: Diagnosis) -> None:
         "declared": "built for another torch: compatibility active, nms and qnms are declared in Python",
         "absent": "not installed",
     }[state]
+    return bool(torch.cuda.is_available())
 
 
-def _onnxruntime(found: Diagnosis) -> None:
+def _onnxruntime(found: Diagnosis, cuda: bool) -> None:
     facts = found.facts["onnxruntime"] = {}
     cpu, gpu = library_version("onnxruntime"), library_version("onnxruntime-gpu")
     if cpu and gpu:
@@ -161,9 +163,7 @@ def _onnxruntime(found: Diagnosis) -> None:
     facts["version"] = onnxruntime.__version__
     facts["providers"] = ", ".join(providers)
     facts["telemetry"] = "off" if os.environ.get("ORT_DISABLE_TELEMETRY") == "1" else "on"
-    import torch
-
-    if torch.cuda.is_available() and "CUDAExecutionProvider" not in providers:
+    if cuda and "CUDAExecutionProvider" not in providers:
         found.optional.append(
             Finding(
                 "faces are analysed on the CPU although there is a CUDA device",

@@ -10,8 +10,6 @@ from methods.errors import UsageError
 from methods.prompts import expand
 from spatialid_cli.prompt_file import PromptLine, read_prompt_file
 
-NEED_REFERENCE = "Give --reference face.png; spid render --person 7 --output people makes one."
-
 BACKBONE_ENTRIES = (
     "name_or_path", "config", "revision", "device", "dtype", "cpu_offload", "vae_slicing", "vae_tiling",
     "attention_backend", "compile", "face_encoder",
@@ -84,7 +82,10 @@ def check_references(methods: Sequence[str], references: Mapping[str, Path]) -> 
 
     needy = [name for name in methods if method_info(name).identity]
     if needy and not references:
-        raise UsageError(f"The method {needy[-1]!r} needs a reference picture.", hint=NEED_REFERENCE)
+        raise UsageError(
+            f"The method {needy[-1]!r} needs a reference picture.",
+            hint="Give --reference face.png; spid render --person 7 --output people makes one.",
+        )
 
 
 def collect_options(

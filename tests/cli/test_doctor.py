@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def test_missing_weights_are_a_problem_with_a_fix(
     outcome = spid("doctor")
     assert outcome.code == 1
     assert "pocket model 'sd'" in outcome.out and "fix: pip install" in outcome.out
+
+
+def test_a_torch_that_does_not_import_is_a_finding_and_no_crash(
+    spid: Spid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    outcome = spid("doctor")
+    assert outcome.code == 1, outcome.err
+    assert "torch does not import" in outcome.out and "fix: pip install torch" in outcome.out
+    assert "onnxruntime" in outcome.out and "licences" in outcome.out
 
 
 def test_the_nested_folder_of_a_published_pack_is_recognised(
