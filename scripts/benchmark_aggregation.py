@@ -5,9 +5,8 @@
 Makes a run of many synthetic samples, with figures from chance and a small file for every picture, and prints
 JSON of two measurements, each in a fresh process: `aggregation` of the finished run into results, tables and
 parquet, and the scan by which `spid bench --resume` finds that nothing is missing (`resume`; by the pictures'
-sizes, as for runs above 1 GiB, and by their hashes). Seconds are wall clock. On a busy machine they are an
-upper bound only; processor time and the machine's load stand beside them. Exit code 1 when a target is missed,
-by the wall clock.
+sizes, as for runs above 1 GiB, and by their hashes). Seconds are wall clock: on a busy machine an upper bound
+only, so processor time and the machine's load stand beside them. Exit code 1 when they miss a target.
 """
 
 from __future__ import annotations
@@ -158,7 +157,7 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
 
 
 def judged(found: dict[str, float], targets: dict[str, float]) -> dict[str, bool]:
-    """Whether the targets are met by the wall clock, and whether they would be if nobody else were at work."""
+    """Whether the targets are met by the wall clock, and by what it would be if nobody else were at work."""
     alone = {**found, "seconds": found["processor_seconds"]}
     return {
         "met": all(found[key] <= most for key, most in targets.items()),
