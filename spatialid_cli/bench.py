@@ -120,7 +120,7 @@ def bench(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder; results/SUITE by default.", show_default=False, rich_help_panel=_OUT),
+        typer.Option(help="Folder; outputs/SUITE by default.", show_default=False, rich_help_panel=_OUT),
     ] = None,
     as_json: Annotated[bool, options.as_json(_OUT)] = False,
 ) -> None:
@@ -134,6 +134,7 @@ def bench(
     multi_face) says something about its method, not about the run: it fails nothing without --strict.
     """
     from methods.errors import UsageError
+    from methods.paths import default_output_dir
 
     if resume:
         if output is None:
@@ -176,7 +177,7 @@ def bench(
             models=collect_pairs("--model", model or [], "clip=ViT-L-14:openai"),
             batch_size=batch_size,
         )
-    folder = output or Path("results") / Path(request.suite).stem
+    folder = output or default_output_dir() / Path(request.suite).stem
     options.check_output(folder)
     _work(
         request,

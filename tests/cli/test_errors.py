@@ -88,6 +88,15 @@ def test_an_output_that_is_a_file_is_refused_before_any_work(
     assert f"--output {tmp_path / 'taken'}: is a file." in outcome.err
 
 
+def test_a_run_goes_to_outputs_not_among_the_reference_results(
+    spid: Spid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("outputs").mkdir()
+    Path("outputs/smoke").write_text("a file, not a folder")
+    assert "--output outputs/smoke: is a file." in spid("bench", "--suite", "smoke").err
+
+
 def test_set_without_value_is_refused(spid: Spid, face: Path) -> None:
     outcome = spid("generate", "--prompt", "x", "--reference", face, "--set", "preset")
     assert outcome.code == 2
