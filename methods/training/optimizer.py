@@ -1,7 +1,7 @@
 """The optimizers of a training: AdamW, or Muon for hidden matrices beside AdamW for everything else.
 
 Muon (Jordan 2024; scaled to AdamW's step size as by Liu et al. 2025, arXiv 2502.16982) orthogonalises the
-momentum of every weight matrix. On small budgets the pocket adapters learn much faster by it.
+momentum of every weight matrix: fewer steps, each of which costs more.
 """
 
 from __future__ import annotations
