@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from methods.errors import SpidError
+from methods.files import save_json
 from methods.paths import pocket_dir
 from methods.pocket.quality import PARTS, measure
-from methods.weights import save_json
 
 
 def main() -> int:
