@@ -33,6 +33,7 @@ from methods.errors import SpidError, UsageError
 from methods.fitting.figures import Figures, Remaining
 from methods.fitting.measure import Study, Variant
 from methods.paths import pocket_dir
+from methods.pocket.models import PocketModels
 from methods.registry import get_method
 
 PARTS = ("attention", "ablation", "speed", "sweep")
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         study = Study(
             arguments.work,
-            arguments.weights,
+            PocketModels(arguments.weights),
             people=arguments.people,
             prompts=arguments.prompts,
             renders=arguments.renders,
@@ -146,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = Figures(
             arguments.output,
             {
-                "backbone": study.backbone.fingerprint,
+                "backbone": study.models.backbone.fingerprint,
                 "prompts": study.prompts,
                 "renders": study.renders,
                 "steps": study.steps,

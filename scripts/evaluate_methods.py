@@ -31,6 +31,7 @@ from methods.errors import SpidError, UsageError
 from methods.fitting.figures import Figures, Remaining, mean_interval, ratio_interval
 from methods.fitting.measure import Study, Variant
 from methods.paths import pocket_dir
+from methods.pocket.models import PocketModels
 from methods.registry import get_method, method_info, method_names
 
 BASES = ("none", "uniform")
@@ -154,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         adapters = settings_by_method(arguments.adapter, "--adapter", "pidiff=outputs/train-pidiff/adapter")
         study = Study(
             arguments.work,
-            arguments.weights,
+            PocketModels(arguments.weights),
             people=arguments.people,
             prompts=arguments.prompts,
             steps=arguments.steps,
@@ -168,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {
                 "definition": "mean over people of the scoring similarity to the reference, 0 without a "
                 "face; intervals resample people",
-                "backbone": study.backbone.fingerprint,
+                "backbone": study.models.backbone.fingerprint,
                 "prompts": study.prompts,
                 "steps": study.steps,
                 "options": options,

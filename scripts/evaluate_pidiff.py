@@ -29,17 +29,17 @@ from methods.compat import ensure_torchvision
 ensure_torchvision()
 
 from methods.backbone.backbone import Backbone  # noqa: E402
-from methods.backbone.load import load_backbone  # noqa: E402
 from methods.backbone.sampling import sample  # noqa: E402
 from methods.contract import Identity, Job  # noqa: E402
 from methods.errors import SpidError, UsageError  # noqa: E402
-from methods.faces import FaceEncoder, analyse, load_encoder  # noqa: E402
+from methods.faces import FaceEncoder, analyse  # noqa: E402
 from methods.files import save_json  # noqa: E402
 from methods.fitting.figures import Figures, Remaining  # noqa: E402
 from methods.images import contact_sheet, save_png  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
 from methods.pidiff.measure import Measured, compare, measure, plain_pictures, verdict  # noqa: E402
 from methods.pidiff.method import Config, PIDiff  # noqa: E402
+from methods.pocket.models import PocketModels  # noqa: E402
 from methods.pocket.world import HELD_OUT, render, sample_context, sample_person  # noqa: E402
 
 PROMPTS = (
@@ -139,18 +139,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"Unknown part {unknown[0]!r}.", hint="Known: background, styles.")
         if "background" in parts and arguments.stage_one is None:
             raise UsageError("The part background needs --stage-one.", hint="Or take --parts styles.")
-        backbone = load_backbone(str(arguments.weights / "sd"))
-        encoder = load_encoder(arguments.weights / "face")
+        models = PocketModels(arguments.weights)
+        backbone = models.backbone
         count = max(arguments.people if "background" in parts else 0, arguments.sheet_people)
-        people = [held_out(number, encoder, arguments.work) for number in range(count)]
+        people = [held_out(number, models.conditioner, arguments.work) for number in range(count)]
         prompts = list(PROMPTS[: arguments.prompts])
         settings = {"backbone": backbone.fingerprint, "prompts": prompts, "steps": arguments.steps}
         figures = Figures(arguments.output, settings)
         if "background" in parts:
             adapters = {"full": arguments.full, "stage one": arguments.stage_one}
-            scorer = load_encoder(arguments.weights / "face-scoring")
             chosen = people[: arguments.people]
-            background(backbone, adapters, chosen, prompts, scorer, arguments.steps, figures, arguments.work)
+            background(
+                backbone, adapters, chosen, prompts, models.scorer, arguments.steps, figures, arguments.work
+            )
         if "styles" in parts:
             shown = people[: arguments.sheet_people]
             for levels in arguments.levels:

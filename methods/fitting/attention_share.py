@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.backbone.attention import AttentionSession, ColumnCapture
-from methods.backbone.schedulers import make_scheduler
-from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
+from methods.backbone.vae import encode_pixels
+from methods.contract import Attachment, Conditioning
 from methods.fitting.attachment import stage_of
-from methods.fitting.photo import encode_pixels
 from methods.pocket.world import Portrait
+from methods.training.diffusion import NoiseSchedule
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -34,20 +34,17 @@ def face_share(
     pixels = torch.from_numpy(np.stack([one.pixels for one in portraits])).permute(0, 3, 1, 2)
     latents = encode_pixels(backbone, pixels.float() / 127.5 - 1.0)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
-    scheduler = make_scheduler("ddim", backbone.scheduler_config)
+    schedule = NoiseSchedule(backbone)
     count, _, height, width = latents.shape
     shares = []
     for timestep in TIMESTEPS:
         stage = stage_of(float(timestep), len(key))
         capture = ColumnCapture(torch.tensor([list(columns)] * count, device=backbone.device))
-        rows = RowLayout(jobs=count, guided=False)
-        step = StepInfo(0, 1, float(timestep), float("nan"), float("nan"), rows, (height, width))
         with AttentionSession(backbone.unet, backbone.sites, Attachment(), capture) as session:
             of_stage = [one[stage].expand(count, -1, -1).to(backbone.dtype) for one in (key, value)]
-            session.begin(step, Conditioning(*of_stage))
             times = torch.full((count,), timestep, device=backbone.device)
-            noisy = scheduler.add_noise(latents, noise, times).to(backbone.dtype)
-            backbone.unet(noisy, times, of_stage[0])
+            noisy = schedule.noised(latents, noise, times).latents.to(backbone.dtype)
+            session.predict(noisy, times, Conditioning(*of_stage))
         for place, mask in enumerate(masks):
             for site in backbone.cross_sites:
                 column = capture.maps(place)[site.name].sum(dim=-1)

@@ -15,35 +15,39 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
 from methods.config import build
 from methods.contract import Identity, Job, Method
 from methods.errors import FaceError
-from methods.faces import analyse, load_encoder
+from methods.faces import analyse
 from methods.files import save_json
 from methods.fitting.attention_share import TIMESTEPS, face_share
 from methods.fitting.figures import every, mean_interval, ratio_interval
 from methods.fitting.method import FitMethod
 from methods.fitting.templates import templates_for
 from methods.fitting.words import place
-from methods.paths import pocket_dir
-from methods.pocket.quality import HELD_OUT, JUDGED, UNSAID, unit
-from methods.pocket.world import FACTORS, Context, Portrait, caption, render, sample_context, sample_person
+from methods.generate import identify
+from methods.pocket.models import PocketModels
+from methods.pocket.quality import JUDGED, UNSAID, unit
+from methods.pocket.world import (
+    FACTORS,
+    HELD_OUT,
+    Context,
+    Portrait,
+    caption,
+    render,
+    sample_context,
+    sample_person,
+)
 from methods.prompts import expand
 from methods.registry import get_method
-
-if TYPE_CHECKING:
-    from methods.backbone.backbone import Backbone
-    from methods.faces import FaceEncoder
-    from methods.pocket.training.probes import ProbeSet
 
 FIRST_PERSON = HELD_OUT + 500_000
 STRANGERS = 250_000
@@ -65,14 +69,14 @@ class Variant:
 class Study:
     """Measurements on `people` held-out people; each unit of work is kept in the folder `work`.
 
-    weights: folder of the pocket models. prompts: pictures per person. renders: other photographs of a person
+    prompts: pictures per person. renders: other photographs of a person
     on which attention is measured. steps, batch_size: of sampling. pictured: what all prompts say, such as
-    the style; the rest is drawn. adapters: folders of weights by method, instead of those in `weights` or
-    the shipped ones. report: called with a line of progress.
+    the style; the rest is drawn. adapters: folders of weights by method, instead of those beside the models
+    or the shipped ones. report: called with a line of progress.
     """
 
     work: Path
-    weights: Path = field(default_factory=pocket_dir)
+    models: PocketModels = field(default_factory=PocketModels)
     people: int = 8
     prompts: int = 8
     renders: int = 4
@@ -81,24 +85,6 @@ class Study:
     pictured: Mapping[str, str] = field(default_factory=dict)
     adapters: Mapping[str, Path] = field(default_factory=dict)
     report: Callable[[str], object] = lambda line: None
-
-    @cached_property
-    def backbone(self) -> Backbone:
-        return load_backbone(str(self.weights / "sd"))
-
-    @cached_property
-    def encoder(self) -> FaceEncoder:
-        return load_encoder(self.weights / "face")
-
-    @cached_property
-    def scorer(self) -> FaceEncoder:
-        return load_encoder(self.weights / "face-scoring")
-
-    @cached_property
-    def probes(self) -> ProbeSet:
-        from methods.pocket.training.probes import load_probes
-
-        return load_probes(self.weights / "probes")
 
     @cached_property
     def made(self) -> list[Path]:
@@ -116,7 +102,7 @@ class Study:
             method.progress = every(15.0, self.report, f"  {variant.name}")
             identity = self._identity(person)
             wall, cpu = time.perf_counter(), time.process_time()
-            fitted = method.tokens(identity, self.backbone)
+            fitted = method.tokens(identity, self.models.backbone)
             found = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
             last = {name: float(fitted[name][-50:].mean()) for name in fitted if name.startswith("log.")}
             return {"threads": torch.get_num_threads(), **found, **last}
@@ -160,9 +146,9 @@ class Study:
             for number, context in enumerate(contexts):
                 prompt = re.sub(r"\b(man|woman)\b", "person", caption(plain, context), count=1)
                 jobs.append(self._job(prompt, identity, 1000 * person + number))
-            made = sample(self.backbone, jobs, method, batch_size=self.batch_size)
+            made = sample(self.models.backbone, jobs, method, batch_size=self.batch_size)
             pictures = [one.picture or Image.new("RGB", (128, 128)) for one in made]
-            seen = self.probes.predict(np.stack([np.asarray(one) for one in pictures]))
+            seen = self.models.probes.predict(np.stack([np.asarray(one) for one in pictures]))
             followed = []
             for number, context in enumerate(contexts):
                 said = [f for f in JUDGED if getattr(context, f) != UNSAID.get(f)]
@@ -285,8 +271,8 @@ class Study:
             "method": variant.method,
             "config": asdict(self._config(variant)),
             "person": FIRST_PERSON + person,
-            "backbone": self.backbone.fingerprint,
-            "encoders": [self.encoder.fingerprint, self.scorer.fingerprint],
+            "backbone": self.models.backbone.fingerprint,
+            "encoders": [self.models.conditioner.fingerprint, self.models.scorer.fingerprint],
             **settings,
         }
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
@@ -305,9 +291,9 @@ class Study:
     def _method(self, variant: Variant) -> Method:
         folder = self.adapters.get(variant.method)
         if folder is None:
-            own = self.weights / ("uniform" if variant.method == "spatialid" else variant.method)
+            own = self.models.folder / ("uniform" if variant.method == "spatialid" else variant.method)
             folder = own if own.is_dir() else None
-        return get_method(variant.method).load(folder, self.backbone, self._config(variant))
+        return get_method(variant.method).load(folder, self.models.backbone, self._config(variant))
 
     def _weights(self, method: str) -> str | None:
         """Fingerprint of a method's weights; None for methods without, as fits are."""
@@ -338,9 +324,7 @@ class Study:
             context = sample_context(np.random.default_rng([person, 0]), **PLAIN)
             portrait = render(sample_person(FIRST_PERSON + person), context)
             save_png(path, Image.fromarray(portrait.pixels))
-        face = analyse(path, self.encoder)
-        embedding = torch.from_numpy(face.embedding)
-        return Identity(f"person {person}", embedding, (str(path),), face, self.encoder)
+        return identify(f"person {person}", path, self.models.conditioner)
 
     def _portraits(self, person: int) -> list[Portrait]:
         contexts = [
@@ -353,7 +337,7 @@ class Study:
         self, method: FitMethod | None, identity: Identity | None, portraits: Sequence[Portrait]
     ) -> float:
         """Share of attention inside the face by the word that a method learned; None: by the noun."""
-        backbone, text = self.backbone, self.backbone.text
+        backbone, text = self.models.backbone, self.models.backbone.text
         prompt = expand(templates_for(backbone.family)[0])
         if method is None or identity is None:
             hidden = text.encode(prompt).hidden[None]
@@ -364,14 +348,14 @@ class Study:
         return face_share(backbone, spoken.key, spoken.value, placed.at.tolist(), portraits)
 
     def _job(self, prompt: str, identity: Identity, seed: int) -> Job:
-        defaults = self.backbone.defaults
-        width, height = self.backbone.default_size
+        defaults = self.models.backbone.defaults
+        width, height = self.models.backbone.default_size
         return Job(prompt, width, height, defaults.guidance, identity=identity, seed=seed, steps=self.steps)
 
     def _score(self, picture: Image.Image) -> NDArray[np.float32] | None:
         """Unit embedding of the face in a picture by the scoring recogniser, None without a face."""
         try:
-            found = analyse(picture.convert("RGB"), self.scorer, cache=False, check_domain=False)
+            found = analyse(picture.convert("RGB"), self.models.scorer, cache=False, check_domain=False)
         except FaceError:
             return None
         return unit(found.embedding)

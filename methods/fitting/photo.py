@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from methods.backbone.vae import encode_pixels as encode_pixels
+from methods.backbone.vae import encode_pixels
 from methods.errors import UsageError
 from methods.images import load_picture
 

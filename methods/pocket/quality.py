@@ -22,14 +22,12 @@ from methods.pocket.models import PocketModels
 from methods.pocket.world import (
     CELEBRITIES,
     FACTORS,
+    HELD_OUT,
     Context,
     caption,
     render,
     sample_context,
     sample_person,
-)
-from methods.pocket.world import (
-    HELD_OUT as HELD_OUT,
 )
 from methods.registry import get_method
 
