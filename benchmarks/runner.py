@@ -175,7 +175,9 @@ def prepare(
         raise unknown_name("scheduler", request.scheduler, SCHEDULERS)
     backbone = load_backbone(**options)
     check_models(backbone.family, request.models)
-    methods = _load_methods(specs, request, suite, backbone, observer)
+    methods, left_out = _load_methods(specs, request, suite, backbone)
+    for name, reason in left_out.items():
+        observer.note(f"{name} is left out: {reason}")
     models = dict(request.models)
     if encoder_name is not None:
         models.setdefault("face-conditioning", encoder_name)
@@ -235,6 +237,7 @@ def prepare(
         },
         "backbone": about_backbone,
         "methods": about_methods,
+        "left_out": left_out,
         "metrics": cards(evaluator),
         "settings": {
             **settings,
@@ -255,14 +258,15 @@ def prepare(
 
 
 def _load_methods(
-    specs: Sequence[MethodSpec], request: Request, suite: Suite, backbone: Backbone, observer: Observer
-) -> dict[str, Method]:
-    """Methods by label. What `all` names and cannot run here is left out, and said so."""
+    specs: Sequence[MethodSpec], request: Request, suite: Suite, backbone: Backbone
+) -> tuple[dict[str, Method], dict[str, str]]:
+    """Methods by label; and why those that `all` names and that cannot run here are left out."""
     from methods.config import build
     from methods.registry import get_method
 
     by_all = {"all"} >= set(request.methods or suite.methods)
     loaded: dict[str, Method] = {}
+    left_out: dict[str, str] = {}
     for spec in specs:
         cls = get_method(spec.name)
         config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
@@ -276,8 +280,8 @@ def _load_methods(
         except (UsageError, WeightsError, MissingDependencyError) as error:
             if not by_all:
                 raise
-            observer.note(f"{spec.name} is left out: {error}")
-    return loaded
+            left_out[spec.name] = str(error)
+    return loaded, left_out
 
 
 def _words(method: Method, identities: Mapping[str, Any]) -> dict[str, str]:

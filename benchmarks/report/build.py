@@ -11,13 +11,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks.aggregate import Results, summarise
+from benchmarks.aggregate import Results, Score, summarise
 from benchmarks.report.data import embed, page_data
 from benchmarks.report.licences import describe_methods, models_and_licences
 from benchmarks.report.merge import merge
 from benchmarks.report.timings import seconds_per_picture
 from benchmarks.samples import Samples, arrange, read_samples
-from benchmarks.tables import MAIN, arrow, cell, decimals, grouped, is_best, leaderboard, sentence
+from benchmarks.tables import MAIN, arrow, decimals, grouped, is_best, leaderboard, sentence
 from methods.errors import UsageError
 from methods.files import write_bytes
 from methods.provenance import spid_version
@@ -121,6 +121,9 @@ def _context(samples: Samples, results: Results, folders: Sequence[Path]) -> dic
         "measured": measured,
         "unavailable": _unavailable(samples, measured),
         "methods": methods,
+        "left_out": {
+            name: why for name, why in run.get("left_out", {}).items() if name not in results["statuses"]
+        },
         "models": models_and_licences(results["metrics"], run.get("backbone", {})),
         "seconds": seconds_per_picture(folders[0]) if len(folders) == 1 else {},
         "status_names": list(dict.fromkeys(statuses)),
@@ -133,7 +136,6 @@ def _context(samples: Samples, results: Results, folders: Sequence[Path]) -> dic
         ),
         "version": spid_version(),
         "arrow": arrow,
-        "cell": cell,
         "decimals": decimals,
         "whisker": _whisker,
     }
@@ -161,15 +163,41 @@ def _unavailable(samples: Samples, measured: set[str]) -> list[tuple[dict[str, A
 
 
 def _lead(results: Results) -> list[dict[str, Any]]:
-    """The best method of the two headline questions, for the opening sentence."""
+    """The best method of the two headline questions, for the opening sentence; `behind` names the next one
+    where the difference to it is not significant."""
     cards = {card["name"]: card for card in results["metrics"]}
+    free = results["run"]["without_identity"]
     found = []
     for metric, says in (("id_sim", "keeps identity best"), ("clip_t", "follows the text best")):
-        rivals = [one for one in results["scores"] if one["metric"] == metric and one["mean"] is not None]
-        best = [one for one in rivals if metric in cards and is_best(cards[metric], one, results)]
-        if best:
-            found.append({"method": best[0]["method"], "says": says, "text": cell(cards[metric], best[0])})
+        rivals = [
+            one
+            for one in results["scores"]
+            if one["metric"] == metric and one["mean"] is not None and one["method"] not in free
+        ]
+        rivals.sort(key=lambda one: one["mean"] or 0.0, reverse=True)
+        if len(rivals) < 2 or metric not in cards:
+            continue
+        best, second = rivals[:2]
+        figures = [best["mean"], best["low"], best["high"]]
+        mean, low, high = (None if one is None else _places(one, decimals(cards[metric])) for one in figures)
+        found.append(
+            {
+                "method": best["method"],
+                "says": says,
+                "text": mean if low is None else f"{mean}, {low} to {high}",
+                "behind": None if _significant(results, metric, best, second) else second["method"],
+            }
+        )
     return found
+
+
+def _significant(results: Results, metric: str, one: Score, other: Score) -> bool:
+    """Whether one method differs from another, at 5 % after Holm's correction."""
+    return any(
+        delta["p_holm"] is not None and delta["p_holm"] < 0.05
+        for delta in results["deltas"]
+        if (delta["metric"], delta["method"], delta["baseline"]) == (metric, one["method"], other["method"])
+    )
 
 
 def _span(metric: str, board: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:

@@ -52,6 +52,7 @@ def merge(runs: Sequence[Samples]) -> tuple[Samples, list[Path]]:
         **first.run,
         "metrics": cards,
         "methods": _methods(runs, labels),
+        "left_out": {name: why for run in runs for name, why in run.run.get("left_out", {}).items()},
         "suite": {**first.run.get("suite", {}), "name": " + ".join(_suites(runs))},
         "settings": {run.name: run.run.get("settings", {}) for run in runs},
         "environment": {run.name: run.run.get("environment", {}) for run in runs},

@@ -134,6 +134,27 @@ def test_every_failure_is_told(page: str, run: Path) -> None:
     assert f"{len(bad)} of {len(rows)} samples" in page
 
 
+def test_methods_that_were_left_out_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", Plan(people=1, methods=("none", "uniform"), pictures=False))
+    described = json.loads((run / "run.json").read_text())
+    described["left_out"] = {"pidiff": "no <weights> yet", "uniform": "in another run"}
+    (run / "run.json").write_text(json.dumps(described))
+    made = page_of(run)
+    assert "no &lt;weights&gt; yet" in made and "in another run" not in made
+
+
+def test_the_opening_says_what_is_not_significant(tmp_path: Path) -> None:
+    apart = page_of(write_run(tmp_path / "apart", Plan(failures=False, pictures=False)))
+    lead = " ".join(re.sub(r"<[^>]*>", "", apart.split('class="lead">')[1].split("</p>")[0]).split())
+    assert re.fullmatch(
+        r"infinite-id keeps identity best \([\d.]+, [\d.]+ to [\d.]+\); "
+        r"spatialid follows the text best \([\d.]+, [\d.]+ to [\d.]+\)\. All 200 samples are ok\.",
+        lead,
+    ), lead
+    twins = Plan(methods=("none", "uniform", "uniform[id_weight=1]"), failures=False, pictures=False)
+    assert "not significantly ahead of uniform" in page_of(write_run(tmp_path / "twins", twins))
+
+
 def test_a_large_run_is_thinned_evenly_and_says_so(run: Path) -> None:
     data = data_of(page_of(run, most_pictures=60))
     assert len(data["rows"]) == 12 and data["rows_of"] == 24
