@@ -143,8 +143,10 @@ def assemble(
     autoencoder: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel
 ) -> StableDiffusionPipeline:
     """The complete StableDiffusionPipeline around the trained parts."""
+    vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
+    vae.register_to_config(_name_or_path="")  # a saved pipeline does not say in which folder it was trained
     return StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32),
+        vae=vae,
         text_encoder=text,
         tokenizer=tokenizer,
         unet=unet,
