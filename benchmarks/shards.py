@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from benchmarks.store import Shard
-from methods.errors import UsageError
+from methods.errors import SpidError, UsageError
 
 
 def parse_shard(text: str) -> Shard:
@@ -61,7 +61,10 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
     """Run `spid` with these arguments as `count` shards on this machine; their exit codes, in order.
 
     Where there are several CUDA devices, they are dealt out in turn. An interrupt reaches all processes, and
-    each leaves its journal whole.
+    each leaves its journal whole. What they print of their shares is dropped, what they log is not: the
+    answer is the caller's.
+
+    Raises SpidError when the system killed one of them.
     """
     devices = _visible_devices()
     children = []
@@ -70,15 +73,26 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
         if len(devices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
         command = [sys.executable, "-m", "spatialid_cli.app", *arguments, "--shard", f"{index + 1}/{count}"]
-        children.append(subprocess.Popen(command, env=environment))
+        children.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     try:
-        return [child.wait() for child in children]
+        return check_codes([child.wait() for child in children])
     except BaseException:
         for child in children:
             child.terminate()
         for child in children:
             child.wait()
         raise
+
+
+def check_codes(codes: list[int]) -> list[int]:
+    """The exit codes of shards, all of them of processes that ended by themselves."""
+    for number, code in enumerate(codes, start=1):
+        if code < 0:
+            raise SpidError(
+                f"Share {number}/{len(codes)} was killed by signal {-code}.",
+                hint="The same command goes on where it was; out of memory, fewer --num-processes help.",
+            )
+    return codes
 
 
 def _visible_devices() -> list[str]:

@@ -59,6 +59,21 @@ def test_two_processes_give_the_same(
     assert contents(tmp_path / "two" / "run") == contents(tmp_path / "one" / "run")
 
 
+@pytest.mark.timeout(900)  # three starts of Python, torch and all
+def test_processes_of_one_command_give_one_answer(
+    options: list[str], tmp_path: Path, pocket_weights: Path
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "spatialid_cli.app", *options, "--limit", "1", "--output", str(run)]
+    done = subprocess.run([*command, "--num-processes", "2", "--json"], capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["complete"] and answer["missing"] == 0
+    assert sum(answer["statuses"].values()) == len(rows(run))
+    assert "[1/2]" in done.stderr and "[2/2]" in done.stderr
+    assert not (run / "request.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.shards import device_of_environment, parse_shard, shard_of_environment
+from benchmarks.shards import check_codes, device_of_environment, parse_shard, shard_of_environment
 from benchmarks.store import Shard
-from methods.errors import UsageError
+from methods.errors import SpidError, UsageError
 
 
 def test_flags() -> None:
@@ -45,3 +45,9 @@ def test_devices() -> None:
     assert device_of_environment({"LOCAL_RANK": "3"}, 2) == "cuda:1"
     assert device_of_environment({"LOCAL_RANK": "3"}, 1) is None
     assert device_of_environment({}, 8) is None
+
+
+def test_a_killed_process_is_a_failure_whatever_the_others_say() -> None:
+    assert check_codes([0, 1, 2]) == [0, 1, 2]
+    with pytest.raises(SpidError, match="Share 2/3 was killed by signal 9"):
+        check_codes([0, -9, 1])
