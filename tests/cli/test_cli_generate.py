@@ -182,7 +182,7 @@ def test_masks_are_saved_beside_the_pictures(
         (["--scheduler", "eular"], "'eular'", "Did you mean 'euler'?"),
         (["--face-select", "biggest"], "biggest", ""),
         (["--width", "60"], "60x64", "multiples of 8"),
-        (["--device", "tpu"], "tpu", "--device cpu"),
+        (["--device", "tpu"], "'tpu'", "Did you mean 'cpu'?"),
         (["--prompt", "a {persn}"], "{persn}", "{person}"),
     ],
 )
