@@ -24,7 +24,9 @@ class Processes:
         ensure_torchvision()
         from accelerate import PartialState
 
-        self._state = PartialState(cpu=device == "cpu")
+        # without an accelerator the processes of a launcher join only when told that they are on CPUs
+        on_cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+        self._state = PartialState(cpu=on_cpu)
         self.index: int = self._state.process_index
         self.count: int = self._state.num_processes
         self.main: bool = self._state.is_main_process
