@@ -4,9 +4,9 @@
 
 Runs the pocket suite; the overhead is the share of its wall clock, loading left out, that is neither
 denoising, decoding nor metric forwards. At most 5 % is the target; exit code 1 says that it was missed.
-Analysing faces, deriving tokens (`encode_s`), files and the tables at the end count as overhead. A busy machine
-stretches all parts alike: the share still holds there, the seconds do not. benchmark_aggregation.py measures what
-100,000 samples cost.
+Analysing faces, deriving tokens (`encode_s`), files and the tables at the end count as overhead. A busy
+machine stretches all parts alike: the share still holds there, the seconds do not. benchmark_aggregation.py
+measures what 100,000 samples cost.
 """
 
 from __future__ import annotations
