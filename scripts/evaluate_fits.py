@@ -26,15 +26,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from methods.config import build, load_yaml
 from methods.errors import SpidError, UsageError
 from methods.fitting.figures import Figures, Remaining
-from methods.fitting.measure import Study, Variant
+from methods.fitting.measure import Study, Variant, options_by_method
 from methods.paths import pocket_dir
 from methods.pocket.models import PocketModels
 from methods.registry import get_method
+from spatialid_cli.request import collect_pairs
 
 PARTS = ("attention", "ablation", "speed", "sweep")
 
@@ -97,19 +96,6 @@ def variants_at_equal_steps(options: Options) -> list[Variant]:
     ]
 
 
-def read_options(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`method.key=value` settings as options by method, values as YAML."""
-    options: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        method, dot, key = name.rpartition(".")
-        if not equals or not dot:
-            raise UsageError(f"--set {setting!r} is no method.key=value.", hint="Such as facewise.steps=200.")
-        get_method(method)
-        options.setdefault(method, {})[key] = yaml.safe_load(value)
-    return options
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure, write after every part."""
     parser = argparse.ArgumentParser(
@@ -130,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if unknown := [part for part in parts if part not in PARTS]:
             raise UsageError(f"Unknown part {unknown[0]!r}.", hint=f"Known: {', '.join(PARTS)}.")
-        options = read_options(arguments.settings)
+        options = options_by_method(collect_pairs("--set", arguments.settings, "facewise.steps=200"))
 
         def report(line: str) -> None:
             print(line, file=sys.stderr, flush=True)

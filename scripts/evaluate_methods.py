@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from methods.errors import SpidError, UsageError
 from methods.fitting.figures import Figures, Remaining, mean_interval, ratio_interval
-from methods.fitting.measure import Study, Variant
+from methods.fitting.measure import Study, Variant, options_by_method
 from methods.paths import pocket_dir
 from methods.pocket.models import PocketModels
 from methods.registry import get_method, method_info, method_names
+from spatialid_cli.request import collect_pairs
 
 BASES = ("none", "uniform")
 """What the other methods are compared with."""
@@ -40,17 +40,6 @@ BASES = ("none", "uniform")
 
 def report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def settings_by_method(pairs: Sequence[str], flag: str, example: str) -> dict[str, str]:
-    """`name=value` settings as a dict. Raises UsageError for anything else."""
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name or not value:
-            raise UsageError(f"{flag} {pair!r} is not name=value.", hint=f"Such as {flag} {example}.")
-        found[name] = value
-    return found
 
 
 def evaluate(study: Study, variants: Sequence[Variant], fit_people: int, figures: Figures) -> None:
@@ -145,14 +134,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         variants = [Variant(name, name) for name in arguments.methods.split(",")]
         for one in variants:
             get_method(one.method)
-        options: dict[str, dict[str, Any]] = {}
-        for name, value in settings_by_method(arguments.settings, "--set", "id-ea.steps=100").items():
-            method, _, key = name.rpartition(".")
-            options.setdefault(method, {})[key] = yaml.safe_load(value)
+        options = options_by_method(collect_pairs("--set", arguments.settings, "id-ea.steps=100"))
         if unknown := options.keys() - {one.name for one in variants}:
             raise UsageError(f"--set {min(unknown)}: is not measured.", hint="Name it in --methods.")
         variants = [Variant(one.name, one.method, options.get(one.name, {})) for one in variants]
-        adapters = settings_by_method(arguments.adapter, "--adapter", "pidiff=outputs/train-pidiff/adapter")
+        adapters = collect_pairs("--adapter", arguments.adapter, "pidiff=outputs/train-pidiff/adapter")
         study = Study(
             arguments.work,
             PocketModels(arguments.weights),

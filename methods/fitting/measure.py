@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from methods.backbone.sampling import sample
 from methods.config import build
 from methods.contract import Identity, Job, Method
-from methods.errors import FaceError
+from methods.errors import FaceError, UsageError
 from methods.faces import analyse
 from methods.files import save_json
 from methods.fitting.attention_share import TIMESTEPS, face_share
@@ -63,6 +64,21 @@ class Variant:
     name: str
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def options_by_method(settings: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """`method.key` -> value, as `--set` gives them, as options of each method; values are YAML.
+
+    Raises UsageError for a name without a dot and for an unknown method.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        method, dot, key = name.rpartition(".")
+        if not dot:
+            raise UsageError(f"--set {name!r} is no method.key.", hint="Such as --set facewise.steps=200.")
+        get_method(method)
+        options.setdefault(method, {})[key] = yaml.safe_load(value)
+    return options
 
 
 @dataclass(frozen=True)
