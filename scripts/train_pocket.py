@@ -1,6 +1,6 @@
 """Train the pocket models from nothing, one stage at a time or all in order.
 
-    python scripts/train_pocket.py all                    # everything, about two hours on two cores
+    python scripts/train_pocket.py all                    # everything, about three hours on two cores
     python scripts/train_pocket.py diffusion --minutes 60 # one stage with its own budget, resumed if begun
     python scripts/train_pocket.py adapter --restart
 
@@ -29,7 +29,7 @@ DEFAULT_MINUTES = {
     "probes": 4.0,
     "quality": 5.0,
     "stylespace": 12.0,
-    "perception": 5.0,
+    "face-reader": 5.0,
     "diffusion": 60.0,
     "adapter": 20.0,
     "decoder": 20.0,
@@ -43,7 +43,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         detector,
         diffusion,
         dual_encoder,
-        perception,
+        face_reader,
         probes,
         quality_model,
         recogniser,
@@ -52,7 +52,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
 
     data = work / "dataset"
     vae = work / "autoencoder" / "vae"
-    reader = work / "perception" / "reader.safetensors"
+    reader = work / "face-reader" / "reader.safetensors"
 
     def detector_stage(**options: Any) -> dict[str, Any]:
         figures = detector.train(data, weights / "face", work / "detector", **options)
@@ -70,7 +70,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
         "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
         "stylespace": lambda **o: stylespace.train(data, weights / "stylespace", work / "stylespace", **o),
-        "perception": lambda **o: perception.train(data, vae, work / "perception", **o),
+        "face-reader": lambda **o: face_reader.train(data, vae, work / "face-reader", **o),
         "diffusion": lambda **o: diffusion.train(data, vae, reader, weights / "sd", work / "diffusion", **o),
         "adapter": lambda **o: adapter.train(data, reader, weights, work / "adapter", **o),
         "decoder": lambda **o: autoencoder.refine_decoder(

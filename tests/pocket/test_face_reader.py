@@ -8,7 +8,7 @@ import torch
 
 from methods.faces.geometry import TEMPLATE
 from methods.pocket.training.diffusion import build_scheduler, velocity_batch
-from methods.pocket.training.perception import GRID, MARGIN, FaceReader, PerceptualLoss, aligned, face_grids
+from methods.pocket.training.face_reader import GRID, MARGIN, FaceReader, PerceptualLoss, aligned, face_grids
 
 
 @pytest.fixture(scope="module")

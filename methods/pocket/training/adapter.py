@@ -2,7 +2,7 @@
 
 Trained as public FaceID adapters are: the face embedding comes from the same picture in half of the pairs
 and from another picture of the person in the other half; embedding, text or both are dropped in 5 % each.
-Beside the weighted squared error stands the perceptual loss of `perception`, as the identity loss of PuLID.
+Beside the weighted squared error stands the perceptual loss of `face_reader`, as the identity loss of PuLID.
 Celebrities are left out: the text already knows them.
 """
 
@@ -22,9 +22,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from methods.pocket.training.common import Course, join_processes
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
-from methods.pocket.training.diffusion import build_scheduler, face_weights, velocity_batch
+from methods.pocket.training.diffusion import build_scheduler, denoising_loss, velocity_batch
+from methods.pocket.training.face_reader import PerceptualLoss
 from methods.pocket.training.muon import SharedMuon
-from methods.pocket.training.perception import PerceptualLoss, face_grids
 from methods.pocket.training.recogniser import jittered_crops
 from methods.pocket.world import FACTORS
 from methods.uniform.adapter import UniformAdapter
@@ -90,7 +90,7 @@ class Pairs:
 
 def train(
     dataset: Path,
-    perception: Path,
+    reader: Path,
     weights: Path,
     work: Path,
     *,
@@ -101,7 +101,7 @@ def train(
 ) -> dict[str, Any]:
     """Train within the budget on `weights/sd` and `weights/face`; save `weights/uniform`.
 
-    perception: the reader of faces that `methods.pocket.training.perception.train` wrote.
+    reader: the file that `face_reader.train` wrote.
     """
     data = Dataset(dataset)
     latents = torch.from_numpy(np.load(work.parent / "diffusion" / "latents.npy"))
@@ -114,7 +114,7 @@ def train(
     text.requires_grad_(False).eval()
     unet.requires_grad_(False).eval()
     scheduler = build_scheduler()
-    perceptual = PerceptualLoss.load(perception, scheduler)
+    perceptual = PerceptualLoss.load(reader, scheduler)
     torch.manual_seed(seed)
     adapter = UniformAdapter.from_backbone(unet)
     optimizer = SharedMuon(adapter, PEAK_RATE)
@@ -145,10 +145,10 @@ def train(
                 with torch.no_grad():
                     states = text(ids).last_hidden_state
                 predicted = denoise(noisy, timesteps, states, embedding)
-            error, weight = (predicted.float() - target).square(), face_weights(landmarks)
-            seen = perceptual(predicted.float(), noisy, clean, timesteps, face_grids(landmarks))
-            loss = (error * weight).mean() / weight.mean() + PERCEPTUAL_WEIGHT * seen
-            course.learn(loss, mse=error.mean(), perceptual=seen)
+            loss, terms = denoising_loss(
+                predicted.float(), target, noisy, clean, timesteps, landmarks, perceptual, PERCEPTUAL_WEIGHT
+            )
+            course.learn(loss, **terms)
     if course.first:
         with course.averaged():
             save_adapter(weights / "uniform", adapter, family="pocket", dtype=torch.float16)

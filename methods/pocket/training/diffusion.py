@@ -2,7 +2,7 @@
 
 v-prediction on the 16x16 latents of the pocket VAE, captions drawn afresh at every visit and dropped in
 one case of ten for classifier-free guidance. The squared error is weighted towards the head, and a frozen
-reader of faces (`perception`) compares the denoised estimate with the truth in its features. Attention
+reader of faces (`face_reader`) compares the denoised estimate with the truth in its features. Attention
 runs as plain matrix products in training: on CPUs the backward pass of the fused kernel costs several
 times the whole rest of the network.
 """
@@ -23,8 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from methods.pocket.training.autoencoder import encode_dataset
 from methods.pocket.training.common import Course, save_grid
 from methods.pocket.training.dataset import Dataset
+from methods.pocket.training.face_reader import PerceptualLoss, face_grids
 from methods.pocket.training.muon import SharedMuon
-from methods.pocket.training.perception import PerceptualLoss, face_grids
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
 BATCH = 32
@@ -139,6 +139,26 @@ def face_weights(landmarks: np.ndarray, grid: int = 16, size: int = 128) -> Tens
     return 1.0 + FACE_WEIGHT * (y[:, None, :, None] * x[:, None, None, :])
 
 
+def denoising_loss(
+    predicted: Tensor,
+    target: Tensor,
+    noisy: Tensor,
+    clean: Tensor,
+    timesteps: Tensor,
+    landmarks: np.ndarray,
+    perceptual: PerceptualLoss,
+    perceptual_weight: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of the pocket denoisers, and its terms for the log: plain squared error, perceptual distance.
+
+    predicted, target: velocities `[N,8,16,16]`; landmarks `[N,5,2]` in pixels.
+    """
+    error, weight = (predicted - target).square(), face_weights(landmarks)
+    seen = perceptual(predicted, noisy, clean, timesteps, face_grids(landmarks))
+    loss = (error * weight).mean() / weight.mean() + perceptual_weight * seen
+    return loss, {"mse": error.mean(), "perceptual": seen}
+
+
 def assemble(
     autoencoder: Path, tokenizer: CLIPTokenizer, text: CLIPTextModel, unet: UNet2DConditionModel
 ) -> StableDiffusionPipeline:
@@ -176,7 +196,7 @@ def preview(
 def train(
     dataset: Path,
     autoencoder: Path,
-    perception: Path,
+    reader: Path,
     output: Path,
     work: Path,
     *,
@@ -187,14 +207,14 @@ def train(
 ) -> dict[str, Any]:
     """Train text encoder and U-Net within the budget and save the pipeline folder in half precision.
 
-    perception: the reader of faces that `methods.pocket.training.perception.train` wrote.
+    reader: the file that `face_reader.train` wrote.
     """
     data = Dataset(dataset)
     latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, work / "latents.npy")))
     tokenizer = build_tokenizer(output / "tokenizer")
     torch.manual_seed(seed)
     text, unet, scheduler = build_text_encoder(tokenizer), build_unet(), build_scheduler()
-    perceptual = PerceptualLoss.load(perception, scheduler)
+    perceptual = PerceptualLoss.load(reader, scheduler)
     modules = nn.ModuleDict({"text": text, "unet": unet})
     optimizer = SharedMuon(modules, PEAK_RATE)
     course = Course(
@@ -231,11 +251,10 @@ def train(
         noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
         with torch.autocast("cpu", torch.bfloat16):
             predicted = unet(noisy, timesteps, text(ids).last_hidden_state).sample
-        error = (predicted.float() - target).square()
-        weight = face_weights(landmarks)
-        seen = perceptual(predicted.float(), noisy, clean, timesteps, face_grids(landmarks))
-        loss = (error * weight).mean() / weight.mean() + PERCEPTUAL_WEIGHT * seen
-        course.learn(loss, mse=error.mean(), perceptual=seen)
+        loss, terms = denoising_loss(
+            predicted.float(), target, noisy, clean, timesteps, landmarks, perceptual, PERCEPTUAL_WEIGHT
+        )
+        course.learn(loss, **terms)
         if (step + 1) % 1000 == 0 and course.first:
             save_pipeline(None)
     if course.first:
