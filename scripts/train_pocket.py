@@ -29,7 +29,7 @@ DEFAULT_MINUTES = {
     "probes": 4.0,
     "quality": 5.0,
     "stylespace": 12.0,
-    "face-reader": 5.0,
+    "face-reader": 8.0,
     "diffusion": 60.0,
     "adapter": 20.0,
     "decoder": 20.0,
@@ -70,7 +70,9 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
         "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
         "stylespace": lambda **o: stylespace.train(data, weights / "stylespace", work / "stylespace", **o),
-        "face-reader": lambda **o: face_reader.train(data, vae, work / "face-reader", **o),
+        "face-reader": lambda **o: face_reader.train(
+            data, vae, weights / "face" / "rec.onnx", work / "face-reader", **o
+        ),
         "diffusion": lambda **o: diffusion.train(data, vae, reader, weights / "sd", work / "diffusion", **o),
         "adapter": lambda **o: adapter.train(data, reader, weights, work / "adapter", **o),
         "decoder": lambda **o: autoencoder.refine_decoder(

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from methods.faces.geometry import TEMPLATE
+from methods.paths import pocket_dir
+from methods.pocket.training.dataset import Dataset, build
 from methods.pocket.training.diffusion import build_scheduler, velocity_batch
-from methods.pocket.training.face_reader import GRID, MARGIN, FaceReader, PerceptualLoss, aligned, face_grids
+from methods.pocket.training.face_reader import (
+    GRID,
+    MARGIN,
+    FaceReader,
+    PerceptualLoss,
+    aligned,
+    face_grids,
+    identity_centres,
+)
 
 
 @pytest.fixture(scope="module")
 def loss() -> PerceptualLoss:
     torch.manual_seed(0)
-    return PerceptualLoss(FaceReader(parameters=5), build_scheduler())
+    return PerceptualLoss(FaceReader(), build_scheduler())
 
 
 def test_a_face_on_the_template_is_read_around_its_middle() -> None:
@@ -60,3 +72,18 @@ def test_what_lies_outside_the_face_does_not_count(loss: PerceptualLoss) -> None
     noisy, timesteps, velocity = velocity_batch(build_scheduler(), clean, generator)
     velocity[..., :6, :6] += 3.0
     assert abs(float(loss(velocity, noisy, clean, timesteps, small))) < 1e-3
+
+
+def test_everybody_is_nearest_to_their_own_centre(tmp_path: Path) -> None:
+    build(tmp_path, per_celebrity=0, people=5, per_person=6, seed=5, workers=1)
+    data, count = Dataset(tmp_path), 24
+    recogniser = pocket_dir() / "face" / "rec.onnx"
+    label, centres = identity_centres(data, count, recogniser, tmp_path / "embeddings.npy")
+    people = np.unique(data.meta["person"][:count])
+    assert np.array_equal(people[label], data.meta["person"][:count])
+    assert centres.shape == (len(people), 512)
+    assert torch.allclose(centres.norm(dim=1), torch.ones(len(people)))
+    embeddings = torch.from_numpy(np.load(tmp_path / "embeddings.npy")[:count])
+    seen = embeddings.norm(dim=1) > 0
+    nearest = (embeddings @ centres.T).argmax(1).numpy()
+    assert seen.sum() > len(people) and (nearest == label)[seen.numpy()].all()

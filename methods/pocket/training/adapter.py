@@ -12,55 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
-import torch.distributed as dist
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from methods.pocket.training.common import Course, join_processes
+from methods.pocket.training.common import Course
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
 from methods.pocket.training.diffusion import build_scheduler, denoising_loss, velocity_batch
 from methods.pocket.training.face_reader import PerceptualLoss
 from methods.pocket.training.muon import SharedMuon
-from methods.pocket.training.recogniser import jittered_crops
+from methods.pocket.training.recogniser import embed_pictures
 from methods.pocket.world import FACTORS
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.method import save_adapter
 from methods.uniform.training import identity_attention
-from methods.weights import write_atomic
 
 BATCH = 32
 PEAK_RATE = 7e-4
 DROP = 0.05
 PERCEPTUAL_WEIGHT = 0.2
 AVERAGE = 0.998
-
-
-def embed_pictures(data: Dataset, chosen: np.ndarray, recogniser: Path, path: Path) -> np.ndarray:
-    """Face embeddings, float32 `[N,512]` of unit length for the `chosen` pictures, zero for others.
-
-    Crops follow the true landmarks with a detector's jitter; cached in `path`. Of several processes the
-    first one computes and the others wait.
-    """
-    rank, processes = join_processes()
-    if rank == 0 and not path.is_file():
-        session = onnxruntime.InferenceSession(str(recogniser), providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        rng = np.random.default_rng(0)
-        embeddings = np.zeros((len(data), 512), np.float32)
-        for index in np.array_split(chosen, max(1, len(chosen) // 64)):
-            crops = jittered_crops(data, index, rng, strength=0.3)
-            blob = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
-            raw = np.asarray(session.run(None, {name: blob})[0])
-            embeddings[index] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, lambda file: np.save(file, embeddings))
-    if processes > 1:
-        dist.barrier()
-    return np.load(path)
 
 
 class Pairs:

@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from methods.pocket.training.autoencoder import encode_dataset
 from methods.pocket.training.common import Course, save_grid
-from methods.pocket.training.dataset import Dataset
+from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
 from methods.pocket.training.face_reader import PerceptualLoss, face_grids
 from methods.pocket.training.muon import SharedMuon
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
@@ -30,6 +30,7 @@ from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
 BATCH = 32
 PEAK_RATE = 7e-4
 CAPTION_DROP = 0.1
+CELEBRITY_SHARE = 0.4
 FACE_WEIGHT = 3.0
 PERCEPTUAL_WEIGHT = 0.1
 AVERAGE = 0.998
@@ -235,12 +236,14 @@ def train(
         modules.train()
 
     unet.set_attn_processor(AttnProcessor())
-    order, position = course.rng.permutation(len(latents)), 0
+    celebrity = data.meta["person"][: len(latents)] < PERSON_OFFSET
+    pools = np.flatnonzero(celebrity), np.flatnonzero(~celebrity)
     for step in course.steps():
-        if position + BATCH > len(order):
-            order, position = course.rng.permutation(len(latents)), 0
-        chosen = order[position : position + BATCH]
-        position += BATCH
+        named = course.rng.binomial(BATCH, CELEBRITY_SHARE)
+        chosen = np.concatenate(
+            [course.rng.choice(pool, size) for pool, size in zip(pools, (named, BATCH - named), strict=True)]
+        )
+        course.rng.shuffle(chosen)  # else the lowest noise levels, first in a batch, are all celebrities'
         wordless = course.rng.random(BATCH) < CAPTION_DROP
         captions = [
             "" if empty else data.random_caption(int(i), course.rng)

@@ -1,10 +1,11 @@
 """What a face shows, read from the latents of the pocket VAE: the perceptual loss of the pocket trainings.
 
 The squared error of a latent says little about a face: eyes and mouth are a dozen of the 256 positions. A
-small network learns on clean latents to name expression, pose and accessory and to give the renderer's
-parameters of the person back. Frozen, it compares a denoised estimate with the clean latent in its own
+small network learns on clean latents to name expression, pose and accessory and to say who it is as the
+conditioning recogniser would. Frozen, it compares a denoised estimate with the clean latent in its own
 features, as perceptual losses do (Zhang et al. 2018, LPIPS; Berrada et al. 2024 for latent diffusion; the
-identity loss of PuLID for adapters). It is used in training only and is not shipped.
+identity loss of PuLID for adapters). It is used in training only and is not shipped. The recogniser that
+scores takes no part in it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from methods.faces.geometry import TEMPLATE
 from methods.pocket.training.autoencoder import encode_dataset
 from methods.pocket.training.common import Course
 from methods.pocket.training.dataset import Dataset
-from methods.pocket.training.perception_loop import identity_targets
-from methods.pocket.training.recogniser import similarity
+from methods.pocket.training.recogniser import DIM, embed_pictures, similarity
 from methods.pocket.world import FACTORS
 from methods.weights import save_weights
 
@@ -35,8 +35,10 @@ READ = ("expression", "pose", "accessory", "style")
 EMBEDDING = 256
 BATCH = 128
 PEAK_RATE = 2e-3
-PERSON_WEIGHT = 4.0
+SHARPNESS = 24.0
+IDENTITY_WEIGHT = 3.0
 HEAD_WEIGHT = 0.05
+PHOTOS = 4
 
 
 def face_grids(landmarks: NDArray[np.floating], size: int = 128) -> Tensor:
@@ -75,16 +77,16 @@ class _Block(nn.Module):
 class FaceReader(nn.Module):
     """Aligned latents float32 `[N,8,GRID,GRID]` to two feature maps and an embedding `[N,EMBEDDING]`."""
 
-    def __init__(self, parameters: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(8, 64, 3, 1, 1)
-        self.fine = _Block(64, 64)
-        self.coarse = nn.Sequential(_Block(64, 128, 2), _Block(128, 128))
+        self.stem = nn.Conv2d(8, 96, 3, 1, 1)
+        self.fine = nn.Sequential(_Block(96, 96), _Block(96, 96))
+        self.coarse = nn.Sequential(_Block(96, 192, 2), _Block(192, 192))
         self.embed = nn.Sequential(
-            nn.GroupNorm(8, 128), nn.SiLU(), nn.Flatten(), nn.Linear(128 * (GRID // 2) ** 2, EMBEDDING)
+            nn.GroupNorm(8, 192), nn.SiLU(), nn.Flatten(), nn.Linear(192 * (GRID // 2) ** 2, EMBEDDING)
         )
         self.heads = nn.ModuleDict({name: nn.Linear(EMBEDDING, len(FACTORS[name])) for name in READ})
-        self.person = nn.Linear(EMBEDDING, parameters)
+        self.identity = nn.Linear(EMBEDDING, DIM)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fine = self.fine(self.stem(x))
@@ -107,15 +109,14 @@ class PerceptualLoss:
     @classmethod
     def load(cls, path: Path, scheduler: DDIMScheduler) -> PerceptualLoss:
         """From the file that `train` wrote."""
-        state = load_file(path)
-        reader = FaceReader(len(state["person.bias"]))
-        reader.load_state_dict(state)
+        reader = FaceReader()
+        reader.load_state_dict(load_file(path))
         return cls(reader, scheduler)
 
     def __call__(
         self, velocity: Tensor, noisy: Tensor, clean: Tensor, timesteps: Tensor, grids: Tensor
     ) -> Tensor:
-        """Scalar: normalised feature differences, angles of embedding and person, divergence of the heads.
+        """Scalar: normalised feature differences, angles of embedding and identity, divergence of the heads.
 
         Estimates count by alpha_bar^(1/4): the noisier the input, the less it says where the face is.
         velocity, noisy, clean: `[N,8,H,W]`; timesteps int64 `[N]`; grids as `face_grids` gives them.
@@ -127,9 +128,9 @@ class PerceptualLoss:
                 *maps, embedding = self.reader(aligned(clean, grids))
                 named = self._name(embedding)
             *guesses, guess = self.reader(aligned(estimate, grids))
-            distance = 2.0 - F.cosine_similarity(guess.float(), embedding.float(), dim=1)
-            person, truth = self.reader.person(guess), self.reader.person(embedding)
-            distance = distance - F.cosine_similarity(person.float(), truth.float(), dim=1)
+            mine, truth = self.reader.identity(guess), self.reader.identity(embedding)
+            distance = 1.0 - F.cosine_similarity(guess.float(), embedding.float(), dim=1)
+            distance += IDENTITY_WEIGHT * (1.0 - F.cosine_similarity(mine.float(), truth.float(), dim=1))
             for mine, theirs in zip(self._name(guess), named, strict=True):
                 distance = distance + HEAD_WEIGHT * F.kl_div(
                     mine, theirs, reduction="none", log_target=True
@@ -144,9 +145,30 @@ class PerceptualLoss:
         return [F.log_softmax(head(embedding).float(), dim=1) for head in self.reader.heads.values()]
 
 
+def identity_centres(
+    data: Dataset, count: int, recogniser: Path, path: Path
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Who is on each of the first `count` pictures, and what the recogniser thinks of everybody there.
+
+    Returns the index of the person `[count]` and, for each person, the mean embedding of `PHOTOS`
+    photographs (other pictures where there are none), float32 `[P,512]` of unit length. Embeddings are
+    cached in `path`.
+    """
+    _, label = np.unique(data.meta["person"][:count], return_inverse=True)
+    painted = data.meta["style"][:count] != FACTORS["style"].index("photo")
+    order = np.lexsort((painted, label))
+    first = np.searchsorted(label[order], np.arange(label.max() + 1))
+    rank = np.arange(count) - first[label[order]]
+    chosen = np.sort(order[rank < PHOTOS])
+    embeddings = torch.from_numpy(embed_pictures(data, chosen, recogniser, path)[chosen])
+    centres = torch.zeros(len(first), DIM).index_add_(0, torch.from_numpy(label[chosen]), embeddings)
+    return label, F.normalize(centres, dim=1)
+
+
 def train(
     dataset: Path,
     autoencoder: Path,
+    recogniser: Path,
     work: Path,
     *,
     minutes: float,
@@ -156,18 +178,23 @@ def train(
 ) -> dict[str, Any]:
     """Train a `FaceReader` on clean latents under blur and noise; writes `work/reader.safetensors`.
 
-    Returns what it reads on the last twentieth of the pictures, which it did not train on.
+    Identity is learned as a softmax over the people's fixed centres, as ArcFace's without its margin.
+    Returns what it reads on the last twentieth of the pictures, which it did not train on: shares of right
+    answers, and `identity` as the share of pictures whose nearest centre is the person's.
     """
     data = Dataset(dataset)
     cache = work.parent / "diffusion" / "latents.npy"
     stored = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, cache)))
-    numbers, label = np.unique(data.meta["person"][: len(stored)], return_inverse=True)
-    people = torch.from_numpy(identity_targets(numbers))
+    label, centres = identity_centres(data, len(stored), recogniser, work / "embeddings.npy")
+    person = torch.from_numpy(label)
     held_out = len(stored) // 20
     torch.manual_seed(seed)
-    reader = FaceReader(people.shape[1])
+    reader = FaceReader()
     optimizer = torch.optim.AdamW(reader.parameters(), lr=PEAK_RATE, weight_decay=0.02)
     course = Course(work, reader, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed)
+
+    def likeness(embedding: Tensor) -> Tensor:
+        return F.normalize(reader.identity(embedding).float(), dim=1) @ centres.T
 
     def look(index: NDArray[np.integer], grids: Tensor, seen: Tensor) -> dict[str, Tensor]:
         with torch.autocast("cpu", torch.bfloat16):
@@ -179,15 +206,15 @@ def train(
                 )
                 for name in READ
             }
-            read = reader.person(embedding).float()
-        return terms | {"person": F.mse_loss(read, people[label[index]])}
+            alike = likeness(embedding)
+        return terms | {"identity": F.cross_entropy(SHARPNESS * alike.float(), person[index])}
 
     for _ in course.steps():
         index = course.rng.choice(len(stored) - held_out, BATCH, replace=False)
         landmarks = data.meta["landmarks"][index]
         landmarks = landmarks + course.rng.normal(0.0, 0.6, landmarks.shape)
         terms = look(index, face_grids(landmarks), damaged(stored[index].float()))
-        course.learn(sum(terms.values(), PERSON_WEIGHT * terms["person"]), **terms)
+        course.learn(sum(terms.values(), torch.zeros(())), **terms)
     figures: dict[str, Any] = {}
     if course.first:
         save_weights(work / "reader.safetensors", reader.state_dict())
@@ -197,8 +224,9 @@ def train(
             for name in READ:
                 right = reader.heads[name](embedding).argmax(1).numpy() == data.meta[name][index]
                 figures[name] = round(float(right.mean()), 4)
-            error = F.mse_loss(reader.person(embedding), people[label[index]])
-            figures["person_r2"] = round(1.0 - float(error / people[label[index]].var()), 4)
+            alike = likeness(embedding)
+            figures["identity"] = round(float((alike.argmax(1) == person[index]).float().mean()), 4)
+            figures["identity_cosine"] = round(float(alike[range(held_out), person[index]].mean()), 4)
     return course.finish(**figures)
 
 

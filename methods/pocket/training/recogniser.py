@@ -19,12 +19,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.faces.geometry import TEMPLATE
+from methods.pocket.training.common import join_processes
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.face_figures import verification
 from methods.pocket.training.perception_loop import (
@@ -36,7 +39,7 @@ from methods.pocket.training.perception_loop import (
     open_dataset,
     to_tensor,
 )
-from methods.weights import save_json
+from methods.weights import save_json, write_atomic
 
 DIM = 512
 LICENCE = "Apache-2.0 (trained by this project on its own renders)"
@@ -79,6 +82,30 @@ def jittered_crops(
             for i, m in zip(index, matrices, strict=True)
         ]
     )
+
+
+def embed_pictures(data: Dataset, chosen: np.ndarray, recogniser: Path, path: Path) -> np.ndarray:
+    """Face embeddings, float32 `[N,512]` of unit length for the `chosen` pictures, zero for others.
+
+    Crops follow the true landmarks with a detector's jitter; cached in `path`. Of several processes the
+    first one computes and the others wait.
+    """
+    rank, processes = join_processes()
+    if rank == 0 and not path.is_file():
+        session = onnxruntime.InferenceSession(str(recogniser), providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        rng = np.random.default_rng(0)
+        embeddings = np.zeros((len(data), 512), np.float32)
+        for index in np.array_split(chosen, max(1, len(chosen) // 64)):
+            crops = jittered_crops(data, index, rng, strength=0.3)
+            blob = (crops.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
+            raw = np.asarray(session.run(None, {name: blob})[0])
+            embeddings[index] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda file: np.save(file, embeddings))
+    if processes > 1:
+        dist.barrier()
+    return np.load(path)
 
 
 # ------------------------------------------------------------------ networks
