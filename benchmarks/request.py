@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from methods.config import read_setting
 from methods.errors import UsageError
 from methods.registry import method_info, method_names
 
@@ -80,8 +81,6 @@ def split_methods(text: str) -> list[str]:
 
 def parse_method(text: str) -> MethodSpec:
     """A method of a comparison from its words. Raises UsageError for an unknown method or a broken option."""
-    import yaml
-
     match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\])?\s*", text)
     if match is None:
         raise UsageError(f"{text!r} is no method.", hint="For example: spatialid or spatialid[preset=F].")
@@ -91,24 +90,15 @@ def parse_method(text: str) -> MethodSpec:
     job = dict(JOB_OPTIONS) if info.identity else {}
     words = []
     for part in filter(None, (part.strip() for part in re.split(r",(?![^()]*\))", given))):
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not key:
-            raise UsageError(
-                f"{part!r} in {text!r} is not key=value.", hint="For example: spatialid[preset=F]"
-            )
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(
-                f"{part!r} in {text!r}: the value is no YAML scalar.", hint="For example: spatialid[preset=F]"
-            ) from error
+        where = f"{part!r} in {text!r}"
+        key, value = read_setting(part, where=where, example="spatialid[preset=F]")
         if key in job:
-            if not isinstance(parsed, int | float) or isinstance(parsed, bool) or parsed < 0:
-                raise UsageError(f"{part!r} in {text!r} is out of range.", hint="Give 0 or more.")
-            job[key] = float(parsed)
+            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+                raise UsageError(f"{where} is out of range.", hint="Give 0 or more.")
+            job[key] = float(value)
         else:
-            options[key] = parsed
-        words.append(f"{key}={value}")
+            options[key] = value
+        words.append(f"{key}={part.partition('=')[2].strip()}")
     if job and not job["id_start"] <= job["id_end"] <= 1:
         raise UsageError(f"{text!r}: the identity cannot be active so.", hint="0 <= id_start <= id_end <= 1.")
     return MethodSpec(f"{name}[{','.join(words)}]" if words else name, name, options, job)

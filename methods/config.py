@@ -37,6 +37,22 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     return loaded
 
 
+def read_setting(text: str, *, where: str, example: str) -> tuple[str, Any]:
+    """Key and value of `key=value`; the value is YAML: 0.5, true, [1, 2], a word, or nothing for null.
+
+    where: begins the messages, as `--set 'rate'`; example: what they show. Raises UsageError.
+    """
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not key:
+        raise UsageError(f"{where} is not key=value.", hint=f"For example: {example}")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"{where}: the value is no YAML.", hint=f"Quote it, for the shell too: '{key}=\"text\"'"
+        ) from error
+
+
 def build(cls: type[T], options: Mapping[str, Any] | None, *, where: str) -> T:
     """A dataclass from options; `where` names their source in errors.
 

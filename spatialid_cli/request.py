@@ -96,24 +96,14 @@ def collect_options(
     `--set key=value` is for the main method, `--set method.key=value` for any of them; values are YAML
     scalars or lists: 0.5, true, [1, 2], name. Unknown keys are refused by the method itself.
     """
-    import yaml
-
-    from methods.config import load_yaml
+    from methods.config import load_yaml, read_setting
 
     options: dict[str, dict[str, Any]] = {} if config is None else {methods[-1]: load_yaml(config)}
     for text in settings:
-        key, equals, value = text.partition("=")
-        head, dot, rest = key.strip().partition(".")
-        method, name = (head, rest) if dot and head in methods else (methods[-1], key.strip())
-        if not equals or not name:
-            raise UsageError(f"--set {text!r} is not key=value.", hint="For example: --set preset=B")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(
-                f"--set {text!r}: the value is no YAML scalar or list.", hint="Quote it: --set 'key=\"text\"'"
-            ) from error
-        options.setdefault(method, {})[name] = parsed
+        key, value = read_setting(text, where=f"--set {text!r}", example="--set preset=B")
+        head, dot, rest = key.partition(".")
+        method, name = (head, rest) if dot and head in methods else (methods[-1], key)
+        options.setdefault(method, {})[name] = value
     return options
 
 

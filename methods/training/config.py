@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from methods.config import build, load_yaml
+from methods.config import build, load_yaml, read_setting
 from methods.errors import UsageError
 from methods.registry import unknown_name
 
@@ -172,13 +170,7 @@ def _section(options: dict[str, Any], name: str, where: str) -> dict[str, Any]:
 
 
 def _set(options: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {setting!r} is not key=value.", hint="Such as --set data.people=100.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {setting!r}: the value is no YAML.", hint="Put it into quotes.") from error
+    key, value = read_setting(setting, where=f"--set {setting!r}", example="--set data.people=100")
     section, dot, name = key.partition(".")
     if not dot:
         options[key] = value
