@@ -32,8 +32,8 @@ from methods.fitting.figures import Figures, Remaining
 from methods.fitting.measure import Study, Variant, options_by_method
 from methods.paths import pocket_dir
 from methods.pocket.models import PocketModels
-from methods.registry import get_method
-from spatialid_cli.request import collect_pairs
+from methods.registry import get_method, method_info, method_names
+from spatialid_cli import console
 
 PARTS = ("attention", "ablation", "speed", "sweep")
 
@@ -116,11 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if unknown := [part for part in parts if part not in PARTS]:
             raise UsageError(f"Unknown part {unknown[0]!r}.", hint=f"Known: {', '.join(PARTS)}.")
-        options = options_by_method(collect_pairs("--set", arguments.settings, "facewise.steps=200"))
-
-        def report(line: str) -> None:
-            print(line, file=sys.stderr, flush=True)
-
+        fits = [name for name in method_names() if method_info(name).kind == "fit"]
+        options = options_by_method(arguments.settings, fits)
         study = Study(
             arguments.work,
             PocketModels(arguments.weights),
@@ -128,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prompts=arguments.prompts,
             renders=arguments.renders,
             steps=arguments.steps,
-            report=report,
+            report=console.log,
         )
         figures = Figures(
             arguments.output,
@@ -152,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 made = len(study.made)
                 figures.keep(part, measure(people))
                 left = remaining.after(study.people - people, fresh=len(study.made) > made)
-                report(f"{part}: {people} of {study.people} people{left}")
+                console.log(f"{part}: {people} of {study.people} people{left}")
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -32,14 +32,11 @@ from methods.fitting.measure import Study, Variant, options_by_method
 from methods.paths import pocket_dir
 from methods.pocket.models import PocketModels
 from methods.registry import get_method, method_info, method_names
+from spatialid_cli import console
 from spatialid_cli.request import collect_pairs
 
 BASES = ("none", "uniform")
 """What the other methods are compared with."""
-
-
-def report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def evaluate(study: Study, variants: Sequence[Variant], fit_people: int, figures: Figures) -> None:
@@ -59,7 +56,7 @@ def evaluate(study: Study, variants: Sequence[Variant], fit_people: int, figures
             figures.keep("renders", similarities(renders))
             figures.keep("methods", rows(found, renders))
             left = remaining.after(people - person - 1, fresh=len(study.made) > made)
-            report(f"{', '.join(one.name for one in chosen)}: {person + 1} of {people} people{left}")
+            console.log(f"{', '.join(one.name for one in chosen)}: {person + 1} of {people} people{left}")
 
 
 def similarities(renders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -131,14 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("results/methods.json"))
     arguments = parser.parse_args(argv)
     try:
-        variants = [Variant(name, name) for name in arguments.methods.split(",")]
-        for one in variants:
-            get_method(one.method)
-        options = options_by_method(collect_pairs("--set", arguments.settings, "id-ea.steps=100"))
-        if unknown := options.keys() - {one.name for one in variants}:
-            raise UsageError(f"--set {min(unknown)}: is not measured.", hint="Name it in --methods.")
-        variants = [Variant(one.name, one.method, options.get(one.name, {})) for one in variants]
+        names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
+        for name in names:
+            get_method(name)
+        options = options_by_method(arguments.settings, names)
+        variants = [Variant(name, name, options.get(name, {})) for name in names]
         adapters = collect_pairs("--adapter", arguments.adapter, "pidiff=outputs/train-pidiff/adapter")
+        if unknown := adapters.keys() - set(names):
+            raise UsageError(f"--adapter {min(unknown)} is not measured.", hint="Name it in --methods.")
         study = Study(
             arguments.work,
             PocketModels(arguments.weights),
@@ -148,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             batch_size=max(1, min(8, arguments.prompts)),
             pictured={"style": "photo"},
             adapters={name: Path(folder) for name, folder in adapters.items()},
-            report=report,
+            report=console.log,
         )
         figures = Figures(
             arguments.output,

@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 
 from methods.compat import ensure_torchvision
@@ -32,15 +30,15 @@ from methods.backbone.backbone import Backbone  # noqa: E402
 from methods.backbone.sampling import sample  # noqa: E402
 from methods.contract import Identity, Job  # noqa: E402
 from methods.errors import SpidError, UsageError  # noqa: E402
-from methods.faces import FaceEncoder, analyse  # noqa: E402
 from methods.files import save_json  # noqa: E402
 from methods.fitting.figures import Figures, Remaining  # noqa: E402
 from methods.images import contact_sheet, save_png  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
 from methods.pidiff.measure import Measured, compare, measure, plain_pictures, verdict  # noqa: E402
-from methods.pidiff.method import Config, PIDiff  # noqa: E402
+from methods.pidiff.method import Config, PIDiff, reference_image  # noqa: E402
 from methods.pocket.models import PocketModels  # noqa: E402
-from methods.pocket.world import HELD_OUT, render, sample_context, sample_person  # noqa: E402
+from methods.pocket.people import held_out  # noqa: E402
+from spatialid_cli import console  # noqa: E402
 
 PROMPTS = (
     "a photo of a person in a red sweater, on a beach",
@@ -48,18 +46,6 @@ PROMPTS = (
     "a photo of a person in a green hoodie, in a forest",
     "a photo of a person in a white t-shirt, in a library",
 )
-
-
-def held_out(number: int, encoder: FaceEncoder, folder: Path) -> Identity:
-    """A person that no pocket model saw, photographed plainly, with the picture in `folder`."""
-    plain = {"style": "photo", "accessory": "none", "action": "none", "pose": "front", "framing": "portrait"}
-    context = sample_context(np.random.default_rng(number), **plain)
-    picture = Image.fromarray(render(sample_person(HELD_OUT + number), context, 256).pixels)
-    path = folder / f"person-{number}.png"
-    save_png(path, picture)
-    face = analyse(path, encoder)
-    embedding = torch.from_numpy(face.embedding)
-    return Identity(f"person-{number}", embedding, (str(path),), face, encoder, picture)
 
 
 def style_sheet(
@@ -75,24 +61,25 @@ def style_sheet(
             for person in people
         ]
         columns.append([result.picture for result in sample(backbone, jobs, method, batch_size=len(jobs))])
-        print(f"{levels}: {len(columns)} of {len(people)} columns", file=sys.stderr, flush=True)
-    rows = [[person.image, *made] for person, made in zip(people, zip(*columns, strict=True), strict=True)]
-    givers: list[Image.Image | None] = [None, *(person.image for person in people)]
+        console.log(f"{levels}: {len(columns)} of {len(people)} columns")
+    shown = [reference_image(person) for person in people]
+    rows = [[one, *made] for one, made in zip(shown, zip(*columns, strict=True), strict=True)]
+    givers: list[Image.Image | None] = [None, *shown]
     titles = ["person", *(f"{levels} rows of {n}" for n in range(len(people)))]
     return contact_sheet([givers, *rows], titles, cell=128)
 
 
 def background(
-    backbone: Backbone,
     adapters: dict[str, Path],
     people: list[Identity],
     prompts: list[str],
-    scorer: FaceEncoder,
+    models: PocketModels,
     steps: int,
     figures: Figures,
     work: Path,
 ) -> None:
     """Both adapters, person by person; a record for each, and the figures over the people so far."""
+    backbone, scorer = models.backbone, models.scorer
     methods = {name: PIDiff.load(folder, backbone) for name, folder in adapters.items()}
     plain = plain_pictures(backbone, prompts, scorer, steps=steps)
     measured: dict[str, list[Measured]] = {name: [] for name in methods}
@@ -100,7 +87,8 @@ def background(
     for done, person in enumerate(people, start=1):
         fresh = False
         for name, method in methods.items():
-            key = [method.weights_fingerprint(), backbone.fingerprint, scorer.fingerprint, prompts, steps]
+            used = [backbone.fingerprint, models.conditioner.fingerprint, scorer.fingerprint]
+            key = [method.weights_fingerprint(), *used, prompts, steps]
             digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
             path = work / digest / f"{person.name}.json"
             if not path.is_file():
@@ -111,7 +99,7 @@ def background(
         found = compare(measured["full"], measured["stage one"])
         figures.keep("background", {**found, "reached": verdict(found)})
         left = remaining.after(len(people) - done, fresh=fresh)
-        print(f"background: {done} of {len(people)} people{left}", file=sys.stderr, flush=True)
+        console.log(f"background: {done} of {len(people)} people{left}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,16 +130,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         models = PocketModels(arguments.weights)
         backbone = models.backbone
         count = max(arguments.people if "background" in parts else 0, arguments.sheet_people)
-        people = [held_out(number, models.conditioner, arguments.work) for number in range(count)]
+        folder = arguments.work / "people"
+        people = [held_out(number, folder, models.conditioner) for number in range(count)]
         prompts = list(PROMPTS[: arguments.prompts])
         settings = {"backbone": backbone.fingerprint, "prompts": prompts, "steps": arguments.steps}
         figures = Figures(arguments.output, settings)
         if "background" in parts:
             adapters = {"full": arguments.full, "stage one": arguments.stage_one}
             chosen = people[: arguments.people]
-            background(
-                backbone, adapters, chosen, prompts, models.scorer, arguments.steps, figures, arguments.work
-            )
+            background(adapters, chosen, prompts, models, arguments.steps, figures, arguments.work)
         if "styles" in parts:
             shown = people[: arguments.sheet_people]
             for levels in arguments.levels:

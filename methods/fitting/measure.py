@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from methods.backbone.sampling import sample
-from methods.config import build
+from methods.config import build, read_setting
 from methods.contract import Identity, Job, Method
 from methods.errors import FaceError, UsageError
 from methods.faces import analyse
@@ -34,12 +33,11 @@ from methods.fitting.figures import every, mean_interval, ratio_interval
 from methods.fitting.method import FitMethod
 from methods.fitting.templates import templates_for
 from methods.fitting.words import place
-from methods.generate import identify
 from methods.pocket.models import PocketModels
+from methods.pocket.people import FIRST_PERSON, held_out
 from methods.pocket.quality import JUDGED, UNSAID, unit
 from methods.pocket.world import (
     FACTORS,
-    HELD_OUT,
     Context,
     Portrait,
     caption,
@@ -50,11 +48,8 @@ from methods.pocket.world import (
 from methods.prompts import expand
 from methods.registry import get_method
 
-FIRST_PERSON = HELD_OUT + 500_000
 STRANGERS = 250_000
 """How far a person's stranger is from the person, in numbers of people."""
-PLAIN = {"style": "photo", "framing": "portrait", "pose": "front", "accessory": "none", "action": "none"}
-"""Of reference photographs: a face to be seen."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +61,21 @@ class Variant:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def options_by_method(settings: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """`method.key` -> value, as `--set` gives them, as options of each method; values are YAML.
+def options_by_method(settings: Sequence[str], measured: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Options of each method from `method.key=value`, as `--set` gives them.
 
-    Raises UsageError for a name without a dot and for an unknown method.
+    Raises UsageError for a text of another form, and for a method that is not `measured`.
     """
     options: dict[str, dict[str, Any]] = {}
-    for name, value in settings.items():
-        method, dot, key = name.rpartition(".")
-        if not dot:
-            raise UsageError(f"--set {name!r} is no method.key.", hint="Such as --set facewise.steps=200.")
-        get_method(method)
-        options.setdefault(method, {})[key] = yaml.safe_load(value)
+    for text in settings:
+        name, value = read_setting(text, where=f"--set {text!r}", example="--set facewise.steps=200")
+        method, _, key = name.rpartition(".")
+        if method not in measured:
+            raise UsageError(
+                f"--set {text!r} is for no method that is measured.",
+                hint=f"Measured: {', '.join(measured)}; for example --set facewise.steps=200",
+            )
+        options.setdefault(method, {})[key] = value
     return options
 
 
@@ -333,14 +331,7 @@ class Study:
 
     def _identity(self, person: int) -> Identity:
         """A held-out person by one rendered photograph, analysed by the conditioning face pack."""
-        path = self.work / "people" / f"{FIRST_PERSON + person}.png"
-        if not path.is_file():
-            from methods.images import save_png
-
-            context = sample_context(np.random.default_rng([person, 0]), **PLAIN)
-            portrait = render(sample_person(FIRST_PERSON + person), context)
-            save_png(path, Image.fromarray(portrait.pixels))
-        return identify(f"person {person}", path, self.models.conditioner)
+        return held_out(person, self.work / "people", self.models.conditioner)
 
     def _portraits(self, person: int) -> list[Portrait]:
         contexts = [

@@ -18,6 +18,7 @@ from PIL import Image
 from methods.backbone.sampling import sample
 from methods.contract import Identity, Job, Method
 from methods.errors import FaceError
+from methods.pidiff.method import reference_image
 from methods.stylespace.align import HEAD_AXES, HEAD_CENTRE, ffhq_transform
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ def measure(
     *,
     steps: int,
 ) -> list[Measured]:
-    """A person in every prompt, with the same noise as `plain`; the person carries its `image`."""
-    reference = _face(person.image, scorer)
+    """A person in every prompt, with the same noise as `plain`."""
+    reference = _face(reference_image(person), scorer)
     jobs = _jobs(backbone, [one.prompt for one in plain], steps, person)
     rows = []
     for before, result in zip(plain, sample(backbone, jobs, method, batch_size=len(jobs)), strict=True):

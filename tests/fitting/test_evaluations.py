@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -45,7 +46,24 @@ def test_identity_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     again = capsys.readouterr()
     assert json.loads(output.read_text()) == found and again.out == said.out
     assert "pictures:" in said.err and "pictures:" not in again.err
-    assert evaluate_methods.main([*call, "--set", "facewise.steps=1"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "given", "said"),
+    [
+        (evaluate_methods, ["--methods", "none, uniform", "--set", "facewise.steps=1"], "none, uniform"),
+        (evaluate_methods, ["--methods", "none, uniform", "--set", "steps=1"], "uniform; for example"),
+        (evaluate_methods, ["--methods", "none", "--adapter", "uniform=x"], "--adapter uniform"),
+        (evaluate_fits, ["--set", "spatialid.late=1"], "facewise"),
+        (evaluate_fits, ["--set", "facewise.steps=[1"], "no YAML"),
+    ],
+)
+def test_options_of_what_is_not_measured_are_refused(
+    evaluation: ModuleType, given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluation.main(given) == 2
+    told = capsys.readouterr().err
+    assert said in told and "Traceback" not in told
 
 
 def test_figures_of_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
