@@ -167,11 +167,12 @@ class Loop:
         for optimizer in self._optimizers:
             self._scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(trained, config.clip))
-        if not self._scaler.is_enabled():  # a scaler skips such a step and lowers its scale
+        if not self._scaler.is_enabled():
             self._refuse_non_finite({"the gradient's norm": norm})
-        for optimizer in self._optimizers:
-            self._scaler.step(optimizer)
-        self._scaler.update()
+        if math.isfinite(norm):  # else clipping has spread the overflow over all optimizers' gradients
+            for optimizer in self._optimizers:
+                self._scaler.step(optimizer)
+        self._scaler.update()  # after a step left out, a lower scale
         self._average.update()
         self.at.step += 1
         self.at.total += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,33 @@ def test_a_task_multiplies_rates_by_name(tmp_path: Path, monkeypatch: pytest.Mon
     for name, step in (("weight", 3e-3), ("bias", 1e-3)):
         moved = (learned[f"image_proj.norm.{name}"] - start[f"image_proj.norm.{name}"]).abs()
         torch.testing.assert_close(moved, torch.full_like(moved, step), rtol=1e-2, atol=0)
+
+
+class Overflowing(UniformTask):
+    """One matrix whose gradient leaves the finite numbers, as in float16."""
+
+    def __init__(self, *given) -> None:
+        super().__init__(*given)
+        matrix = next(one for one in self.module.parameters() if one.ndim == 2)
+        matrix.register_hook(lambda gradient: torch.full_like(gradient, torch.nan))
+
+
+@needs_muon
+def test_a_step_that_overflowed_is_left_out_by_all_optimizers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, enabled: scaler(device, enabled=True))
+    monkeypatch.setattr(
+        Uniform, "training_task", lambda backbone, options: Overflowing(backbone, TaskConfig(**options))
+    )
+    run(tmp_path, options={"steps": 1}, optimizer="muon")
+    [checkpoint] = (tmp_path / "checkpoints").iterdir()
+    learned = Checkpoint(checkpoint, {}).tensors("module")
+    start = UniformTask(tiny_backbone("sd1"), TaskConfig(**OPTIONS)).module.state_dict()
+    assert all(torch.equal(learned[name], tensor) for name, tensor in start.items())
+    state = json.loads((checkpoint / "state.json").read_text())
+    assert state["scaler"]["scale"] == scaler("cpu", enabled=True).get_scale() / 2
 
 
 def test_a_torch_without_muon_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
