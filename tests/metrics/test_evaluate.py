@@ -183,6 +183,15 @@ def test_a_chosen_model_must_be_there() -> None:
         check_models("pocket", {"clap": "x"})
 
 
+def test_a_chosen_recogniser_is_not_blamed_for_the_detector_that_nobody_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # no insightface packs
+    check_models("sd1", {"face-conditioning": "pocket"})
+    with pytest.raises(UsageError, match="--model face=insightface:antelopev2: "):
+        check_models("sd1", {"face": "insightface:antelopev2"})
+
+
 def test_selections() -> None:
     for family in ("pocket", "sd1"):
         names = {selection: {m.card.name for m in select(selection, family)} for selection in SELECTIONS}

@@ -41,8 +41,6 @@ ROLES: dict[str, tuple[str, str, str]] = {
 
 _FEATURES = {
     "clip": "clip",
-    "face": "face",
-    "face-conditioning": "face_same",
     "iq": "musiq",
     "aesthetic": "aesthetic",
     "inception": "inception",
@@ -50,7 +48,7 @@ _FEATURES = {
     "dreamsim": "dreamsim",
     "probes": "probes",
 }
-"""role -> a feature that its model provides."""
+"""role -> a feature of its model. Features of faces need both packs, so a pack is asked itself."""
 
 
 def roles(family: str, models: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -69,7 +67,8 @@ def check_models(family: str, models: Mapping[str, str]) -> None:
     """
     extractors = zoo(family, models)
     for role, name in models.items():
-        if (reason := extractors[_FEATURES[role]].missing()) is not None:
+        model = extractors[_FEATURES[role]] if role in _FEATURES else Pack(name)
+        if (reason := model.missing()) is not None:
             raise UsageError(f"--model {role}={name}: {reason}", hint=f"{role}: {ROLES[role][2]}.")
 
 
