@@ -262,7 +262,7 @@ def _load_methods(
 ) -> tuple[dict[str, Method], dict[str, str]]:
     """Methods by label; and why those that `all` names and that cannot run here are left out."""
     from methods.config import build
-    from methods.registry import get_method
+    from methods.registry import check_backbone, get_method
 
     by_all = {"all"} >= set(request.methods or suite.methods)
     loaded: dict[str, Method] = {}
@@ -271,11 +271,7 @@ def _load_methods(
         cls = get_method(spec.name)
         config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
         try:
-            if backbone.family not in cls.info.backbones:
-                raise UsageError(
-                    f"The method {spec.name!r} does not run on {backbone.family} backbones.",
-                    hint=f"It runs on: {', '.join(cls.info.backbones)}.",
-                )
+            check_backbone(cls.info, backbone.family)
             loaded[spec.label] = cls.load(request.adapters.get(spec.name), backbone, config)
         except (UsageError, WeightsError, MissingDependencyError) as error:
             if not by_all:

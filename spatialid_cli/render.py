@@ -15,20 +15,6 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 4096
 
-_REFERENCE = {
-    "scene": "studio",
-    "clothing": "t-shirt",
-    "clothing_color": "white",
-    "expression": "neutral",
-    "accessory": "none",
-    "action": "none",
-    "pose": "front",
-    "light": "daylight",
-    "framing": "portrait",
-    "style": "photo",
-}
-"""The plain first picture of a person: nothing hides or colours the face."""
-
 
 def _factor(name: str) -> Any:
     return typer.Option(help=f"Fix the {name}.", show_default=False, rich_help_panel="What is in the picture")
@@ -123,9 +109,10 @@ def _people(seeds: list[int], names: list[str]) -> Iterator[tuple[str, Person, d
 def _contexts(seed: int, count: int, chosen: dict[str, str]) -> Iterator[Context]:
     import numpy as np
 
+    from benchmarks.suites.people import PLAIN
     from methods.pocket.world import Context, sample_context
 
-    yield Context.from_dict({**_REFERENCE, **chosen, "nuisance": 0})
+    yield Context.from_dict({**PLAIN, **chosen, "nuisance": 0})
     for index in range(1, count):
         yield sample_context(np.random.default_rng((seed, index)), **chosen)
 
