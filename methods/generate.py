@@ -120,9 +120,9 @@ def generate(
     texts, names = _texts(prompts), _names(methods)
     infos = {name: method_info(name) for name in names}
     configs = {name: _config(name, method_options) for name in names}
-    for name in method_options or {}:
+    for name in [*(method_options or {}), *(adapter if isinstance(adapter, Mapping) else {})]:
         if name not in names:
-            raise unknown_name("method in the options", name, names)
+            raise unknown_name("method in the options or adapters", name, names)
     _check_numbers(seed, num_images, id_weight, id_start, id_end, guidance, scheduler)
     for text in texts:
         expand(text)

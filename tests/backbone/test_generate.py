@@ -145,6 +145,7 @@ def test_a_description_reproduces_its_picture(setting):
         ({"methods": "uniform", "references": None}, UsageError),
         ({"method_options": {"uniform": {"lora": 1}}}, UsageError),
         ({"method_options": {"spatialid": {}}}, UsageError),
+        ({"adapter": {"unifrom": "absent.safetensors"}}, UsageError),
         ({"id_start": 0.8, "id_end": 0.2}, UsageError),
         ({"id_weight": float("nan")}, UsageError),
         ({"guidance": float("inf")}, UsageError),
