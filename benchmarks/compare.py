@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.samples import Key, Samples, read_samples, resampling_units
+from benchmarks.samples import Key, Samples, card_differences, read_samples, resampling_units
 from benchmarks.statistics import LEVEL, MIN_UNITS, Bootstrap, deal, holm, unit_sums
 from methods.errors import UsageError
 from methods.registry import unknown_name
@@ -20,7 +20,6 @@ from methods.registry import unknown_name
 Verdict = Literal["worse", "better", "changed", "insignificant", "same", "unknown"]
 
 _RULE = re.compile(r"\s*([A-Za-z0-9_.:-]+?)\s*([<>])\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*")
-_DEFINING = ("model", "preprocessing", "definition", "direction", "compat")
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,7 @@ def _keys(samples: Samples, rows: NDArray[np.int64]) -> list[Key]:
 def _refused(new: Samples, old: Samples) -> dict[str, str]:
     found = {}
     for name in new.cards.keys() & old.cards.keys():
-        different = [part for part in _DEFINING if new.cards[name].get(part) != old.cards[name].get(part)]
+        different = card_differences(new.cards[name], old.cards[name])
         if different:
             found[name] = f"the runs measure {name} with different {', '.join(different)}"
     return dict(sorted(found.items()))

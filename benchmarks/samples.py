@@ -65,6 +65,12 @@ class Samples:
         return [*listed, *(name for name in present if name not in listed)]
 
 
+def card_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Where two cards of a metric say that their numbers do not mean the same."""
+    defining = ("model", "preprocessing", "definition", "direction", "compat")
+    return [part for part in defining if one.get(part) != other.get(part)]
+
+
 def read_samples(folder: str | Path) -> Samples:
     """Read a run folder, finished or not; a last line that is still being written is left out.
 
@@ -146,7 +152,9 @@ def _lines(path: Path) -> Iterator[bytes]:
             f"No samples at {path}.", hint="The run has not begun; start it with spid bench."
         ) from None
     except OSError as error:
-        raise SpidError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise SpidError(
+            f"{path}: cannot be read ({error.strerror or error}).", hint="Check the disk and the permissions."
+        ) from error
 
 
 def _read_json(path: Path, hint: str) -> Any:

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.samples import DETAILS, TEXT, Samples
+from benchmarks.samples import DETAILS, TEXT, Samples, card_differences
 from methods.errors import UsageError
-
-_DEFINING = ("model", "preprocessing", "definition", "direction", "compat")
 
 
 def merge(runs: Sequence[Samples]) -> tuple[Samples, list[Path]]:
@@ -74,8 +72,7 @@ def _cards(runs: Sequence[Samples]) -> list[dict[str, Any]]:
             if known is None or not known[1].get("available", True):
                 cards[name] = (run.name, card)
             elif card.get("available", True):
-                other = [part for part in _DEFINING if known[1].get(part) != card.get(part)]
-                if other:
+                if other := card_differences(known[1], card):
                     raise UsageError(
                         f"{known[0]} and {run.name} measure {name} with different {', '.join(other)}.",
                         hint="Report them separately, or measure both alike.",
