@@ -154,7 +154,7 @@ def check_adapter_config(path: Path, *, method: str, backbone: Backbone) -> dict
         found = config.get("method") if isinstance(config, dict) else None
         raise WeightsError(
             f"{path.parent} holds weights of the method {found!r}, not {method!r}.",
-            hint=f"Give a folder that spid train --method {method} wrote.",
+            hint=f"Give a folder with weights of {method}, or name the method that these are for.",
         )
     family = config.get("backbone")
     if family is not None and family != backbone.family:

@@ -43,6 +43,8 @@ _OTHER_FORMATS = {
     b"8BPS": "Photoshop",
     b"\0\0\1\0": "icon",
 }
+_LOOK = "Check the path and its permissions."
+_EDITED = "Use the original file; another program has changed this one."
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -86,7 +88,7 @@ def picture_hash(path: str | os.PathLike[str]) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise PictureError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise PictureError(f"{path}: cannot be read ({error.strerror or error}).", hint=_LOOK) from error
 
 
 def pixels_hash(picture: Image.Image) -> str:
@@ -135,9 +137,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         try:
             job = json.loads(info["spid"])
         except (ValueError, RecursionError) as error:
-            raise PictureError(f"{path}: its 'spid' entry is not JSON ({error}).") from error
+            raise PictureError(f"{path}: its 'spid' entry is not JSON ({error}).", hint=_EDITED) from error
         if not isinstance(job, dict):
-            raise PictureError(f"{path}: its 'spid' entry is not a JSON object.")
+            raise PictureError(f"{path}: its 'spid' entry is not a JSON object.", hint=_EDITED)
     return {
         "format": kind,
         "size": size,
@@ -202,10 +204,10 @@ def _check_file(path: Path) -> None:
         if not path.exists():
             raise PictureError(f"{path}: no such file.", hint="Check the path.")
         if not path.is_file():
-            raise PictureError(f"{path}: is not an ordinary file.")
+            raise PictureError(f"{path}: is not an ordinary file.", hint="Save the picture as one.")
         size = path.stat().st_size
     except (OSError, ValueError) as error:  # no permission on the way there, or a NUL in the name
-        raise PictureError(f"{str(path)!r}: cannot be read ({error}).") from error
+        raise PictureError(f"{str(path)!r}: cannot be read ({error}).", hint=_LOOK) from error
     if size == 0:
         raise PictureError(f"{path}: is empty (0 bytes).", hint="Copy or download it again.")
     if size > MAX_BYTES:
@@ -237,7 +239,7 @@ def _unreadable(path: Path, error: BaseException) -> PictureError:
         with path.open("rb") as stream:
             head = stream.read(16)
     except OSError as cause:
-        return PictureError(f"{path}: cannot be read ({cause.strerror or cause}).")
+        return PictureError(f"{path}: cannot be read ({cause.strerror or cause}).", hint=_LOOK)
     if head[4:8] == b"ftyp":
         kind = "HEIC/AVIF" if head[8:11] in (b"hei", b"hev", b"mif", b"msf", b"avi") else "video"
     else:

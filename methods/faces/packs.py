@@ -79,4 +79,7 @@ def _described(folder: Path) -> Pack:
             threshold=None if threshold is None else float(threshold),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{description}: not a valid description of a face pack ({error!r}).") from error
+        raise WeightsError(
+            f"{description}: not a valid description of a face pack ({error!r}).",
+            hint="Download or copy the pack again.",
+        ) from error

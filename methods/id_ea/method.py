@@ -175,7 +175,7 @@ class IDEA(FitMethod):
             own = {
                 name.removeprefix("adapter."): fitted[name] for name in fitted if name.startswith("adapter.")
             }
-            fill_module(adapter, own, "The kept fit of ID-EA", hint="Fit this person again.")
+            fill_module(adapter, own, "The kept fit of ID-EA", hint="Fit again with --refit.")
             hidden = adapter(hidden.float(), fitted["enhanced"].float()).to(hidden.dtype)
         return Spoken(hidden, hidden, pooled, placed.source.to(backbone.device))
 

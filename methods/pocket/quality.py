@@ -271,7 +271,10 @@ class Instrument:
 
         found = self.models.conditioner.detect(picture)
         if not found:
-            raise UsageError(f"The face pack finds no face in the reference render of {name}.")
+            raise UsageError(
+                f"The face pack finds no face in the reference render of {name}.",
+                hint="Train the detector further, or give other --weights.",
+            )
         embedding = unit(self.models.conditioner.embed(picture, found[0].landmarks))
         return Identity(name, torch.from_numpy(embedding), encoder=self.models.conditioner)
 
@@ -303,7 +306,7 @@ def measure(
     if unknown:
         raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join(PARTS)}.")
     if count < 1:
-        raise UsageError("count must be at least 1.")
+        raise UsageError(f"count is {count}.", hint="Give at least 1.")
     models = PocketModels() if weights is None else PocketModels(weights)
     instrument = Instrument(models, count, seed, steps, batch_size, report)
     figures: dict[str, Any] = {}
