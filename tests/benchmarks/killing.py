@@ -15,6 +15,8 @@ import os
 import random
 import signal
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from folders import pictures
@@ -27,39 +29,49 @@ from methods.compat import ensure_torchvision
 def import_what_a_run_imports(request: Request, folder: Path) -> None:
     """Learn the modules from one uninterrupted run in a fork, then import them here in the same order."""
     names = folder.parent / "modules.json"
-    if (child := os.fork()) == 0:
-        try:
-            bench(request, folder)
-            names.write_text(json.dumps(list(sys.modules)))
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+
+    def learn() -> int:
+        bench(request, folder)
+        names.write_text(json.dumps(list(sys.modules)))
+        return 0
+
+    if forked(learn):
+        raise SystemExit("the uninterrupted run failed")
     ensure_torchvision()
     for name in json.loads(names.read_text()):
         with contextlib.suppress(Exception):  # some modules exist only under their packages' own hands
             importlib.import_module(name)
 
 
-def killed_after(events: int, request: Request, folder: Path) -> bool:
-    """Do the work in a fork that kills itself before its n-th file operation below `folder`."""
-    child = os.fork()
-    if child == 0:
-        left = events
-
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal left
-            if event in ("open", "os.rename", "os.remove") and str(folder) in str(arguments[0]):
-                left -= 1
-                if left <= 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(watch)
+def forked(work: Callable[[], int]) -> int:
+    """Wait status of a fork that exits with what `work` returns, or with 1 and a traceback."""
+    if (child := os.fork()) == 0:
         code = 1
         try:
-            code = 0 if bench(request, folder).complete else 3
+            code = work()
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
-    _, status = os.waitpid(child, 0)
+    return os.waitpid(child, 0)[1]
+
+
+def killed_after(events: int, request: Request, folder: Path) -> bool:
+    """Do the work in a fork that kills itself before its n-th file operation below `folder`."""
+    left = events
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event in ("open", "os.rename", "os.remove") and str(folder) in str(arguments[0]):
+            left -= 1
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def run() -> int:
+        sys.addaudithook(watch)
+        return 0 if bench(request, folder).complete else 3
+
+    status = forked(run)
     if os.WIFSIGNALED(status):
         return True
     if os.waitstatus_to_exitcode(status) != 0:
