@@ -28,8 +28,8 @@ from typing import Any
 
 from methods.config import build, load_yaml
 from methods.errors import SpidError, UsageError
-from methods.fitting.figures import Figures, Remaining
-from methods.fitting.measure import Study, Variant, options_by_method
+from methods.evaluation.figures import Figures, Remaining
+from methods.evaluation.study import Study, Variant, options_by_method
 from methods.paths import pocket_dir
 from methods.pocket.models import PocketModels
 from methods.registry import get_method, method_info, method_names

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.errors import SpidError, UsageError
-from methods.fitting.figures import Figures, Remaining, mean_interval, ratio_interval
-from methods.fitting.measure import Study, Variant, options_by_method
+from methods.evaluation.figures import Figures, Remaining, mean_interval, ratio_interval
+from methods.evaluation.study import Study, Variant, options_by_method
 from methods.paths import pocket_dir
 from methods.pocket.models import PocketModels
 from methods.registry import get_method, method_info, method_names

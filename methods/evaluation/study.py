@@ -26,15 +26,15 @@ from methods.backbone.sampling import sample
 from methods.config import build, read_setting
 from methods.contract import Identity, Job, Method
 from methods.errors import FaceError, UsageError
+from methods.evaluation.attention_share import TIMESTEPS, face_share
+from methods.evaluation.figures import every, mean_interval, ratio_interval
+from methods.evaluation.people import FIRST_PERSON, held_out
 from methods.faces import analyse
 from methods.files import save_json
-from methods.fitting.attention_share import TIMESTEPS, face_share
-from methods.fitting.figures import every, mean_interval, ratio_interval
 from methods.fitting.method import FitMethod
 from methods.fitting.templates import templates_for
 from methods.fitting.words import place
 from methods.pocket.models import PocketModels
-from methods.pocket.people import FIRST_PERSON, held_out
 from methods.pocket.quality import JUDGED, UNSAID, unit
 from methods.pocket.world import (
     FACTORS,
@@ -83,10 +83,10 @@ def options_by_method(settings: Sequence[str], measured: Collection[str]) -> dic
 class Study:
     """Measurements on `people` held-out people; each unit of work is kept in the folder `work`.
 
-    prompts: pictures per person. renders: other photographs of a person
-    on which attention is measured. steps, batch_size: of sampling. pictured: what all prompts say, such as
-    the style; the rest is drawn. adapters: folders of weights by method, instead of those beside the models
-    or the shipped ones. report: called with a line of progress.
+    prompts: pictures per person. renders: other photographs of a person on which attention is measured.
+    steps, batch_size: of sampling. pictured: what all prompts say, such as the style; the rest is drawn.
+    adapters: folders of weights by method, instead of those beside the models or the shipped ones. report:
+    called with a line of progress.
     """
 
     work: Path

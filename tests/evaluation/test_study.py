@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from methods.fitting.attention_share import inside
-from methods.fitting.measure import Study, Variant
+from methods.evaluation.attention_share import inside
+from methods.evaluation.study import Study, Variant
 
 
 def test_the_share_inside_is_that_of_the_mask() -> None:

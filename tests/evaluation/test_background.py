@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from people import portrait
 
-from methods.pidiff.measure import Measured, background_distance, compare, head_region, verdict
+from methods.evaluation.background import Measured, background_distance, compare, head_region, verdict
 from methods.stylespace.align import aligned_head
 
 

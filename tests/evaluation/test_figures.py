@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from methods.fitting.figures import Figures, Remaining, duration, every, mean_interval, ratio_interval
+from methods.evaluation.figures import Figures, Remaining, duration, every, mean_interval, ratio_interval
 
 
 def test_parts_stay_under_the_same_settings_only(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_parts_stay_under_the_same_settings_only(tmp_path: Path) -> None:
 
 def test_only_what_was_done_now_counts_for_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("methods.fitting.figures.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("methods.evaluation.figures.time.monotonic", lambda: now[0])
     remaining = Remaining()
     now[0] = 5.0
     assert remaining.after(9, fresh=False) == ""
@@ -42,7 +42,7 @@ def test_only_what_was_done_now_counts_for_the_time_left(monkeypatch: pytest.Mon
 
 def test_a_fit_speaks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("methods.fitting.figures.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("methods.evaluation.figures.time.monotonic", lambda: now[0])
     said: list[str] = []
     tell = every(15.0, said.append, "facewise")
     for step in range(1, 11):
