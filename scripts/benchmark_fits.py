@@ -56,25 +56,17 @@ class Clock:
 
 def fit(name: str, steps: int, folder: Path) -> tuple[Clock, int]:
     """A few steps of a fit, and how many it has."""
-    import numpy as np
-    from PIL import Image
-
-    from methods.backbone.load import load_backbone
-    from methods.faces import load_encoder
+    from methods.evaluation.people import held_out
     from methods.fitting.method import FitMethod
-    from methods.generate import identify
-    from methods.pocket.world import render, sample_context, sample_person
+    from methods.pocket.models import PocketModels
     from methods.registry import get_method
 
-    kind = get_method(name)
-    context = sample_context(np.random.default_rng(0), style="photo", accessory="none", pose="front")
-    picture = folder / "person.png"
-    Image.fromarray(render(sample_person(0), context).pixels).save(picture)
-    clock, backbone = Clock(), load_backbone("pocket")
-    method = kind.load(None, backbone, kind.Config(steps=WARM_UP + steps))
+    kind, models = get_method(name), PocketModels()
+    clock = Clock()
+    method = kind.load(None, models.backbone, kind.Config(steps=WARM_UP + steps))
     assert isinstance(method, FitMethod)
     method.progress = lambda _, done, total: clock.tick(done)
-    method.tokens(identify("person", picture, load_encoder("pocket")), backbone)
+    method.tokens(held_out(0, folder, models.conditioner), models.backbone)
     return clock, kind.Config().steps
 
 

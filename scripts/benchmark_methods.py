@@ -101,22 +101,11 @@ def main() -> None:
 
 def rendered_people(folder: Path) -> list[Identity]:
     """Eight rendered people as references give them; their pictures lie in `folder`."""
-    import numpy as np
-    from PIL import Image
-
+    from methods.evaluation.people import held_out
     from methods.faces import load_encoder
-    from methods.generate import identify
-    from methods.pocket.world import render, sample_context, sample_person
 
     encoder = load_encoder("pocket")
-    plain = {"style": "photo", "accessory": "none", "action": "none", "pose": "front"}
-    people = []
-    for number in range(PEOPLE):
-        shown = render(sample_person(number), sample_context(np.random.default_rng(number), **plain))
-        picture = folder / f"person-{number}.png"
-        Image.fromarray(shown.pixels).save(picture)
-        people.append(identify(picture.stem, picture, encoder))
-    return people
+    return [held_out(number, folder, encoder) for number in range(PEOPLE)]
 
 
 def list_cases(backbone: Backbone, names: Sequence[str]) -> list[Case]:
