@@ -24,7 +24,7 @@ from benchmarks.fingerprint import describe_backbone, describe_method, differenc
 from benchmarks.live import Observer
 from benchmarks.people import gather, identify_all
 from benchmarks.plan import MethodPlan, Person, Plan, Sample, make_plan
-from benchmarks.request import MethodSpec, Request, choose_methods
+from benchmarks.request import MethodSpec, Request, choose_methods, parse_method
 from benchmarks.schema import SCHEMA
 from benchmarks.store import Known, RunFolder, Shard
 from benchmarks.suites import Suite, load_suite
@@ -260,11 +260,11 @@ def prepare(
 def _load_methods(
     specs: Sequence[MethodSpec], request: Request, suite: Suite, backbone: Backbone
 ) -> tuple[dict[str, Method], dict[str, str]]:
-    """Methods by label; and why those that `all` names and that cannot run here are left out."""
+    """Methods by label; and why those that cannot run here and that only `all` names are left out."""
     from methods.config import build
     from methods.registry import check_backbone, get_method
 
-    by_all = {"all"} >= set(request.methods or suite.methods)
+    asked = {parse_method(one).label for one in request.methods or suite.methods if one != "all"}
     loaded: dict[str, Method] = {}
     left_out: dict[str, str] = {}
     for spec in specs:
@@ -274,9 +274,9 @@ def _load_methods(
             check_backbone(cls.info, backbone.family)
             loaded[spec.label] = cls.load(request.adapters.get(spec.name), backbone, config)
         except (UsageError, WeightsError, MissingDependencyError) as error:
-            if not by_all:
+            if spec.label in asked:
                 raise
-            left_out[spec.name] = str(error)
+            left_out[spec.label] = str(error)
     return loaded, left_out
 
 

@@ -28,8 +28,10 @@ def test_fitted_methods_get_the_word_that_they_replace_and_others_the_noun() -> 
 def test_what_all_names_and_cannot_run_is_left_out_with_the_reason() -> None:
     backbone, specs = tiny_backbone("sd1"), [parse_method("none"), parse_method("uniform")]
     suite = load_suite("smoke")
-    loaded, left_out = _load_methods(specs, Request("smoke", ("all",)), suite, backbone)
-    assert list(loaded) == ["none"] and list(left_out) == ["uniform"]
-    assert "weights" in left_out["uniform"]
-    with pytest.raises(WeightsError):  # whoever is asked for by name must be there
-        _load_methods(specs, Request("smoke", ("none", "uniform")), suite, backbone)
+    for wanted in (("all",), ("all", "none")):
+        loaded, left_out = _load_methods(specs, Request("smoke", wanted), suite, backbone)
+        assert list(loaded) == ["none"] and list(left_out) == ["uniform"]
+        assert "weights" in left_out["uniform"]
+    for wanted in (("none", "uniform"), ("all", "uniform")):
+        with pytest.raises(WeightsError):  # whoever is asked for by name must be there
+            _load_methods(specs, Request("smoke", wanted), suite, backbone)
