@@ -42,9 +42,9 @@ def environment(backbone: Backbone) -> dict[str, Any]:
     return {"device": device.type, "processor": name, "versions": library_versions()}
 
 
-def plain(description: dict[str, Any]) -> dict[str, Any]:
-    """As it will be read back: tuples become lists."""
-    return json.loads(json.dumps(description, allow_nan=False))
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As they will be read back: tuples become lists."""
+    return json.loads(json.dumps(values, allow_nan=False))
 
 
 def check_same(folder: RunFolder, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

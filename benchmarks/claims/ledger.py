@@ -27,6 +27,7 @@ from benchmarks.claims.read import choose, read_claims
 from benchmarks.claims.rules import Estimate, in_words, judge
 from benchmarks.claims.study import Measured, Settings, Study, check_weights, cost
 from benchmarks.claims.types import VERDICTS, Catalogue, Claim, Experiment, Verdict
+from benchmarks.description import plain
 from benchmarks.fingerprint import describe_backbone, differences
 from benchmarks.live import Observer
 from benchmarks.metrics.models.zoo import check_models
@@ -66,7 +67,7 @@ def write_ledger(
     check_weights(settings.weights, catalogue.experiments.values())
     folder = Path(output)
     old = read_ledger(folder) if (folder / "ledger.json").is_file() else None
-    if old is not None and (changed := differences(old["settings"], _plain(settings.as_dict()))):
+    if old is not None and (changed := differences(old["settings"], plain(settings.as_dict()))):
         raise UsageError(
             f"{folder} holds a ledger with other settings: {'; '.join(changed[:8])}.",
             hint="Give another --output, or --resume to go on with its own settings.",
@@ -74,7 +75,7 @@ def write_ledger(
     study = Study(settings, folder, observers=observers)
     check_models(study.backbone.family, settings.models)
     backbone = describe_backbone(study.backbone)
-    if old is not None and old["backbone"] != _plain(backbone):
+    if old is not None and old["backbone"] != plain(backbone):
         log(f"the ledger in {folder} is of other weights or code of the backbone: it begins anew")
     ledger = _begin(catalogue, study, backbone, old)
     save_ledger(folder, ledger)
@@ -134,7 +135,7 @@ def entry_of(claim: Claim, family: str) -> dict[str, Any]:
     definition: digest of all that was settled before the data; another digest is another claim.
     """
     effect = asdict(claim.effect) | {"metric": claim.effect.metric_for(family)}
-    return _plain(
+    return plain(
         {
             "id": claim.id,
             "title": claim.title,
@@ -185,7 +186,7 @@ def _begin(catalogue: Catalogue, study: Study, backbone: Mapping[str, Any], old:
     """The ledger before this call's experiments: what an earlier call measured of the same claims."""
     kept: dict[str, Any] = {}
     blocks: dict[str, Any] = {}
-    if old is not None and old["backbone"] == _plain(backbone):
+    if old is not None and old["backbone"] == plain(backbone):
         kept = {entry["id"]: entry for entry in old["claims"]}
         blocks = {block["name"]: block for block in old["experiments"]}
     entries = [entry_of(claim, study.family) for claim in catalogue.claims]
@@ -195,8 +196,8 @@ def _begin(catalogue: Catalogue, study: Study, backbone: Mapping[str, Any], old:
             entries[place] = before
     return {
         "schema": SCHEMA,
-        "backbone": _plain(backbone),
-        "settings": _plain(study.settings.as_dict()),
+        "backbone": plain(backbone),
+        "settings": plain(study.settings.as_dict()),
         "statistics": {"level": LEVEL, "draws": DRAWS, "seed": SEED, "method": METHOD},
         "counts": {},
         "claims": entries,
@@ -208,7 +209,7 @@ def _block(study: Study, experiment: Experiment, measured: Measured | None = Non
     """What ledger.json says of an experiment."""
     suite, sets = study.suite(experiment)
     unreachable = {} if measured is None else measured.unreachable
-    return _plain(
+    return plain(
         {
             "name": experiment.name,
             "title": experiment.title,
@@ -284,7 +285,3 @@ def _correct(ledger: Ledger) -> None:
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {key: round(one, DECIMALS) if isinstance(one, float) else one for key, one in values.items()}
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps(values, allow_nan=False))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.claims.effects import Table, table_of_runs
 from benchmarks.claims.types import Claim, Experiment, Variant
+from benchmarks.description import plain
 from benchmarks.fingerprint import describe_backbone, describe_method, digest
 from benchmarks.live import Observer
 from benchmarks.request import Request, parse_method
@@ -218,7 +219,7 @@ class Study:
         spec = parse_method(variant.method)
         method = self.method(variant)
         assert not isinstance(method, str)
-        return _plain(describe_method(spec.label, method, spec.job))
+        return plain(describe_method(spec.label, method, spec.job))
 
     def place(self, experiment: Experiment, what: Sequence[Any], weights: str | None = None) -> Path:
         """Where an experiment's samples lie: a folder of their own for all that decides them.
@@ -232,7 +233,7 @@ class Study:
     def _lend(self, folder: Path, described: Sequence[Mapping[str, Any]]) -> None:
         """Link pictures of the same methods from other runs of the ledger; the runner checks each one's
         fingerprint before it takes it, so that none is sampled twice and none is taken that differs."""
-        backbone = _plain(describe_backbone(self.backbone))
+        backbone = plain(describe_backbone(self.backbone))
         wanted = {_key(backbone, method) for method in described}
         for other in sorted((self.folder / "runs").glob("*/run.json")):
             run = RunFolder(other.parent).read_description() or {}
@@ -284,11 +285,6 @@ def _relevant(request: Request) -> dict[str, Any]:
 
 def _key(backbone: Mapping[str, Any], method: Mapping[str, Any]) -> str:
     return digest([backbone.get("fingerprint"), {k: v for k, v in method.items() if k != "name"}])
-
-
-def _plain(description: dict[str, Any]) -> dict[str, Any]:
-    """As it is read back from run.json."""
-    return json.loads(json.dumps(description, allow_nan=False))
 
 
 def check_weights(given: Mapping[str, str], experiments: Iterable[Experiment]) -> None:
