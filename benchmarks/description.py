@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fingerprint import differences
@@ -12,19 +13,20 @@ from benchmarks.store import RunFolder
 from methods.errors import UsageError
 
 if TYPE_CHECKING:
+    from benchmarks.metrics.base import MetricInfo
     from benchmarks.metrics.evaluate import Evaluator
     from methods.backbone.backbone import Backbone
 
 
 def cards(evaluator: Evaluator) -> list[dict[str, Any]]:
-    """The metrics' cards with whether each can be computed here; infinite ranges as null."""
-    found = []
-    for info in evaluator.infos:
-        card = asdict(info)
-        card["range"] = [bound if abs(bound) != float("inf") else None for bound in info.range]
-        reason = evaluator.unavailable.get(info.name)
-        found.append({**card, "available": reason is None, "reason": reason})
-    return found
+    """The metrics' cards with whether each can be computed here."""
+    return [card(info, evaluator.unavailable.get(info.name)) for info in evaluator.infos]
+
+
+def card(info: MetricInfo, missing: str | None) -> dict[str, Any]:
+    """A metric's card, JSON-able: infinite ends of its range as null; missing: what keeps it from working."""
+    bounds = [bound if isfinite(bound) else None for bound in info.range]
+    return {**asdict(info), "range": bounds, "available": missing is None, "reason": missing}
 
 
 def environment(backbone: Backbone) -> dict[str, Any]:

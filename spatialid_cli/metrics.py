@@ -41,7 +41,9 @@ def list_metrics(
     chosen = select(name or "all", family)
     found = [(describe(metric, models), missing(metric, models)) for metric in chosen]
     if as_json:
-        console.out_json([_plain(info, reason) for info, reason in found])
+        from benchmarks.description import card
+
+        console.out_json([card(info, reason) for info, reason in found])
         return
     if name is not None and name not in SELECTIONS and len(found) == 1:
         _print_card(*found[0])
@@ -52,15 +54,6 @@ def list_metrics(
     ]
     console.out_table(["metric", "better", "of each", "what it is", "here"], rows)
     console.log("spid metrics NAME prints definition, model, licence, and what is missing.")
-
-
-def _plain(info: MetricInfo, reason: str | None) -> dict[str, object]:
-    """For JSON, which has no infinities."""
-    from dataclasses import asdict
-    from math import isfinite
-
-    bounds = [bound if isfinite(bound) else None for bound in info.range]
-    return {**asdict(info), "range": bounds, "available": reason is None, "reason": reason}
 
 
 def _print_card(info: MetricInfo, reason: str | None) -> None:
