@@ -6,7 +6,6 @@ where `argument` is what follows the colon in `name:argument`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import cast
 from methods.errors import UsageError
 from methods.faces.types import FaceEncoder
 from methods.paths import pocket_dir
+from methods.registry import unknown_name
 
 GROUP = "spid.face_encoders"
 
@@ -88,9 +88,8 @@ def _pocket_scoring(argument: str | None, *, providers: Sequence[str] | None = N
 
 def _unknown(text: str) -> UsageError:
     if text in _PUBLISHED_PACKS:
-        return UsageError(f"unknown face encoder {text!r}.", hint=f"Did you mean insightface:{text}?")
+        return UsageError(f"Unknown face encoder {text!r}.", hint=f"Did you mean insightface:{text}?")
     if len(Path(text).parts) > 1:
         return UsageError(f"face encoder {text!r}: no such folder.", hint="Check the path.")
-    close = difflib.get_close_matches(text, encoder_names(), n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(encoder_names())}, or a folder."
-    return UsageError(f"unknown face encoder {text!r}.", hint=hint)
+    names = encoder_names()
+    return unknown_name("face encoder", text, names, listing=f"Known: {', '.join(names)}, or a folder.")

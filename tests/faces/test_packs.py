@@ -174,7 +174,7 @@ def test_no_telemetry_files(pack: Path, tmp_path: Path):
 def test_names():
     assert encoder_names()[:4] == ["pocket", "pocket-scoring", "dlib", "insightface"]
     for given, hint in (
-        ("pockett", "Did you mean pocket?"),
+        ("pockett", "Did you mean 'pocket'?"),
         ("antelopev2", "insightface:antelopev2"),
         ("insightface", "insightface:antelopev2"),
         ("some/folder", "path"),
