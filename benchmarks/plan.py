@@ -164,7 +164,7 @@ def make_plan(
     pairs = [
         (one.name, person, prompt, seed)
         for one in suite.sets
-        for person, prompt, seed in _spread(
+        for person, prompt, seed in spread(
             people[one.name], [(prompt, seed) for prompt in one.prompts for seed in suite.seeds], limit
         )
     ]
@@ -205,7 +205,7 @@ def _identifier(start: Any, person: Person | None, text: str, seed: int) -> str:
     return one.hexdigest()
 
 
-def _spread(
+def spread(
     people: Sequence[Person], prompts: Sequence[tuple[SuitePrompt, int]], limit: int | None
 ) -> list[tuple[Person, SuitePrompt, int]]:
     """Every person with every prompt, or `limit` of the pairs: along diagonals, so that few pairs already

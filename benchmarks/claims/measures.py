@@ -18,11 +18,12 @@ from benchmarks.claims.study import Measured, Study
 from benchmarks.claims.types import Claim, Experiment, Variant
 from benchmarks.metrics.leakage import head_mask
 from benchmarks.people import gather, identify_all
-from benchmarks.plan import Person
+from benchmarks.plan import Person, spread
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, SuitePrompt
 from methods.backbone.sampling import Result, latent_size, sample
 from methods.contract import Identity, Job, Method
+from methods.evaluation.attention_share import inside
 from methods.files import save_json
 from methods.fitting.words import NOUN, place
 from methods.prompts import expand
@@ -83,16 +84,14 @@ def _pairs(study: Study, suite: Suite, folder: Path, experiment: Experiment) -> 
     people = gather(suite, run)
     encoder = study.settings.backbone.get("face_encoder")
     identities, _ = identify_all(people, run, study.backbone, encoder, "largest", needed=True)
-    found = []
+    known = {content: who for content, who in identities.items() if isinstance(who, Identity)}
+    found: list[_Pair] = []
     for one in suite.sets:
-        pairs = [
-            _Pair(one.name, person, identity, prompt, seed)
-            for prompt in one.prompts
-            for seed in suite.seeds
-            for person in people[one.name]
-            if isinstance(identity := identities[person.content], Identity)
-        ]
-        found += pairs[: study.settings.limit]
+        wanted = [(prompt, seed) for prompt in one.prompts for seed in suite.seeds]
+        able = [person for person in people[one.name] if person.content in known]
+        pairs = spread(able, wanted, study.settings.limit)
+        pairs.sort(key=lambda pair: wanted.index(pair[1:]))  # the rounds of a timing meet many people first
+        found += [_Pair(one.name, who, known[who.content], prompt, seed) for who, prompt, seed in pairs]
     if experiment.kind == "attention":
         return found
     return [found[turn % len(found)] for turn in range(experiment.repeats)] if found else []
@@ -162,12 +161,8 @@ def share_inside(
 
     attention: site -> [N, C], N = h * w of its grid; mask: [H, W] of the picture, averaged over each token
     """
-    inside = torch.from_numpy(mask.astype(np.float32))[None, None]
-    shares = []
-    for site, columns in attention.items():
-        weights = torch.nn.functional.adaptive_avg_pool2d(inside, grids[site])[0, 0].flatten()
-        mean = columns.mean(dim=1)
-        shares.append(float((mean * weights).sum() / mean.sum()))
+    shown = torch.from_numpy(mask).float()
+    shares = [inside(columns.mean(dim=1), shown, grids[site]) for site, columns in attention.items()]
     return sum(shares) / len(shares)
 
 

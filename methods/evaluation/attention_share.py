@@ -14,11 +14,11 @@ from methods.backbone.attention import AttentionSession, ColumnCapture
 from methods.backbone.vae import encode_pixels
 from methods.contract import Attachment, Conditioning
 from methods.fitting.attachment import stage_of
-from methods.pocket.world import Portrait
 from methods.training.diffusion import NoiseSchedule
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
+    from methods.pocket.world import Portrait
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.claims.measures import share_inside
+from benchmarks.claims.measures import _pairs, share_inside
+from benchmarks.claims.study import Settings, Study
+from benchmarks.claims.types import Experiment
+from benchmarks.suites import load_suite
 
 
 def test_attention_inside_a_mask() -> None:
@@ -30,3 +36,12 @@ def test_a_token_half_inside_counts_half() -> None:
     mask[:4, :2] = True  # half of the first token of a 2 x 2 grid
     first = torch.tensor([1.0, 0.0, 0.0, 0.0])[:, None]
     assert share_inside({"site": first}, {"site": (2, 2)}, mask) == pytest.approx(0.5)
+
+
+def test_few_pairs_meet_many_people_and_many_prompts(
+    settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    study, suite = Study(settings(limit=5), tmp_path), load_suite("smoke")
+    found = _pairs(study, suite, tmp_path / "run", Experiment("mine", "Mine", (), kind="attention"))
+    assert len({pair.person.name for pair in found}) == len(found) == 5
+    assert len({pair.prompt.id for pair in found}) == 3
