@@ -111,7 +111,8 @@ def save_adapter_folder(
     dtype:  of floating-point tensors in the file, None to keep theirs
     extra:  further entries of config.json, such as sizes that a loader wants to know
     """
-    from methods.weights import save_json, save_weights
+    from methods.files import save_json
+    from methods.weights import save_weights
 
     folder = Path(folder)
     stored = {

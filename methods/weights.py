@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from methods.errors import MissingWeightsError, WeightsError
-from methods.files import save_json, write_atomic, write_bytes
+from methods.files import write_bytes
 
 __all__ = [
     "check_state",
@@ -27,9 +27,7 @@ __all__ = [
     "fingerprint_tensors",
     "load_weights",
     "read_metadata",
-    "save_json",
     "save_weights",
-    "write_atomic",
 ]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)

@@ -62,7 +62,7 @@ def claims(
             "--resume", help="Go on with the ledger in --output and its own settings.", rich_help_panel=_OUT
         ),
     ] = False,
-    output: Annotated[Path, typer.Option(help="Folder.", rich_help_panel=_OUT)] = Path("results/claims"),
+    output: Annotated[Path, typer.Option(help="Folder.", rich_help_panel=_OUT)] = Path("outputs/claims"),
     as_json: Annotated[bool, options.as_json(_OUT)] = False,
 ) -> None:
     """Test the papers' claims and print the ledger.

@@ -1,7 +1,7 @@
 """The ledger: experiments run, effects estimated, verdicts given by the rules that stood before.
 
     from benchmarks.claims.ledger import write_ledger
-    ledger = write_ledger(Settings(), "results/claims", only=("spatialid",))
+    ledger = write_ledger(Settings(), "outputs/claims", only=("spatialid",))
 
 writes into the folder
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from methods.errors import MissingWeightsError, WeightsError
+from methods.files import save_json
 from methods.paths import cache_dir, pocket_dir
-from methods.weights import save_json
 
 _COMPONENTS = (
     "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",

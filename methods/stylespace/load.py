@@ -21,11 +21,12 @@ from PIL import Image
 from torch import Tensor
 
 from methods.errors import MissingWeightsError, WeightsError
+from methods.files import save_json
 from methods.paths import pocket_dir
 from methods.stylespace.align import Surround, aligned_head
 from methods.stylespace.decoder import StyleDecoder
 from methods.stylespace.encoder import POCKET, StyleEncoder, StyleShape
-from methods.weights import fill_module, fingerprint_tensors, load_weights, save_json, save_weights
+from methods.weights import fill_module, fingerprint_tensors, load_weights, save_weights
 
 ENCODER_FILE, DECODER_FILE, CONFIG_FILE = "encoder.safetensors", "decoder.safetensors", "config.json"
 TRAIN_COMMAND = "python scripts/train_pocket.py stylespace"

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
 
-from methods.weights import write_atomic
+from methods.files import write_atomic
 
 if TYPE_CHECKING:
     from methods.pocket.training.muon import SharedMuon

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from methods.files import save_json
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.detector_pictures import SIZE, scene
 from methods.pocket.training.face_figures import pack_figures
@@ -29,7 +30,6 @@ from methods.pocket.training.perception_loop import (
     to_tensor,
 )
 from methods.pocket.training.recogniser import LICENCE, Residual
-from methods.weights import save_json
 
 STRIDES = (8, 16, 32)
 ANCHORS = ((20.0, 33.0), (50.0, 72.0), (98.0, 130.0))

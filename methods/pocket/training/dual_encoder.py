@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.compat import ensure_torchvision
+from methods.files import save_json
 from methods.pocket.training.perception_loop import (
     batches,
     begin,
@@ -28,7 +29,7 @@ from methods.pocket.training.perception_loop import (
 )
 from methods.pocket.training.tokenizer import build_tokenizer
 from methods.pocket.world import FACTORS, HELD_OUT, caption, render, sample_context, sample_person
-from methods.weights import save_json, save_weights
+from methods.weights import save_weights
 
 CONTEXT_LENGTH = 44
 MEAN = STD = 127.5

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from methods.errors import MissingWeightsError, WeightsError
+from methods.files import save_json
 from methods.pocket.training.dataset import person_of
 from methods.pocket.training.perception_loop import (
     batches,
@@ -28,7 +29,7 @@ from methods.pocket.training.perception_loop import (
     to_tensor,
 )
 from methods.pocket.world import FACTORS, HELD_OUT, render, sample_context, sample_person
-from methods.weights import save_json, save_weights
+from methods.weights import save_weights
 
 GENDERS = ("man", "woman")
 HEADS: dict[str, tuple[str, ...]] = {**FACTORS, "gender": GENDERS}

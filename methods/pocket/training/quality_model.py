@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.errors import MissingDependencyError
+from methods.files import save_json
 from methods.pocket.training.perception_loop import batches, begin, half_precision, open_dataset, to_tensor
 from methods.pocket.world import HELD_OUT, render, sample_context, sample_person
-from methods.weights import save_json, save_weights
+from methods.weights import save_weights
 
 OPTIONS: dict[str, Any] = {
     "patch_size": 16,

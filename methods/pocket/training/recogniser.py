@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.faces.geometry import TEMPLATE
+from methods.files import save_json, write_atomic
 from methods.pocket.training.common import join_processes
 from methods.pocket.training.dataset import Dataset
 from methods.pocket.training.face_figures import verification
@@ -39,7 +40,6 @@ from methods.pocket.training.perception_loop import (
     open_dataset,
     to_tensor,
 )
-from methods.weights import save_json, write_atomic
 
 DIM = 512
 LICENCE = "Apache-2.0 (trained by this project on its own renders)"
