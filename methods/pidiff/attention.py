@@ -60,7 +60,7 @@ class StyleAttention(Attachment):
 
 
 class TrainingAttention(Attachment):
-    """The same blocks in training: alpha 1, codes per call, and what they add outside the face.
+    """The same blocks in training: alpha 1, codes per call, and what they add outside the head.
 
     codes:   centred W+ codes [B, rows, dim]; None leaves the backbone as it is
     outside: [B, 1, h, w] on the latent grid, 1 where there is no face; None when nobody asks
@@ -110,7 +110,7 @@ class Denoiser:
         return self._session.predict(latents, timesteps, Conditioning(text, text), added_conditions)
 
     def leak(self) -> Tensor:
-        """Mean over sites of what the last call's blocks added outside the face; a scalar."""
+        """Mean over sites of what the last call's blocks added outside the head; a scalar."""
         return torch.stack(self._hooks.leaks).mean()
 
 

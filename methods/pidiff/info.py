@@ -19,7 +19,7 @@ INFO = MethodInfo(
     summary=(
         "A W+ encoder turns the aligned head into one style per layer, coarse to fine; every style becomes a "
         "token, and a gated residual cross-attention reads them with the text attention's output as its "
-        "query. Trained in two stages, aligned faces, then pictures in the wild with the face mask. "
+        "query. Trained in two stages, aligned faces, then pictures in the wild with the mask of the head. "
         "Only the paper's abstract is public: all of this is our reconstruction, over w-plus-adapter's "
         "published block. Fine rows can be swapped for another picture's (--style-from)."
     ),

@@ -6,10 +6,12 @@
                   + l_pre || (1 - M) (y_w - y_0) ||^2                   the background stays the backbone's
 
 with y the backbone's own prediction target, y_w its prediction with the identity, y_0 without (no gradient),
-M the soft face mask. PIDiff's abstract names an identity-tailored fine-tuning against the entanglement of
-identity and background that pictures in the wild teach; the two stages follow w-plus-adapter's train_face and
-train_wild (drops, optimizer, W_q', W_k', W_v' from the U-Net's own), the weighting and the localisation loss
-are ours. w-plus-adapter freezes the projection in its second stage, we train it on.
+M the soft mask of the head. PIDiff's abstract names an identity-tailored fine-tuning against the
+entanglement of identity and background that pictures in the wild teach; the two stages follow w-plus-
+adapter's train_face and train_wild (drops, optimizer, W_q', W_k', W_v' from the U-Net's own), the weighting
+and the localisation loss are ours. The mask is the ellipse in which the codes see the head, hair included:
+with the skin of the face alone the preservation loss keeps everybody's hair the backbone's. w-plus-adapter
+freezes the projection in its second stage, we train it on.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoiser, style_attention
 from methods.pidiff.method import PIDiff, save_adapter
 from methods.pidiff.wplus import initialise_from_wplus
-from methods.stylespace.align import aligned_head
+from methods.stylespace.align import aligned_head, head_region
 from methods.stylespace.load import load_style_space
 from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.preview import sample_sheet
@@ -63,7 +65,7 @@ class TaskConfig:
     aligned_steps, wild_steps: optimizer steps of the two stages; 0 leaves a stage out
     drop:          how often the identity alone, the text alone, and both are dropped: each this share
     same_share:    how often the codes come from the target's own picture (w-plus-adapter: always)
-    background:    weight b of the reconstruction outside the face in the second stage, 1 inside
+    background:    weight b of the reconstruction outside the head in the second stage, 1 inside
     localisation:  l_loc; 0 is the ablation without
     preservation:  l_pre; w-plus-adapter's is 1, over the whole picture
     gate_rate:     factor on the learning rate of the gates, which start closed: at the common rate they would
@@ -123,7 +125,7 @@ class PIDiffTask(TrainingTask):
         self._denoise: Denoiser
 
     def features_key(self) -> Mapping[str, Any]:
-        return {"style_space": self.space.fingerprint, "version": 1}
+        return {"style_space": self.space.fingerprint, "version": 2}
 
     def features(self, example: Example) -> dict[str, Tensor]:
         """Latents [C, h, w] of picture and aligned head, centred codes [rows, dim], mask [1, h, w]."""
@@ -134,7 +136,7 @@ class PIDiffTask(TrainingTask):
             "latents": latents,
             "aligned": encode_picture(self.backbone, Image.fromarray(head)),
             "codes": self.space.encode_picture(example.picture, landmarks) - self.space.average,
-            "mask": soft_mask(example.mask, (latents.shape[-2], latents.shape[-1])),
+            "mask": soft_mask(head_region(landmarks, *rgb.shape[:2]), (latents.shape[-2], latents.shape[-1])),
         }
 
     def begin(self, stage: Stage) -> None:
@@ -205,6 +207,6 @@ def wild_losses(
 
 
 def soft_mask(mask: np.ndarray, grid: tuple[int, int]) -> Tensor:
-    """The share of face in every latent cell, blurred by one cell: bool [H, W] -> float32 [1, h, w]."""
+    """The share of head in every latent cell, blurred by one cell: [H, W] in [0, 1] -> float32 [1, h, w]."""
     share = F.adaptive_avg_pool2d(torch.from_numpy(mask).float()[None, None], grid)
     return F.avg_pool2d(F.pad(share, (1, 1, 1, 1), mode="replicate"), 3, stride=1)[0]

@@ -78,6 +78,15 @@ def head_ellipse(size: int) -> NDArray[np.float32]:
     return np.asarray(np.clip((1.0 - radius) / _EDGE + 0.5, 0.0, 1.0), dtype=np.float32)
 
 
+def head_region(landmarks: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
+    """`head_ellipse` in the picture: landmarks [5, 2] in its pixels -> float32 [height, width]."""
+    import cv2
+
+    size = 128
+    matrix = ffhq_transform(landmarks, size)
+    return np.asarray(cv2.warpAffine(head_ellipse(size), matrix, (width, height)), dtype=np.float32)
+
+
 def _rot90(v: NDArray[np.float64]) -> NDArray[np.float64]:
     """A quarter turn that takes image-right to image-down."""
     return np.array([-v[1], v[0]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from people import portrait
 
-from methods.stylespace.align import aligned_head, ffhq_transform, head_ellipse
+from methods.stylespace.align import aligned_head, ffhq_transform, head_ellipse, head_region
 
 UPRIGHT = np.array([[40.0, 50], [60, 50], [50, 65], [43, 80], [57, 80]])
 
@@ -42,3 +42,15 @@ def test_shrinking_averages() -> None:
     stripes[:, ::2] = 255
     head = aligned_head(stripes, UPRIGHT * 4.7 + 3, 64, surround="keep")
     assert np.abs(head[20:40, 20:40].astype(int) - 127).max() < 40
+
+
+def test_the_region_of_a_turned_head_comes_back_as_the_ellipse() -> None:
+    """Cut out as the head is, the region in the picture is the ellipse of the crop."""
+    angle = 0.4
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    landmarks = (UPRIGHT - UPRIGHT.mean(0)) @ turn + np.array([90.0, 70.0])
+    region = head_region(landmarks, 140, 180)
+    assert region.shape == (140, 180) and region.min() == 0 and region.max() == 1
+    stacked = np.repeat((region * 255).astype(np.uint8)[..., None], 3, axis=2)
+    crop = aligned_head(stacked, landmarks, 64, surround="keep")[..., 0] / 255
+    assert np.abs(crop - head_ellipse(64)).mean() < 0.02
