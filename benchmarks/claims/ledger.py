@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from benchmarks.schema import FAILURES
 from benchmarks.statistics import DRAWS, LEVEL, METHOD, SEED, holm
 from methods.errors import SpidError, UsageError
 from methods.files import save_json, write_bytes
+from methods.registry import method_names
 
 SCHEMA = 1
 """Of ledger.json: {"schema", "backbone", "settings", "statistics", "counts": {verdict: claims},
@@ -67,11 +68,8 @@ def write_ledger(
     check_weights(settings.weights, catalogue.experiments.values())
     folder = Path(output)
     old = read_ledger(folder) if (folder / "ledger.json").is_file() else None
-    if old is not None and (changed := differences(old["settings"], plain(settings.as_dict()))):
-        raise UsageError(
-            f"{folder} holds a ledger with other settings: {'; '.join(changed[:8])}.",
-            hint="Give another --output, or --resume to go on with its own settings.",
-        )
+    if old is not None:
+        settings = _continued(settings, old, folder)
     study = Study(settings, folder, observers=observers)
     check_models(study.backbone.family, settings.models)
     backbone = describe_backbone(study.backbone)
@@ -180,6 +178,23 @@ def _measure(study: Study, experiment: Experiment, claims: Sequence[Claim], *, e
     from benchmarks.claims.measures import measure
 
     return measure(study, experiment, able, every=every)
+
+
+def _continued(settings: Settings, old: Ledger, folder: Path) -> Settings:
+    """The settings with the weights that the ledger's claims already had; UsageError when they differ.
+
+    Weights that a claim waited for may join: nothing was measured with others in their place.
+    """
+    before = old["settings"]
+    awaited = {name: path for name, path in settings.weights.items() if name not in method_names()}
+    known = {**before, "weights": {**awaited, **before["weights"]}}
+    settings = replace(settings, weights={**before["weights"], **settings.weights})
+    if changed := differences(known, plain(settings.as_dict())):
+        raise UsageError(
+            f"{folder} holds a ledger with other settings: {'; '.join(changed[:8])}.",
+            hint="Give another --output, or --resume to go on with its own settings.",
+        )
+    return settings
 
 
 def _begin(catalogue: Catalogue, study: Study, backbone: Mapping[str, Any], old: Ledger | None) -> Ledger:

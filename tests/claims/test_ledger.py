@@ -79,6 +79,20 @@ def test_claims_share_samples_and_the_ledger_keeps_what_is_not_asked_again(
         write_ledger(settings(), tmp_path, only=("mine/same",), catalogue=catalogue)
 
 
+def test_weights_that_a_claim_waited_for_join_a_ledger(
+    settings: Make, catalogue: Catalogue, adapter: Path, tmp_path: Path
+) -> None:
+    first = write_ledger(settings(limit=2), tmp_path, only=("mine/same",), catalogue=catalogue)
+    given = dict(settings().weights)
+    joined = settings(limit=2, weights={"special-weights": str(adapter)})  # the others are the ledger's own
+    second = write_ledger(joined, tmp_path, only=("mine/special",), catalogue=catalogue)
+    assert second["settings"]["weights"] == given | {"special-weights": str(adapter)}
+    assert entries(second)["same"] == entries(first)["same"]
+    assert entries(second)["special"]["result"]["units"] == 2
+    with pytest.raises(UsageError, match="weights.uniform"):
+        write_ledger(settings(limit=2, weights={"uniform": str(tmp_path)}), tmp_path, catalogue=catalogue)
+
+
 def test_what_takes_hours_runs_when_it_is_named(settings: Make, catalogue: Catalogue, tmp_path: Path) -> None:
     few = settings(limit=1)
     hours = Catalogue(catalogue.of("hours") and tuple(catalogue.of("hours")), catalogue.experiments)
