@@ -65,11 +65,11 @@ def write_ledger(
     """
     catalogue = catalogue or read_claims()
     wanted = {claim.id for claim in (choose(catalogue, only) if only else catalogue.claims)}
-    check_weights(settings.weights, catalogue.experiments.values())
     folder = Path(output)
     old = read_ledger(folder) if (folder / "ledger.json").is_file() else None
     if old is not None:
         settings = _continued(settings, old, folder)
+    check_weights(settings.weights, catalogue.experiments.values())
     study = Study(settings, folder, observers=observers)
     check_models(study.backbone.family, settings.models)
     backbone = describe_backbone(study.backbone)

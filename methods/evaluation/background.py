@@ -19,7 +19,7 @@ from methods.backbone.sampling import sample
 from methods.contract import Identity, Job, Method
 from methods.errors import FaceError
 from methods.pidiff.method import reference_image
-from methods.stylespace.align import HEAD_AXES, HEAD_CENTRE, ffhq_transform
+from methods.stylespace.align import head_region
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -39,23 +39,13 @@ class Measured:
     background: float | None
 
 
-def head_region(landmarks: NDArray[np.floating], height: int, width: int) -> NDArray[np.bool_]:
-    """Pixels of a picture inside the ellipse of an FFHQ-aligned head; landmarks [5, 2] -> bool [H, W]."""
-    matrix = ffhq_transform(landmarks, 1)  # from shares of the crop, less half, to pixels
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    offset = np.stack([x - matrix[0, 2], y - matrix[1, 2]])
-    shares = np.tensordot(np.linalg.inv(matrix[:, :2]), offset, axes=1) + 0.5
-    radii = [(shares[axis] - HEAD_CENTRE[axis]) / HEAD_AXES[axis] for axis in (0, 1)]
-    return np.asarray(np.hypot(*radii) <= 1.0, dtype=np.bool_)
-
-
 def background_distance(
     one: NDArray[np.uint8], other: NDArray[np.uint8], heads: Sequence[NDArray[np.floating]]
 ) -> float:
     """Mean absolute difference of two pictures [H, W, 3] outside all heads (their landmarks), in [0, 1]."""
     outside = np.ones(one.shape[:2], dtype=np.bool_)
     for landmarks in heads:
-        outside &= ~head_region(landmarks, *one.shape[:2])
+        outside &= head_region(landmarks, *one.shape[:2]) < 0.5
     if not outside.any():
         return float("nan")
     return float(np.abs(one[outside].astype(np.float64) - other[outside]).mean() / 255)

@@ -63,7 +63,7 @@ class TrainingAttention(Attachment):
     """The same blocks in training: alpha 1, codes per call, and what they add outside the head.
 
     codes:   centred W+ codes [B, rows, dim]; None leaves the backbone as it is
-    outside: [B, 1, h, w] on the latent grid, 1 where there is no face; None when nobody asks
+    outside: [B, 1, h, w] on the latent grid, 1 where there is no head; None when nobody asks
     leaks:   of the last call: per site, mean over samples of the mean of outside * |block output|^2
     """
 

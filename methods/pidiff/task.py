@@ -125,7 +125,7 @@ class PIDiffTask(TrainingTask):
         self._denoise: Denoiser
 
     def features_key(self) -> Mapping[str, Any]:
-        return {"style_space": self.space.fingerprint, "version": 2}
+        return {"style_space": self.space.fingerprint, "version": 3}
 
     def features(self, example: Example) -> dict[str, Tensor]:
         """Latents [C, h, w] of picture and aligned head, centred codes [rows, dim], mask [1, h, w]."""

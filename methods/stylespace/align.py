@@ -72,19 +72,25 @@ def aligned_head(
 def head_ellipse(size: int) -> NDArray[np.float32]:
     """1 inside the head's ellipse, 0 outside, linear over its soft edge: float32 [size, size]."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
-    dx = (axis[None, :] - HEAD_CENTRE[0]) / HEAD_AXES[0]
-    dy = (axis[:, None] - HEAD_CENTRE[1]) / HEAD_AXES[1]
-    radius = np.sqrt(dx**2 + dy**2)
-    return np.asarray(np.clip((1.0 - radius) / _EDGE + 0.5, 0.0, 1.0), dtype=np.float32)
+    return _in_ellipse(axis[None, :], axis[:, None])
 
 
 def head_region(landmarks: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
-    """`head_ellipse` in the picture: landmarks [5, 2] in its pixels -> float32 [height, width]."""
-    import cv2
+    """The same ellipse in a picture: landmarks [5, 2] in its pixels -> float32 [height, width].
 
-    size = 128
-    matrix = ffhq_transform(landmarks, size)
-    return np.asarray(cv2.warpAffine(head_ellipse(size), matrix, (width, height)), dtype=np.float32)
+    At least 0.5 on the ellipse and in it.
+    """
+    matrix = ffhq_transform(landmarks, 1)  # from shares of the crop, less half, to pixels
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    offset = np.stack([x - matrix[0, 2], y - matrix[1, 2]])
+    return _in_ellipse(*(np.tensordot(np.linalg.inv(matrix[:, :2]), offset, axes=1) + 0.5))
+
+
+def _in_ellipse(x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.float32]:
+    """x and y as shares of the crop; they broadcast."""
+    dx, dy = (x - HEAD_CENTRE[0]) / HEAD_AXES[0], (y - HEAD_CENTRE[1]) / HEAD_AXES[1]
+    radius = np.sqrt(dx**2 + dy**2)
+    return np.asarray(np.clip((1.0 - radius) / _EDGE + 0.5, 0.0, 1.0), dtype=np.float32)
 
 
 def _rot90(v: NDArray[np.float64]) -> NDArray[np.float64]:

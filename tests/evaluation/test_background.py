@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from people import portrait
 
-from methods.evaluation.background import Measured, background_distance, compare, head_region, verdict
-from methods.stylespace.align import aligned_head
+from methods.evaluation.background import Measured, background_distance, compare, verdict
+from methods.stylespace.align import aligned_head, head_region
 
 
 def test_the_head_region_is_the_ellipse_of_the_aligned_head() -> None:
     shown = portrait(3)
-    region = head_region(shown.landmarks, 128, 128)
+    region = head_region(shown.landmarks, 128, 128) >= 0.5
     painted = np.where(region[..., None], np.uint8(0), np.uint8(255)) * np.ones((1, 1, 3), np.uint8)
     crop = aligned_head(painted, shown.landmarks, 64, surround="keep")[..., 0] < 128
     y, x = np.mgrid[:64, :64] / 64 + 0.5 / 64
@@ -24,7 +24,7 @@ def test_the_head_region_is_the_ellipse_of_the_aligned_head() -> None:
 def test_only_the_background_counts() -> None:
     shown = portrait(3)
     other = shown.pixels.copy()
-    region = head_region(shown.landmarks, 128, 128)
+    region = head_region(shown.landmarks, 128, 128) >= 0.5
     other[region] = 0
     assert background_distance(shown.pixels, other, [shown.landmarks]) == 0
     white, black = np.full((128, 128, 3), 255, np.uint8), np.zeros((128, 128, 3), np.uint8)

@@ -128,9 +128,9 @@ class PerceptualLoss:
                 *maps, embedding = self.reader(aligned(clean, grids))
                 named = self._name(embedding)
             *guesses, guess = self.reader(aligned(estimate, grids))
-            mine, truth = self.reader.identity(guess), self.reader.identity(embedding)
+            person, truth = self.reader.identity(guess), self.reader.identity(embedding)
             distance = 1.0 - F.cosine_similarity(guess.float(), embedding.float(), dim=1)
-            distance += IDENTITY_WEIGHT * (1.0 - F.cosine_similarity(mine.float(), truth.float(), dim=1))
+            distance += IDENTITY_WEIGHT * (1.0 - F.cosine_similarity(person.float(), truth.float(), dim=1))
             for mine, theirs in zip(self._name(guess), named, strict=True):
                 distance = distance + HEAD_WEIGHT * F.kl_div(
                     mine, theirs, reduction="none", log_target=True
