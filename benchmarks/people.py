@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,25 +61,13 @@ def _reference(entry: SuiteIdentity) -> tuple[bytes, str]:
     from methods.images import load_picture, read_metadata
 
     if entry.person is not None:
-        return _render(entry), ".png"
+        from methods.pocket.references import reference_png
+
+        return reference_png(entry.person, entry.context, entry.nuisance), ".png"
     assert entry.picture is not None
     path = Path(entry.picture)
     load_picture(path)  # all of it: half a picture is no reference
     return path.read_bytes(), _SUFFIXES[read_metadata(path)["format"]]
-
-
-def _render(entry: SuiteIdentity) -> bytes:
-    from PIL import Image
-
-    from benchmarks.suites.people import REFERENCE_SIZE
-    from methods.pocket.world import Context, render, sample_person
-
-    assert entry.person is not None
-    context = Context.from_dict({**entry.context, "nuisance": entry.nuisance})
-    portrait = render(sample_person(entry.person), context, REFERENCE_SIZE)
-    buffer = io.BytesIO()
-    Image.fromarray(portrait.pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def identify_all(

@@ -69,7 +69,9 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         "dual-encoder": lambda **o: dual_encoder.train(data, weights / "clip", work / "dual-encoder", **o),
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
         "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
-        "stylespace": lambda **o: stylespace.train(data, weights / "stylespace", work / "stylespace", **o),
+        "stylespace": lambda **o: stylespace.train(
+            data, weights / "face" / "rec.onnx", weights / "stylespace", work / "stylespace", **o
+        ),
         "face-reader": lambda **o: face_reader.train(
             data, vae, weights / "face" / "rec.onnx", work / "face-reader", **o
         ),

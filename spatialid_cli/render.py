@@ -109,7 +109,7 @@ def _people(seeds: list[int], names: list[str]) -> Iterator[tuple[str, Person, d
 def _contexts(seed: int, count: int, chosen: dict[str, str]) -> Iterator[Context]:
     import numpy as np
 
-    from benchmarks.suites.people import PLAIN
+    from methods.pocket.references import PLAIN
     from methods.pocket.world import Context, sample_context
 
     yield Context.from_dict({**PLAIN, **chosen, "nuisance": 0})

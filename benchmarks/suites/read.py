@@ -113,7 +113,7 @@ def _identities(entries: Any, path: Path, where: str) -> tuple[SuiteIdentity, ..
 
 
 def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity:
-    from benchmarks.suites.people import PLAIN, counterfactual, noun
+    from methods.pocket.references import PLAIN, counterfactual, counterfactual_nuisance, noun
     from methods.pocket.world import Context
 
     assert number is not None
@@ -133,8 +133,7 @@ def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity
     except ValueError as error:
         raise UsageError(f"{at}: {error}.", hint="spid render --list prints all values.") from error
     name = one.name if one.name and not isinstance(one.pocket, tuple) else f"person-{number}"
-    # another nuisance in each context: position and scene details are no part of the identity either
-    nuisance = number * 2 + (one.context == "counterfactual-b")
+    nuisance = counterfactual_nuisance(number, int(one.context == "counterfactual-b"))
     return SuiteIdentity(name, one.noun or noun(number), None, number, context, nuisance)
 
 

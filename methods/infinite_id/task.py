@@ -32,6 +32,7 @@ from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_adapter
 from methods.training.diffusion import NoiseSchedule, encode_prompts
+from methods.training.likeness import face_grid, face_loss
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 
@@ -48,6 +49,9 @@ class TaskConfig:
     identity_enhanced: False keeps the text attention and the prompts, as other adapters train: the ablation
     drop:              share of samples whose identity is unknown; 5 to 10 % is our reconstruction
     same_share:        how often the reference is the target itself; 0 is the paper's two different photos
+    face_reader:       file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
+                       None: the paper's squared error alone
+    likeness:          weight of that loss
     face_weight:       added weight of the error on the face; 0 is the paper's plain mean, more teaches the
                        person sooner where the budget is small
     face_tokens:       tokens of the face embedding
@@ -60,6 +64,8 @@ class TaskConfig:
     identity_enhanced: bool = True
     drop: float = 0.05
     same_share: float = 0.0
+    face_reader: str | None = None
+    likeness: float = 0.2
     face_weight: float = 0.0
     face_tokens: int = FACE_TOKENS
     embedding_dim: int = 512
@@ -73,8 +79,8 @@ class TaskConfig:
             raise ValueError("drop lies in [0, 1]")
         if not 0 <= self.same_share <= 1:
             raise ValueError("same_share lies in [0, 1]")
-        if self.face_weight < 0:
-            raise ValueError("face_weight is 0 or more")
+        if min(self.face_weight, self.likeness) < 0:
+            raise ValueError("face_weight and likeness are 0 or more")
 
 
 class InfiniteTask(TrainingTask):
@@ -90,6 +96,7 @@ class InfiniteTask(TrainingTask):
                 f"Infinite-ID needs a CLIP image encoder for {backbone.family} backbones.",
                 hint="Give options.clip, a folder or ViT-H-14:FILE (the paper's).",
             )
+        self._perceptual = face_loss(config.face_reader, backbone)
         self._clip = load_states_encoder(config.clip or POCKET, backbone.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -107,11 +114,11 @@ class InfiniteTask(TrainingTask):
         self._session: AttentionSession
 
     def features_key(self) -> dict[str, str]:
-        return {"clip": self._clip.fingerprint}
+        return {"clip": self._clip.fingerprint, "version": "2"}
 
     def features(self, example: Example) -> dict[str, Tensor]:
-        """latents float32 [C, h, w], embedding float32 [D], states float16 [T, S] of the aligned face, and
-        the share of the face in every latent cell, float32 [h, w]."""
+        """latents float32 [C, h, w], embedding float32 [D], states float16 [T, S] of the aligned face, the
+        share of the face in every latent cell, float32 [h, w], and where it lies, float32 [G, G, 2]."""
         face = example.face
         if face.embedding.shape != (self.config.embedding_dim,):
             raise UsageError(
@@ -125,6 +132,7 @@ class InfiniteTask(TrainingTask):
         return {
             "latents": latents,
             "face": F.adaptive_avg_pool2d(mask, (latents.shape[1], latents.shape[2]))[0],
+            "grid": face_grid(face, example.picture.width),
             "embedding": torch.from_numpy(face.embedding),
             "states": self._clip.states(upright).half(),
         }
@@ -150,7 +158,17 @@ class InfiniteTask(TrainingTask):
         error = (predicted.float() - noised.target).square().mean(dim=1)  # [B, h, w]
         weight = 1 + self.config.face_weight * batch.target["face"]
         weighted = (error * weight).mean(dim=(1, 2)) / weight.mean(dim=(1, 2))
-        return {"loss": weighted.mean(), "mse": error.mean()}
+        terms = {"loss": weighted.mean(), "mse": error.mean()}
+        if self._perceptual is not None:
+            face = self._perceptual(
+                predicted.float(),
+                noised.latents,
+                batch.target["latents"],
+                noised.timesteps,
+                batch.target["grid"],
+            )
+            terms |= {"loss": terms["loss"] + self.config.likeness * face, "face": face}
+        return terms
 
     def preview(self, folder: Path, step: int) -> None:
         sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")

@@ -4,6 +4,7 @@
     2 wild      L = E [ (M + b (1 - M)) || y - y_w ||^2 ]               whole pictures, their own prompts
                   + l_loc mean_sites (1 - M) || block output ||^2       identity stays out of the background
                   + l_pre || (1 - M) (y_w - y_0) ||^2                   the background stays the backbone's
+                  + l_face d(z_0, z_0^w)                                pocket, with a face reader: the person
 
 with y the backbone's own prediction target, y_w its prediction with the identity, y_0 without (no gradient),
 M the soft mask of the head. PIDiff's abstract names an identity-tailored fine-tuning against the
@@ -37,6 +38,7 @@ from methods.pidiff.wplus import initialise_from_wplus
 from methods.stylespace.align import aligned_head, head_region
 from methods.stylespace.load import load_style_space
 from methods.training.diffusion import NoiseSchedule, encode_prompts
+from methods.training.likeness import face_grid, face_loss
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.weights import load_weights
@@ -71,6 +73,9 @@ class TaskConfig:
     gate_rate:     factor on the learning rate of the gates, which start closed: at the common rate they would
                    take a thousand steps to open
     style_encoder: W+ encoder: a folder or e4e's checkpoint; None for the pocket one
+    face_reader:   file of a pocket face reader (`methods.training.likeness`) for the second stage; None: no
+                   l_face
+    likeness:      l_face, with a face reader
     initial:       a w-plus-adapter checkpoint to start from, with its encoder; None starts at the backbone
     seed:          of the projection's initial weights
     """
@@ -79,11 +84,13 @@ class TaskConfig:
     wild_steps: int = 4000
     drop: float = 0.05
     same_share: float = 0.5
-    background: float = 0.5
+    background: float = 0.1
     localisation: float = 0.1
     preservation: float = 1.0
     gate_rate: float = 10.0
     style_encoder: str | None = None
+    face_reader: str | None = None
+    likeness: float = 0.2
     initial: str | None = None
     seed: int = 0
 
@@ -94,8 +101,8 @@ class TaskConfig:
             raise ValueError("drop lies in [0, 1/3]")
         if not 0 <= self.same_share <= 1:
             raise ValueError("same_share lies in [0, 1]")
-        if min(self.background, self.localisation, self.preservation) < 0:
-            raise ValueError("background, localisation and preservation are at least 0")
+        if min(self.background, self.localisation, self.preservation, self.likeness) < 0:
+            raise ValueError("background, localisation, preservation and likeness are at least 0")
         if self.gate_rate <= 0:
             raise ValueError("gate_rate is positive")
 
@@ -109,6 +116,7 @@ class PIDiffTask(TrainingTask):
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
         self.space = load_style_space(config.style_encoder)
+        self._perceptual = face_loss(config.face_reader, backbone)
         shape = self.space.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -125,10 +133,11 @@ class PIDiffTask(TrainingTask):
         self._denoise: Denoiser
 
     def features_key(self) -> Mapping[str, Any]:
-        return {"style_space": self.space.fingerprint, "version": 3}
+        return {"style_space": self.space.fingerprint, "version": 4}
 
     def features(self, example: Example) -> dict[str, Tensor]:
-        """Latents [C, h, w] of picture and aligned head, centred codes [rows, dim], mask [1, h, w]."""
+        """Latents [C, h, w] of picture and aligned head, centred codes [rows, dim], mask [1, h, w], and
+        where the face lies, [G, G, 2]."""
         rgb, landmarks = np.asarray(example.picture.convert("RGB")), example.face.landmarks
         head = aligned_head(rgb, landmarks, example.picture.width, surround="keep")
         latents = encode_picture(self.backbone, example.picture)
@@ -136,6 +145,7 @@ class PIDiffTask(TrainingTask):
             "latents": latents,
             "aligned": encode_picture(self.backbone, Image.fromarray(head)),
             "codes": self.space.encode_picture(example.picture, landmarks) - self.space.average,
+            "grid": face_grid(example.face, example.picture.width),
             "mask": soft_mask(head_region(landmarks, *rgb.shape[:2]), (latents.shape[-2], latents.shape[-1])),
         }
 
@@ -177,7 +187,11 @@ class PIDiffTask(TrainingTask):
             plain = predict(None)
         predicted = predict(codes, outside=1 - mask)
         leak = self._denoise.leak()
-        return wild_losses(predicted, plain, noised.target, mask, leak, self.config)
+        terms = wild_losses(predicted, plain, noised.target, mask, leak, self.config)
+        if self._perceptual is not None:
+            face = self._perceptual(predicted, noised.latents, clean, noised.timesteps, batch.target["grid"])
+            terms |= {"loss": terms["loss"] + self.config.likeness * face, "face": face}
+        return terms
 
     def preview(self, folder: Path, step: int) -> None:
         adapter = StyleAdapter.from_state_dict(self.module.state_dict(), self.backbone.sites, "the training")

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.suites.people import PLAIN
+from methods.pocket.references import PLAIN
 from methods.pocket.world import Context, render, sample_person
 
 HOME = "/somebody/elsewhere/IBench"

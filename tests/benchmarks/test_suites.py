@@ -11,8 +11,8 @@ from checkout import HOME, face, write_checkout
 from benchmarks.metrics.metric import UNRELATED
 from benchmarks.suites import CATEGORIES, load_suite, read_checkout, read_suite, suite_names
 from benchmarks.suites.ibench import template
-from benchmarks.suites.people import VARIED, counterfactual
 from methods.errors import UsageError
+from methods.pocket.references import VARIED, counterfactual
 from methods.pocket.world import FACTORS
 from methods.pocket.world.captions import ACCESSORIES, ACTIONS, CLOTHES, COLOURS, SCENES
 from methods.prompts import expand

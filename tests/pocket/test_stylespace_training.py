@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from methods.paths import pocket_dir
 from methods.pocket.training import stylespace
 from methods.pocket.training.dataset import Dataset, build
 from methods.stylespace.decoder import StyleDecoder
@@ -47,7 +48,8 @@ def test_centring_moves_the_average_out_of_the_encoder() -> None:
 
 
 def test_stage_leaves_a_style_space_with_figures(small: Path) -> None:
-    figures = stylespace.train(small / "set", small / "out", small / "work", minutes=1, steps=2)
+    recogniser = pocket_dir() / "face" / "rec.onnx"
+    figures = stylespace.train(small / "set", recogniser, small / "out", small / "work", minutes=1, steps=2)
     assert figures["steps"] == 2 and np.isfinite(figures["l1"])
     assert 0 <= figures["shape_kept"] <= 1 and 0 <= figures["colour_moved"] <= 1
     assert (small / "work" / "grid.png").is_file()

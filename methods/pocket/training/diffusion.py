@@ -2,9 +2,9 @@
 
 v-prediction on the 16x16 latents of the pocket VAE, captions drawn afresh at every visit and dropped in
 one case of ten for classifier-free guidance. The squared error is weighted towards the head, and a frozen
-reader of faces (`face_reader`) compares the denoised estimate with the truth in its features. Attention
-runs as plain matrix products in training: on CPUs the backward pass of the fused kernel costs several
-times the whole rest of the network.
+reader of faces (`face_reader`) compares the denoised estimate with the truth in its features. Nouns and names
+learn to look at the head (`grounding`). Attention runs as plain matrix products in training: on CPUs the
+backward pass of the fused kernel costs several times the whole rest of the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -24,6 +23,7 @@ from methods.pocket.training.autoencoder import encode_dataset
 from methods.pocket.training.common import Course, save_grid
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
 from methods.pocket.training.face_reader import PerceptualLoss, face_grids
+from methods.pocket.training.grounding import Grounding, head_bumps
 from methods.pocket.training.muon import SharedMuon
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
@@ -33,6 +33,7 @@ CAPTION_DROP = 0.1
 CELEBRITY_SHARE = 0.4
 FACE_WEIGHT = 3.0
 PERCEPTUAL_WEIGHT = 0.1
+GROUNDING_WEIGHT = 0.03
 AVERAGE = 0.998
 POCKET_DEFAULTS = {"spid_family": "pocket", "steps": 25, "guidance": 4.0, "scheduler": "ddim"}
 PREVIEW_PROMPTS = (
@@ -131,13 +132,7 @@ def face_weights(landmarks: np.ndarray, grid: int = 16, size: int = 128) -> Tens
     A Gaussian around the mean of the landmarks `[N,5,2]` (pixels) as wide as the eyes are apart: the head is
     a tenth of the picture, and most of what identity, expression and accessories are judged by.
     """
-    points = torch.from_numpy(landmarks).float() * (grid / size)
-    centre = points.mean(dim=1)
-    width = (points[:, 1] - points[:, 0]).norm(dim=-1).clamp(min=1.0)[:, None]
-    axis = torch.arange(grid) + 0.5
-    x = torch.exp(-0.5 * ((axis - centre[:, :1]) / width).square())
-    y = torch.exp(-0.5 * ((axis - centre[:, 1:]) / width).square())
-    return 1.0 + FACE_WEIGHT * (y[:, None, :, None] * x[:, None, None, :])
+    return 1.0 + FACE_WEIGHT * head_bumps(landmarks, grid, size)
 
 
 def denoising_loss(
@@ -232,10 +227,10 @@ def train(
                 pipeline.to(torch.float16).save_pretrained(path)
                 (path / "spid.json").write_text(json.dumps(POCKET_DEFAULTS, indent=1) + "\n")
                 pipeline.to(torch.float32)
-        unet.set_attn_processor(AttnProcessor())
+        grounding.attach(unet)
         modules.train()
 
-    unet.set_attn_processor(AttnProcessor())
+    grounding = Grounding(unet, tokenizer)
     celebrity = data.meta["person"][: len(latents)] < PERSON_OFFSET
     pools = np.flatnonzero(celebrity), np.flatnonzero(~celebrity)
     for step in course.steps():
@@ -252,12 +247,14 @@ def train(
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         clean, landmarks = latents[chosen].float(), data.meta["landmarks"][chosen]
         noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
+        grounding.expect(ids, landmarks)
         with torch.autocast("cpu", torch.bfloat16):
             predicted = unet(noisy, timesteps, text(ids).last_hidden_state).sample
         loss, terms = denoising_loss(
             predicted.float(), target, noisy, clean, timesteps, landmarks, perceptual, PERCEPTUAL_WEIGHT
         )
-        course.learn(loss, **terms)
+        looking = grounding.take()
+        course.learn(loss + GROUNDING_WEIGHT * looking, **terms, grounding=looking)
         if (step + 1) % 1000 == 0 and course.first:
             save_pipeline(None)
     if course.first:

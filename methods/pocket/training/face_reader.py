@@ -102,16 +102,18 @@ def aligned(latents: Tensor, grids: Tensor) -> Tensor:
 class PerceptualLoss:
     """Distance of denoised estimates from clean latents in the features of a frozen `FaceReader`."""
 
-    def __init__(self, reader: FaceReader, scheduler: DDIMScheduler) -> None:
-        self.reader = reader.requires_grad_(False).eval()
-        self.alphas = scheduler.alphas_cumprod
+    def __init__(
+        self, reader: FaceReader, scheduler: DDIMScheduler, device: torch.device | str = "cpu"
+    ) -> None:
+        self.reader = reader.requires_grad_(False).eval().to(device)
+        self.alphas = scheduler.alphas_cumprod.to(device)
 
     @classmethod
-    def load(cls, path: Path, scheduler: DDIMScheduler) -> PerceptualLoss:
+    def load(cls, path: Path, scheduler: DDIMScheduler, device: torch.device | str = "cpu") -> PerceptualLoss:
         """From the file that `train` wrote."""
         reader = FaceReader()
         reader.load_state_dict(load_file(path))
-        return cls(reader, scheduler)
+        return cls(reader, scheduler, device)
 
     def __call__(
         self, velocity: Tensor, noisy: Tensor, clean: Tensor, timesteps: Tensor, grids: Tensor
@@ -123,7 +125,7 @@ class PerceptualLoss:
         """
         level = self.alphas[timesteps][:, None, None, None]
         estimate = level.sqrt() * noisy - (1.0 - level).sqrt() * velocity
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(clean.device.type, torch.bfloat16):
             with torch.no_grad():
                 *maps, embedding = self.reader(aligned(clean, grids))
                 named = self._name(embedding)

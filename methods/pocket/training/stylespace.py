@@ -8,6 +8,10 @@ What makes rows separate, ours throughout:
   giver of the coarse rows (shape), mean colours over a coarse grid with the giver of the fine (colouring);
 - deltas are kept small (e4e, section 4.2), so that W+ stays near W.
 
+That codes say who it is, as the conditioning recogniser would, is a loss too (pSp and e4e have one on the
+recogniser's embedding of the reconstruction; here a linear reading of the codes is asked, which is dropped
+afterwards).
+
 Losses are weighted by the head's ellipse: what is around it was whitened and carries nothing.
 """
 
@@ -23,6 +27,8 @@ from torch import Tensor, nn
 
 from methods.pocket.training.common import Course, save_grid, to_pictures, to_pixels
 from methods.pocket.training.dataset import Dataset
+from methods.pocket.training.face_reader import SHARPNESS, identity_centres
+from methods.pocket.training.recogniser import DIM
 from methods.pocket.world import FACTORS
 from methods.stylespace.align import aligned_head, head_ellipse
 from methods.stylespace.decoder import StyleDecoder
@@ -34,7 +40,7 @@ PEAK_RATE = 2e-3
 AVERAGE = 0.995
 SPLIT = 8
 """The first fine row: rows below it are swapped as one, rows from it on as the other."""
-EDGES, MIX_EDGES, MIX_COLOUR, DELTA = 1.0, 0.5, 0.5, 1e-3
+EDGES, MIX_EDGES, MIX_COLOUR, DELTA, IDENTITY = 1.0, 0.5, 0.5, 1e-3, 0.03
 HELD_BACK = 256
 STATISTICS = 8
 """Batches of 64 heads from which the final norms and the average code are taken."""
@@ -51,13 +57,16 @@ class Heads:
         self.training = photos[photos < len(data) - HELD_BACK]
         self.held_out = photos[photos >= len(data) - HELD_BACK]
 
-    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Heads of random training pictures, some mirrored: uint8 [count, 64, 64, 3]."""
-        chosen = np.sort(rng.choice(self.training, count))
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Heads of random training pictures, uint8 [count, 64, 64, 3], and which pictures, int64 [count].
+
+        Some are mirrored: people's faces are symmetric but for the parting of their hair.
+        """
+        chosen = rng.choice(self.training, count)
         heads = self.cut(chosen, rng.normal(0.0, JITTER, (count, 5, 2)))
         mirrored = rng.random(count) < 0.5
         heads[mirrored] = heads[mirrored, :, ::-1]
-        return rng.permutation(heads)
+        return heads, chosen
 
     def cut(self, chosen: np.ndarray, jitter: np.ndarray | float = 0.0) -> np.ndarray:
         """Heads of chosen pictures, uint8 [N, 64, 64, 3]."""
@@ -67,12 +76,13 @@ class Heads:
 
 
 class StyleAutoencoder(nn.Module):
-    """Encoder and decoder, as one module to train."""
+    """Encoder, decoder and the linear reading of the person, as one module to train."""
 
     def __init__(self) -> None:
         super().__init__()
         self.encoder = StyleEncoder(POCKET)
         self.decoder = StyleDecoder(POCKET.dim)
+        self.person = nn.Linear(POCKET.rows * POCKET.dim, DIM)
 
 
 def luminance(pictures: Tensor) -> Tensor:
@@ -107,6 +117,7 @@ def mixing_loss(mixed: Tensor, shape: Tensor, colouring: Tensor, inside: Tensor)
 
 def train(
     dataset: Path,
+    recogniser: Path,
     output: Path,
     work: Path,
     *,
@@ -119,7 +130,10 @@ def train(
 
     `work/grid.png` shows held-out heads, their reconstructions, and swaps: columns give the fine rows.
     """
-    heads = Heads(Dataset(dataset))
+    data = Dataset(dataset)
+    heads = Heads(data)
+    label, centres = identity_centres(data, len(data), recogniser, work / "embeddings.npy")
+    people = torch.from_numpy(label)
     torch.manual_seed(seed)
     model = StyleAutoencoder()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a quarter faster
@@ -139,19 +153,23 @@ def train(
     inside = torch.from_numpy(head_ellipse(POCKET.size))[None, None]
     weight = 0.1 + 0.9 * inside
     for _ in course.steps():
-        target = to_pixels(heads.draw(BATCH, course.rng)).contiguous(memory_format=torch.channels_last)
+        shown, chosen = heads.draw(BATCH, course.rng)
+        target = to_pixels(shown).contiguous(memory_format=torch.channels_last)
         some = BATCH // 4
         with torch.autocast("cpu", torch.bfloat16):
             codes = model.encoder(target)
             swapped = torch.cat([codes[:some, :SPLIT], codes[-some:, SPLIT:]], dim=1)
             restored, mixed = model.decoder(torch.cat([codes, swapped])).float().split([BATCH, some])
+            person = model.person(codes.flatten(1)).float()
         error = (restored - target) * weight
         l1 = error.abs().mean()
         edge = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
         form, tint = mixing_loss(mixed, target[:some], target[-some:], inside)
         delta = (codes - codes[:, :1]).float().square().mean()
-        loss = l1 + EDGES * edge + MIX_EDGES * form + MIX_COLOUR * tint + DELTA * delta
-        course.learn(loss, l1=l1, edge=edge, mix_edges=form, mix_colour=tint, delta=delta)
+        alike = F.normalize(person, dim=1) @ centres.T
+        identity = F.cross_entropy(SHARPNESS * alike, people[chosen])
+        loss = l1 + EDGES * edge + MIX_EDGES * form + MIX_COLOUR * tint + DELTA * delta + IDENTITY * identity
+        course.learn(loss, l1=l1, edge=edge, mix_edges=form, mix_colour=tint, delta=delta, identity=identity)
     figures: dict[str, Any] = {}
     if course.first:
         with course.averaged():
@@ -163,9 +181,9 @@ def train(
 def finish(model: StyleAutoencoder, heads: Heads, output: Path, work: Path) -> dict[str, Any]:
     """Settle the norms and the average code, measure on held-out heads, save weights and the grid."""
     rng = np.random.default_rng(0)
-    _settle_norms(model.encoder, [to_pixels(heads.draw(64, rng)) for _ in range(STATISTICS)])
+    _settle_norms(model.encoder, [to_pixels(heads.draw(64, rng)[0]) for _ in range(STATISTICS)])
     model.eval()
-    codes = torch.cat([model.encoder(to_pixels(heads.draw(64, rng))) for _ in range(STATISTICS)])
+    codes = torch.cat([model.encoder(to_pixels(heads.draw(64, rng)[0])) for _ in range(STATISTICS)])
     average = codes.mean(0)
     centre(model.encoder, average)
     space = StyleSpace("pocket", model.encoder, average)

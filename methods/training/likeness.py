@@ -1,0 +1,49 @@
+"""A loss on who is seen, for trainings on the pocket backbone: a frozen reader of faces.
+
+Adapters of Stable Diffusion learn identity from the squared error over millions of pictures; PuLID adds
+a loss on the recogniser's embedding of the denoised estimate. On the few thousand pictures of a pocket
+training the squared error hardly gets to the person, and the perceptual loss of the pocket models' own
+training (`methods.pocket.training.face_reader`) stands in for PuLID's. It reads latents of the pocket VAE
+and no others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from methods.backbone.schedulers import make_scheduler
+from methods.errors import UsageError, WeightsError
+from methods.pocket.training.face_reader import PerceptualLoss, face_grids
+
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+    from methods.faces import Face
+
+
+def face_loss(path: str | None, backbone: Backbone) -> PerceptualLoss | None:
+    """The loss of a reader's file (a training's `options.face_reader`); None without one.
+
+    Raises UsageError for another backbone than a pocket one, WeightsError for a file that is not there.
+    """
+    if path is None:
+        return None
+    if backbone.family != "pocket":
+        raise UsageError(
+            f"options.face_reader reads the latents of the pocket VAE, not those of {backbone.name}.",
+            hint="Leave it out.",
+        )
+    if not Path(path).is_file():
+        raise WeightsError(
+            f"{path}: no such file, which options.face_reader names.",
+            hint="Make it with: python scripts/train_pocket.py face-reader (it writes reader.safetensors).",
+        )
+    scheduler = make_scheduler("ddim", backbone.scheduler_config)
+    return PerceptualLoss.load(Path(path), scheduler, backbone.device)
+
+
+def face_grid(face: Face, size: int) -> Tensor:
+    """Where the face lies in a square picture of `size` pixels: float32 [G, G, 2], for `face_loss`."""
+    return face_grids(face.landmarks[None], size)[0]
