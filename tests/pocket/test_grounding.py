@@ -59,7 +59,7 @@ def test_watching_changes_nothing(tokenizer: CLIPTokenizer, unet: UNet2DConditio
 def test_known_shares(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> None:
     """Attention that is even everywhere lies on the head by its area; all of it there costs nothing."""
     grounding = Grounding(unet, tokenizer)
-    ids = ids_of(tokenizer, "a photo of a man", "")  # the second caption names nobody and does not count
+    ids = ids_of(tokenizer, "a photo of a man", "")  # the second caption names nobody: 0
     landmarks = np.repeat(LANDMARKS, 2, 0)
     head = (2 * head_bumps(landmarks)).clamp(max=1)[0, 0].flatten()
 
@@ -71,7 +71,7 @@ def test_known_shares(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> N
 
     assert math.isclose(term(torch.ones(256)), -math.log(float(head.mean())) / 2, rel_tol=1e-5)
     assert abs(term((head == 1).float())) < 1e-6
-    assert term((head < 1e-2).float()) > 4
+    assert term((head < 1e-2).float()) > 3
 
 
 def test_the_term_moves_attention_to_the_head(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> None:

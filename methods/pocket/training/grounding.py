@@ -56,7 +56,7 @@ class Grounding:
         self._expecting = True
 
     def take(self) -> Tensor:
-        """The term of the last call, a number; pictures whose caption names nobody do not count."""
+        """The term of the last call, a number; pictures whose caption names nobody count as 0."""
         term = torch.stack(self._terms).mean()
         self._terms, self._expecting = [], False
         return term
