@@ -6,8 +6,10 @@
 
 Writes results/pidiff.json (background and identity, full training against the first stage alone, paired;
 after every person, over the people so far) and beside it pidiff-coarse.png and pidiff-fine.png: row r, column
-c shows person r with the coarse style rows (shape) or the fine ones (colouring) of person c. Stop it at any
-time: records are kept in --work, and the same command goes on there.
+c shows person r with the coarse style rows (shape) or the fine ones (colouring) of person c. A first stage
+that hardly shows the person hardly moves the background either: --id-weights 1 0.7 0.5 measures the full
+training at lower weights of the identity too. Stop it at any time: records are kept in --work, and the same
+command goes on there.
 """
 
 from __future__ import annotations
@@ -75,29 +77,38 @@ def background(
     prompts: list[str],
     models: PocketModels,
     steps: int,
+    id_weights: list[float],
     figures: Figures,
     work: Path,
 ) -> None:
-    """Both adapters, person by person; a record for each, and the figures over the people so far."""
+    """Both adapters, person by person; a record for each, and the figures over the people so far.
+
+    id_weights: of the full training; the first stage is always at 1
+    """
     backbone, scorer = models.backbone, models.scorer
     methods = {name: PIDiff.load(folder, backbone) for name, folder in adapters.items()}
     plain = plain_pictures(backbone, prompts, scorer, steps=steps)
-    measured: dict[str, list[Measured]] = {name: [] for name in methods}
+    cases = [("stage one", 1.0), *(("full", weight) for weight in id_weights)]
+    measured: dict[tuple[str, float], list[Measured]] = {case: [] for case in cases}
     remaining = Remaining()
     for done, person in enumerate(people, start=1):
         fresh = False
-        for name, method in methods.items():
+        for name, weight in cases:
+            method = methods[name]
             used = [backbone.fingerprint, models.conditioner.fingerprint, scorer.fingerprint]
-            key = [method.weights_fingerprint(), *used, prompts, steps]
+            key = [method.weights_fingerprint(), *used, prompts, steps, weight]
             digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
             path = work / digest / f"{person.name}.json"
             if not path.is_file():
-                made = measure(backbone, method, person, plain, scorer, steps=steps)
+                made = measure(backbone, method, person, plain, scorer, steps=steps, id_weight=weight)
                 save_json(path, [asdict(row) for row in made])
                 fresh = True
-            measured[name] += [Measured(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        found = compare(measured["full"], measured["stage one"])
-        figures.keep("background", {**found, "reached": verdict(found)})
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            measured[name, weight] += [Measured(**row) for row in stored]
+        for weight in id_weights:
+            found = compare(measured["full", weight], measured["stage one", 1.0])
+            part = "background" if weight == 1 else f"background at id-weight {weight:g}"
+            figures.keep(part, {**found, "reached": verdict(found)})
         left = remaining.after(len(people) - done, fresh=fresh)
         console.log(f"background: {done} of {len(people)} people{left}")
 
@@ -112,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", default="background,styles", help="of background,styles")
     parser.add_argument("--people", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), help=f"the first of {len(PROMPTS)}")
+    parser.add_argument("--id-weights", type=float, nargs="+", default=[1.0], help="of the full training")
     parser.add_argument("--sheet-people", type=int, default=4, help="rows and columns of a style sheet")
     parser.add_argument("--levels", nargs="+", default=["coarse", "fine"], help="rows to swap, a sheet each")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps")
@@ -138,7 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "background" in parts:
             adapters = {"full": arguments.full, "stage one": arguments.stage_one}
             chosen = people[: arguments.people]
-            background(adapters, chosen, prompts, models, arguments.steps, figures, arguments.work)
+            weights = arguments.id_weights
+            background(adapters, chosen, prompts, models, arguments.steps, weights, figures, arguments.work)
         if "styles" in parts:
             shown = people[: arguments.sheet_people]
             for levels in arguments.levels:

@@ -56,6 +56,7 @@ def claims(
     model: Annotated[list[str] | None, options.model(_MODEL)] = None,
     device: Annotated[str | None, options.device(_MODEL)] = None,
     dtype: Annotated[str | None, options.dtype(_MODEL)] = None,
+    cpu_offload: Annotated[bool, options.cpu_offload(_MODEL)] = False,
     resume: Annotated[
         bool,
         typer.Option(
@@ -94,6 +95,7 @@ def claims(
                 {
                     "device": device,
                     "dtype": dtype,
+                    "cpu_offload": cpu_offload,
                     "face_encoder": face_encoder,
                 },
             ),

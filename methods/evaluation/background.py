@@ -79,10 +79,11 @@ def measure(
     scorer: FaceEncoder,
     *,
     steps: int,
+    id_weight: float = 1.0,
 ) -> list[Measured]:
     """A person in every prompt, with the same noise as `plain`."""
     reference = _face(reference_image(person), scorer)
-    jobs = _jobs(backbone, [one.prompt for one in plain], steps, person)
+    jobs = _jobs(backbone, [one.prompt for one in plain], steps, person, id_weight)
     rows = []
     for before, result in zip(plain, sample(backbone, jobs, method, batch_size=len(jobs)), strict=True):
         face = _face(result.picture, scorer)
@@ -128,11 +129,17 @@ def verdict(found: Mapping[str, Any]) -> bool | None:
     return bool(background["interval"][1] < 0 and similarity["interval"][1] >= 0)
 
 
-def _jobs(backbone: Backbone, prompts: Sequence[str], steps: int, person: Identity | None) -> list[Job]:
+def _jobs(
+    backbone: Backbone,
+    prompts: Sequence[str],
+    steps: int,
+    person: Identity | None,
+    id_weight: float = 1.0,
+) -> list[Job]:
     width, height = backbone.default_size
     guidance = backbone.defaults.guidance
     return [
-        Job(prompt, width, height, guidance, identity=person, seed=seed, steps=steps)
+        Job(prompt, width, height, guidance, identity=person, id_weight=id_weight, seed=seed, steps=steps)
         for seed, prompt in enumerate(prompts)
     ]
 

@@ -104,6 +104,12 @@ def test_what_pidiff_must_show(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert evaluate_pidiff.main([*call, *stage_one]) == 0  # from the records
     assert [path.stat().st_mtime_ns for path in records] == times and json.loads(output.read_text()) == found
 
+    weaker = [*call, *stage_one, "--id-weights", "1", "0"]
+    assert evaluate_pidiff.main(weaker) == 0
+    found = json.loads(output.read_text())
+    assert found["background at id-weight 0"]["background"]["full"] == 0  # nobody: the plain picture
+    assert len(list((tmp_path / "work").glob("*/person-*.json"))) == 6  # its own records, the others kept
+
     styles = ["--parts", "styles", "--sheet-people", "2", "--levels", "fine"]
     assert evaluate_pidiff.main([*call, *styles]) == 0
     assert (tmp_path / "pidiff-fine.png").is_file() and not (tmp_path / "pidiff-coarse.png").exists()
