@@ -32,7 +32,7 @@ from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_adapter
 from methods.training.diffusion import NoiseSchedule, encode_prompts
-from methods.training.likeness import face_grid, face_loss
+from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 
@@ -159,16 +159,10 @@ class InfiniteTask(TrainingTask):
         weight = 1 + self.config.face_weight * batch.target["face"]
         weighted = (error * weight).mean(dim=(1, 2)) / weight.mean(dim=(1, 2))
         terms = {"loss": weighted.mean(), "mse": error.mean()}
-        if self._perceptual is not None:
-            face = self._perceptual(
-                predicted.float(),
-                noised.latents,
-                batch.target["latents"],
-                noised.timesteps,
-                batch.target["grid"],
-            )
-            terms |= {"loss": terms["loss"] + self.config.likeness * face, "face": face}
-        return terms
+        clean, grid = batch.target["latents"], batch.target["grid"]
+        return with_face(
+            terms, self._perceptual, self.config.likeness, predicted.float(), noised, clean, grid
+        )
 
     def preview(self, folder: Path, step: int) -> None:
         sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")

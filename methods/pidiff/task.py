@@ -33,18 +33,17 @@ from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoiser, style_attention
-from methods.pidiff.method import PIDiff, save_adapter
-from methods.pidiff.wplus import initialise_from_wplus
+from methods.pidiff.method import Config, PIDiff, save_adapter
 from methods.stylespace.align import aligned_head, head_region
 from methods.stylespace.load import load_style_space
 from methods.training.diffusion import NoiseSchedule, encode_prompts
-from methods.training.likeness import face_grid, face_loss
+from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
-from methods.weights import load_weights
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
+    from methods.stylespace.load import StyleSpace
     from methods.training.draws import SampleRng
 
 TEMPLATES = (
@@ -76,7 +75,8 @@ class TaskConfig:
     face_reader:   file of a pocket face reader (`methods.training.likeness`) for the second stage; None: no
                    l_face
     likeness:      l_face, with a face reader
-    initial:       a w-plus-adapter checkpoint to start from, with its encoder; None starts at the backbone
+    initial:       weights to start from: an adapter folder of pidiff, or a w-plus-adapter checkpoint with its
+                   encoder; None starts at the backbone
     seed:          of the projection's initial weights
     """
 
@@ -115,14 +115,8 @@ class PIDiffTask(TrainingTask):
 
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
-        self.space = load_style_space(config.style_encoder)
+        self.space, adapter = _start(backbone, config)
         self._perceptual = face_loss(config.face_reader, backbone)
-        shape = self.space.shape
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            adapter = StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim)
-        if config.initial is not None:
-            initialise_from_wplus(adapter, load_weights(config.initial), self.space.average, config.initial)
         self.module = adapter.float().to(backbone.device)
         steps = {ALIGNED: config.aligned_steps, WILD: config.wild_steps}
         self.stages = tuple(Stage(name, count) for name, count in steps.items() if count)
@@ -188,10 +182,8 @@ class PIDiffTask(TrainingTask):
         predicted = predict(codes, outside=1 - mask)
         leak = self._denoise.leak()
         terms = wild_losses(predicted, plain, noised.target, mask, leak, self.config)
-        if self._perceptual is not None:
-            face = self._perceptual(predicted, noised.latents, clean, noised.timesteps, batch.target["grid"])
-            terms |= {"loss": terms["loss"] + self.config.likeness * face, "face": face}
-        return terms
+        grid = batch.target["grid"]
+        return with_face(terms, self._perceptual, self.config.likeness, predicted, noised, clean, grid)
 
     def preview(self, folder: Path, step: int) -> None:
         adapter = StyleAdapter.from_state_dict(self.module.state_dict(), self.backbone.sites, "the training")
@@ -207,6 +199,18 @@ class PIDiffTask(TrainingTask):
             config=asdict(self.config),
             dtype=torch.float16,
         )
+
+
+def _start(backbone: Backbone, config: TaskConfig) -> tuple[StyleSpace, StyleAdapter]:
+    """The style space and the adapter to train: a fresh one, or `initial`'s."""
+    if config.initial is not None:
+        method = PIDiff.load(config.initial, backbone, Config(style_encoder=config.style_encoder))
+        return method.space, method.adapter.requires_grad_(True)
+    space = load_style_space(config.style_encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        shape = space.shape
+        return space, StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim)
 
 
 def wild_losses(

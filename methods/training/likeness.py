@@ -21,6 +21,7 @@ from methods.pocket.training.face_reader import PerceptualLoss, face_grids
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.faces import Face
+    from methods.training.diffusion import Noised
 
 
 def face_loss(path: str | None, backbone: Backbone) -> PerceptualLoss | None:
@@ -47,3 +48,22 @@ def face_loss(path: str | None, backbone: Backbone) -> PerceptualLoss | None:
 def face_grid(face: Face, size: int) -> Tensor:
     """Where the face lies in a square picture of `size` pixels: float32 [G, G, 2], for `face_loss`."""
     return face_grids(face.landmarks[None], size)[0]
+
+
+def with_face(
+    terms: dict[str, Tensor],
+    loss: PerceptualLoss | None,
+    weight: float,
+    predicted: Tensor,
+    noised: Noised,
+    clean: Tensor,
+    grid: Tensor,
+) -> dict[str, Tensor]:
+    """Loss terms with what `face_loss` sees as `face`, weighed into `loss`; without a reader as they are.
+
+    predicted, clean: float32 [B, C, h, w]; grid: of the targets' faces, [B, G, G, 2]
+    """
+    if loss is None:
+        return terms
+    face = loss(predicted, noised.latents, clean, noised.timesteps, grid)
+    return {**terms, "loss": terms["loss"] + weight * face, "face": face}

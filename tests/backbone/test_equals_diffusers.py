@@ -7,9 +7,11 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from tiny import FAMILIES, faceid_state_with_lora, tiny_backbone, tiny_folder
 
+from methods.backbone.load import load_backbone
 from methods.backbone.sampling import initial_noise, sample
 from methods.backbone.schedulers import SCHEDULERS, make_scheduler
 from methods.contract import Identity, Job
+from methods.paths import pocket_dir
 from methods.uniform.method import Uniform
 
 ULPS = 16
@@ -118,6 +120,22 @@ def test_uniform_with_low_rank_additions(family):
     identity = Identity("a", torch.nn.functional.normalize(torch.randn(512), dim=0))
     job = Job("photo of the person", 64, 64, 5.0, seed=3, steps=4, identity=identity)
     pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.scheduler_config)
+    load_faceid(pipeline, state)
+    both_rows = torch.stack([torch.zeros(512), identity.embedding])[:, None, None]
+    expected = reference_latents(pipeline, backbone, job, ip_adapter_image_embeds=[both_rows])
+    [result] = sample(backbone, [job], method, scheduler="ddim")
+    assert_equal_to_rounding(result.latents, expected)
+
+
+def test_the_shipped_adapter():
+    """The pocket `uniform`, whose identity has more tokens than public adapters give it."""
+    backbone = load_backbone("pocket")
+    method = Uniform.load(None, backbone)
+    state = {name: value.float() for name, value in method.adapter.state_dict().items()}
+    generator = torch.Generator().manual_seed(1)
+    identity = Identity("a", torch.nn.functional.normalize(torch.randn(512, generator=generator), dim=0))
+    job = Job("a photo of a person on a beach", 128, 128, 4.0, seed=3, steps=3, identity=identity)
+    pipeline = reference_pipeline(pocket_dir() / "sd", "pocket", "ddim", backbone.scheduler_config)
     load_faceid(pipeline, state)
     both_rows = torch.stack([torch.zeros(512), identity.embedding])[:, None, None]
     expected = reference_latents(pipeline, backbone, job, ip_adapter_image_embeds=[both_rows])

@@ -13,12 +13,13 @@ from PIL import Image
 from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
-from methods.errors import UsageError
+from methods.errors import MissingWeightsError, UsageError
 from methods.pidiff.method import PIDiff
 from methods.pidiff.task import PIDiffTask, TaskConfig, soft_mask, wild_losses
 from methods.stylespace.load import random_style_space, save_style_space
 from methods.training.draws import SampleRng
 from methods.training.task import Batch, Example
+from methods.weights import load_weights, save_weights
 
 OPTIONS = {"aligned_steps": 2, "wild_steps": 3, "drop": 0.0}
 
@@ -191,3 +192,23 @@ def test_wrong_options_are_refused(encoder: str) -> None:
         PIDiff.training_task(backbone, {"style_encoder": encoder, "aligned_step": 3})
     with pytest.raises(UsageError, match="drop lies in"):
         PIDiff.training_task(backbone, {"style_encoder": encoder, "drop": 0.5})
+
+
+def test_a_training_goes_on_from_weights_of_its_own_kind(encoder: str, tmp_path: Path) -> None:
+    backbone = tiny_backbone("sd1")
+    config = PIDiff.Config(style_encoder=encoder)
+    PIDiff.untrained(backbone, config, seed=3).save(tmp_path / "earlier")
+    task = task_on(backbone, encoder, initial=str(tmp_path / "earlier"))
+    earlier = load_weights(tmp_path / "earlier" / "adapter.safetensors")
+    state = task.module.state_dict()
+    assert earlier.keys() == state.keys()
+    assert all(torch.equal(value.float(), state[name]) for name, value in earlier.items())
+    assert all(value.dtype == torch.float32 for value in state.values())
+
+
+def test_public_weights_ask_for_their_encoder(tmp_path: Path) -> None:
+    save_weights(tmp_path / "wplus.safetensors", {"w_proj.proj_0.weight": torch.zeros(8, 16)})
+    with pytest.raises(MissingWeightsError, match="e4e"):
+        PIDiff.training_task(
+            tiny_backbone("sd1"), {**OPTIONS, "initial": str(tmp_path / "wplus.safetensors")}
+        )
