@@ -2,7 +2,8 @@
 
     python scripts/benchmark_methods.py [--repeats 5] [--steps 25] [--output results/methods_cost.json]
 
-Weights do not change the cost of sampling, so methods are untrained, and identities are encoded beforehand.
+Methods have the weights that are shipped, which decide how many tokens an identity has; those that fit one
+person are unfitted, which costs the same. Identities are encoded beforehand.
 Runs take turns, forwards and backwards; a ratio is the median over rounds of the ratios within a round, and
 its quartiles say how sure it is: with few rounds on a busy machine several percent come and go. Rounds have
 seeds of their own, so that nothing kept from an earlier round helps. On a CPU it is processor time, not wall
@@ -115,12 +116,14 @@ def list_cases(backbone: Backbone, names: Sequence[str]) -> list[Case]:
     for name in names:
         kind = get_method(name)
         if name != "none" and backbone.family in kind.info.backbones:
-            cases.append(Case(name, kind.untrained(backbone), 1, 1, "none"))
+            fits = kind.info.kind == "fit"
+            method = kind.untrained(backbone) if fits else kind.load(None, backbone)
+            cases.append(Case(name, method, 1, 1, "none"))
     if "infinite-id" in names:
         from methods.infinite_id.method import Config, InfiniteID
 
-        kept = InfiniteID.untrained(backbone, Config(text_stream="memory"))
-        beside = InfiniteID.untrained(backbone, Config(text_stream="batch"))
+        kept = InfiniteID.load(None, backbone, Config(text_stream="memory"))
+        beside = InfiniteID.load(None, backbone, Config(text_stream="batch"))
         cases += [
             Case("infinite-id, text in the batch", beside, 1, 1, "none"),
             Case(f"infinite-id, {PEOPLE} people", kept, PEOPLE, 1, "none"),

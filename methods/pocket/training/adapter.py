@@ -30,9 +30,10 @@ from methods.uniform.method import save_adapter
 from methods.uniform.training import identity_attention
 
 BATCH = 32
+TOKENS = 16
 PEAK_RATE = 7e-4
 DROP = 0.05
-PERCEPTUAL_WEIGHT = 0.2
+PERCEPTUAL_WEIGHT = 0.4
 AVERAGE = 0.998
 
 
@@ -89,7 +90,7 @@ def train(
     scheduler = build_scheduler()
     perceptual = PerceptualLoss.load(reader, scheduler)
     torch.manual_seed(seed)
-    adapter = UniformAdapter.from_backbone(unet)
+    adapter = UniformAdapter.from_backbone(unet, tokens=TOKENS)
     optimizer = SharedMuon(adapter, PEAK_RATE)
     course = Course(
         work, adapter, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
