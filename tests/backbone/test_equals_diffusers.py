@@ -25,7 +25,7 @@ def assert_equal_to_rounding(actual: torch.Tensor, expected: torch.Tensor) -> No
 
 def reference_pipeline(folder, family, scheduler, config):
     pipeline_class = StableDiffusionXLPipeline if family == "sdxl" else StableDiffusionPipeline
-    pipeline = pipeline_class.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = pipeline_class.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = make_scheduler(scheduler, config)
     return pipeline
