@@ -2,7 +2,8 @@
 
     python scripts/benchmark_spatialid.py [--backbone pocket] [--repeats 7] [--steps 25]
 
-Prints JSON. Weights do not change the cost, so the adapter is untrained and the identity an arbitrary vector.
+Prints JSON. Of the weights only the number of tokens matters, so the adapter is an untrained one of four, as
+public ones have (`benchmark_methods.py` takes those that are shipped), and the identity an arbitrary vector.
 Runs of the methods alternate and the fastest counts; on a CPU it is processor time, not wall time, so that
 other work on the machine disturbs the ratio least.
 """

@@ -204,6 +204,7 @@ def test_a_training_goes_on_from_weights_of_its_own_kind(encoder: str, tmp_path:
     assert earlier.keys() == state.keys()
     assert all(torch.equal(value.float(), state[name]) for name, value in earlier.items())
     assert all(value.dtype == torch.float32 for value in state.values())
+    assert all(parameter.requires_grad for parameter in task.module.parameters())  # a loaded method is frozen
 
 
 def test_public_weights_ask_for_their_encoder(tmp_path: Path) -> None:
