@@ -173,7 +173,12 @@ class Study:
             similarity = [None if own is None or one is None else float(own @ one) for one in scores]
             return {"followed": followed, "similarity": similarity}
 
-        settings = {"prompts": self.prompts, "steps": self.steps, **self._pictured()}
+        settings = {
+            "prompts": self.prompts,
+            "steps": self.steps,
+            "probes": self.models.probes.fingerprint,
+            **self._pictured(),
+        }
         weights = self._weights(variant.method)
         if weights is not None:
             settings["weights"] = weights

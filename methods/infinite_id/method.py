@@ -220,12 +220,12 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
         embedding = face_embedding(identity, self.adapter.embedding_dim)
         states = torch.zeros(self.adapter.states, device=backbone.device)
         if identity.face is not None:
-            encoder = self._encoder(backbone)
+            encoder = self.encoder(backbone)
             states = encoder.states(aligned_face(identity.face, identity.pictures, encoder.size))
         return self._map(states, embedding.to(backbone.device))
 
-    def _encoder(self, backbone: Backbone) -> StatesEncoder:
-        """The CLIP image encoder, loaded on first use."""
+    def encoder(self, backbone: Backbone) -> StatesEncoder:
+        """The CLIP image encoder, loaded on first use; WeightsError if it is not the training's."""
         if self._clip is None:
             name = self.config.clip or self._clip_name
             if name is None:

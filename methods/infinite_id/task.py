@@ -29,7 +29,7 @@ from methods.contract import Attachment, Conditioning, StepInfo
 from methods.errors import UsageError
 from methods.faces import align
 from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
-from methods.infinite_id.clip import POCKET, load_states_encoder
+from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_adapter
 from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.likeness import face_grid, face_loss, with_face
@@ -57,6 +57,8 @@ class TaskConfig:
     face_tokens:       tokens of the face embedding
     embedding_dim:     of the face encoder
     clip:              CLIP image encoder, as the method's option; None for the pocket one
+    initial:           adapter folder to go on from, with its face_tokens and embedding_dim; None starts at
+                       the backbone
     seed:              of the mappers' initial weights
     """
 
@@ -70,6 +72,7 @@ class TaskConfig:
     face_tokens: int = FACE_TOKENS
     embedding_dim: int = 512
     clip: str | None = None
+    initial: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,15 +100,7 @@ class InfiniteTask(TrainingTask):
                 hint="Give options.clip, a folder or ViT-H-14:FILE (the paper's).",
             )
         self._perceptual = face_loss(config.face_reader, backbone)
-        self._clip = load_states_encoder(config.clip or POCKET, backbone.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            adapter = InfiniteAdapter.from_backbone(
-                backbone.unet,
-                states=self._clip.shape,
-                embedding_dim=config.embedding_dim,
-                face_tokens=config.face_tokens,
-            )
+        adapter, self._clip = _start(backbone, config)
         self.module = adapter.float().to(backbone.device)
         self.stages = (Stage("train", config.steps),)
         self.same_share = config.same_share
@@ -120,10 +115,10 @@ class InfiniteTask(TrainingTask):
         """latents float32 [C, h, w], embedding float32 [D], states float16 [T, S] of the aligned face, the
         share of the face in every latent cell, float32 [h, w], and where it lies, float32 [G, G, 2]."""
         face = example.face
-        if face.embedding.shape != (self.config.embedding_dim,):
+        if face.embedding.shape != (self.module.embedding_dim,):
             raise UsageError(
                 f"The face encoder gives embeddings of length {len(face.embedding)}, not "
-                f"{self.config.embedding_dim}.",
+                f"{self.module.embedding_dim}.",
                 hint="Correct options.embedding_dim.",
             )
         upright = align(np.asarray(example.picture), face.landmarks, self._clip.size)
@@ -193,6 +188,23 @@ class InfiniteTask(TrainingTask):
             source="the training",
         )
         return InfiniteID.ready(adapter, self.backbone, Config(clip=self.config.clip), clip=self._clip)
+
+
+def _start(backbone: Backbone, config: TaskConfig) -> tuple[InfiniteAdapter, StatesEncoder]:
+    """The adapter to train, a fresh one or `initial`'s, and the encoder whose states it reads."""
+    if config.initial is not None:
+        method = InfiniteID.load(config.initial, backbone, Config(clip=config.clip))
+        return method.adapter.requires_grad_(True), method.encoder(backbone)
+    clip = load_states_encoder(config.clip or POCKET, backbone.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        adapter = InfiniteAdapter.from_backbone(
+            backbone.unet,
+            states=clip.shape,
+            embedding_dim=config.embedding_dim,
+            face_tokens=config.face_tokens,
+        )
+    return adapter, clip
 
 
 class _IdentityAttention(Attachment):

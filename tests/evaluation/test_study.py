@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 from methods.evaluation.attention_share import inside
 from methods.evaluation.study import Study, Variant
+from methods.pocket.models import PocketModels
+from methods.weights import load_weights, save_weights
 
 
 def test_the_share_inside_is_that_of_the_mask() -> None:
@@ -46,3 +49,29 @@ def test_a_study_measures_once_and_goes_on_from_its_records(
     assert compared["minus_inversion"]["facewise"]["followed"]["value"] == pytest.approx(difference, abs=1e-3)
     assert math.isfinite(seconds["ratio_to_inversion"]["facewise"]["wall"])
     assert figures() == first and len(said) == 6
+
+
+def test_pictures_are_read_again_by_other_probes(pocket_weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for model in pocket_weights.iterdir():
+        (folder / model.name).symlink_to(model)
+    said: list[str] = []
+
+    def measure() -> None:
+        study = Study(
+            tmp_path / "work", PocketModels(folder), people=1, prompts=1, steps=1, report=said.append
+        )
+        study.pictures(Variant("none", "none"), 0)
+        study.renders_of(0)
+
+    measure()
+    measure()
+    assert len(said) == 2
+    (folder / "probes").unlink()
+    shutil.copytree(pocket_weights / "probes", folder / "probes")
+    state = load_weights(folder / "probes" / "probes.safetensors")
+    state["heads.scene.bias"] = state["heads.scene.bias"] + 1
+    save_weights(folder / "probes" / "probes.safetensors", state)
+    measure()
+    assert len(said) == 3  # the renders' similarities stay

@@ -18,6 +18,7 @@ from methods.infinite_id.method import InfiniteID
 from methods.infinite_id.task import InfiniteTask, TaskConfig
 from methods.training.draws import SampleRng
 from methods.training.task import Batch, Example
+from methods.weights import load_weights
 
 
 def task_of(backbone: Backbone, **options: object) -> InfiniteTask:
@@ -137,3 +138,16 @@ def test_what_cannot_be_trained_is_refused():
     for wrong in ({"drop": 2.0}, {"steps": 0}, {"same_share": -1.0}, {"face_weight": -1.0}):
         with pytest.raises(ValueError):
             TaskConfig(**wrong)
+
+
+def test_a_training_goes_on_from_weights_of_its_own_kind(tmp_path):
+    backbone = tiny_backbone("sd1")
+    InfiniteID.untrained(backbone, seed=3).save(tmp_path / "earlier")
+    task = task_of(backbone, initial=str(tmp_path / "earlier"))
+    earlier = load_weights(tmp_path / "earlier" / "adapter.safetensors")
+    state = task.module.state_dict()
+    assert earlier.keys() == state.keys()
+    assert all(torch.equal(value.float(), state[name]) for name, value in earlier.items())
+    assert all(value.dtype == torch.float32 for value in state.values())
+    loss(task, batch_of(task)).backward()  # a loaded method is frozen
+    assert all(parameter.grad is not None for parameter in task.module.parameters())

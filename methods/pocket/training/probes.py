@@ -7,6 +7,7 @@ pictures: the accuracy they reach on held-out renders bounds what they can say.
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from methods.pocket.training.perception_loop import (
     to_tensor,
 )
 from methods.pocket.world import FACTORS, HELD_OUT, render, sample_context, sample_person
-from methods.weights import save_weights
+from methods.weights import fingerprint_tensors, save_weights
 
 GENDERS = ("man", "woman")
 HEADS: dict[str, tuple[str, ...]] = {**FACTORS, "gender": GENDERS}
@@ -102,6 +103,11 @@ class ProbeSet:
 
     def __init__(self, network: Probes) -> None:
         self.network = network.eval()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return fingerprint_tensors(self.network.state_dict())
 
     @torch.inference_mode()
     def predict(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
