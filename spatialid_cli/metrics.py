@@ -68,7 +68,7 @@ def _print_card(info: MetricInfo, reason: str | None) -> None:
             "better": {"none": "neither way"}.get(info.direction, info.direction),
             "range": f"{info.range[0]:g} to {info.range[1]:g}",
             "of each": {"sample": "picture", "set": "method"}[info.level],
-            "model": info.model or "none",
+            "model": f"{info.model or 'none'}{f' ({info.weights})' if info.weights else ''}",
             "picture": info.preprocessing or "as it is",
             "source": info.source,
             "licence": info.licence or "none needed",

@@ -190,6 +190,7 @@ class Study:
         variants: Sequence[Variant],
         counts: dict[str, int],
     ) -> Path:
+        from benchmarks.metrics.catalogue import weights_of
         from benchmarks.runner import bench
 
         suite, sets = self.suite(experiment)
@@ -207,7 +208,8 @@ class Study:
             models=self.settings.models,
         )
         described = [self.describe(one) for one in variants]
-        folder = self.place(experiment, [*described, _relevant(request)], weights)
+        models = weights_of(request.metrics or (), self.family, self.settings.models)
+        folder = self.place(experiment, [*described, _relevant(request), models], weights)
         self._lend(folder, described)
         outcome = bench(request, folder, keep_going=True, observer=self.observers())
         for status, count in outcome.counts.items():

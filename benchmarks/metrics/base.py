@@ -23,7 +23,8 @@ class MetricInfo:
     produce it, empty for none. preprocessing: what happens to the picture before the model. definition: what
     the number is, in one sentence. source: paper or code. licence: of the models, not of the pictures.
     level: 'sample' has one value per picture, 'set' one per method. compat: name of the published protocol
-    whose definition, bugs included, it reproduces (`ibench`), else None.
+    whose definition, bugs included, it reproduces (`ibench`), else None. weights: digest of the contents of
+    the models' files, None for models that come with a package or by a tag.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MetricInfo:
     licence: str
     level: Level = "sample"
     compat: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from benchmarks.metrics import (
 )
 from benchmarks.metrics.base import MetricInfo
 from benchmarks.metrics.metric import Metric, SetMetric
-from benchmarks.metrics.models.base import Extractor
+from benchmarks.metrics.models.base import Extractor, content_digest
 from methods.pocket.world.context import FACTORS
 from methods.registry import unknown_name
 
@@ -129,8 +129,20 @@ def describe(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> MetricIn
         model=joined([extractor.tag for extractor in used]),
         preprocessing=joined([extractor.preprocessing for extractor in used]),
         licence=joined([extractor.licence for extractor in used]),
+        weights=content_digest(file for extractor in used for file in extractor.files()),
         level="set" if isinstance(metric, SetMetric) else "sample",
     )
+
+
+def weights_of(
+    wanted: Sequence[str] | str, family: str, models: Mapping[str, str] | None = None
+) -> dict[str, str | None]:
+    """The digest of the models' files for each of the metrics that `select` gives."""
+    from benchmarks.metrics.models.zoo import zoo
+
+    extractors = zoo(family, models)
+    infos = [describe(metric, extractors) for metric in select(wanted, family)]
+    return {info.name: info.weights for info in infos}
 
 
 def missing(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> str | None:

@@ -42,9 +42,9 @@ class Config:
 
     weight:    lambda of the attention loss; the paper's sweep is 1e-4, 1e-3, 3e-3 (best), 1e-2, 5e-2; 0 is
                the ablation without it
-    reduction: of the squared difference of maps (reconstruction): `map` is the squared Frobenius norm of
-               each map, averaged over heads, sites and batch; `keys` sums over tokens only, `mean` over
-               nothing, `sum` over everything but the batch
+    reduction: of the squared difference of maps (reconstruction): `sum` sums over everything but the batch;
+               `map` is the squared Frobenius norm of each map, averaged over heads, sites and batch; `keys`
+               sums over tokens only, `mean` over nothing
     layers:    cross-attentions that count: `all`, or `coarse`, those below the latent resolution
     tokens:    whose maps count: `all` (the paper) or `word`, the learned one only
     pairs:     stages; the paper compares 1, 3, 5, 7, 9, 10 and takes 5
@@ -54,7 +54,7 @@ class Config:
     """
 
     weight: float = 3e-3
-    reduction: Literal["map", "keys", "mean", "sum"] = "map"
+    reduction: Literal["map", "keys", "mean", "sum"] = "sum"
     layers: Literal["all", "coarse"] = "all"
     tokens: Literal["all", "word"] = "all"
     pairs: int = 5

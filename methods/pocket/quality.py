@@ -242,6 +242,18 @@ class Instrument:
         definition = {"definition": f"share of {n} held-out renders that the probe names rightly"}
         return definition | {name: {"value": value, "n": n} for name, value in found.items()}
 
+    def quality(self) -> dict[str, Any]:
+        """How the quality model ranks damaged renders of held-out people."""
+        from methods.pocket.training.quality_model import figures, load_quality_model
+
+        n = max(100, self.count)
+        found = figures(load_quality_model(self.models.folder / "quality"), n)
+        return {
+            "definition": f"{n} held-out renders with none, one or two kinds of damage of any strength; the "
+            "model's estimate against the SSIM to the intact render: Spearman, Pearson, mean absolute error",
+            **{name: {"value": value, "n": n} for name, value in found.items()},
+        }
+
     def _job(self, prompt: str, number: int) -> Job:
         width, height = self.models.backbone.default_size
         guidance = self.models.backbone.defaults.guidance
@@ -279,7 +291,7 @@ class Instrument:
         return Identity(name, torch.from_numpy(embedding), encoder=self.models.conditioner)
 
 
-PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes")
+PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes", "quality")
 
 
 def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:

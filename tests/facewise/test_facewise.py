@@ -108,7 +108,7 @@ def test_coarse_layers_leave_the_finest_out() -> None:
         {},
         {"pairs": 3, "shared": True, "reduction": "keys", "tokens": "word"},
         {"weight": 0.0},
-        {"layers": "coarse", "reduction": "sum"},
+        {"layers": "coarse", "reduction": "map"},
     ],
 )
 def test_every_option_fits(options: dict[str, object], tmp_path: Path) -> None:
@@ -117,6 +117,15 @@ def test_every_option_fits(options: dict[str, object], tmp_path: Path) -> None:
     assert fitted["tokens"].shape == (options.get("pairs", 5), 2, 1, 32)
     assert torch.equal(fitted["tokens"][:, 0], fitted["tokens"][:, 1]) == options.get("shared", False)
     assert ("log.attention" in fitted) == (options.get("weight", 1.0) != 0.0)
+
+
+def test_without_the_loss_its_reduction_says_nothing(tmp_path: Path) -> None:
+    anna, backbone = person(tmp_path), tiny_backbone("sd1")
+    one, other = (
+        fit_method("facewise", tmp_path, weight=0.0, reduction=how).tokens(anna, backbone)["tokens"]
+        for how in ("sum", "map")
+    )
+    assert torch.equal(one, other)
 
 
 def test_ten_encodings_of_a_prompt_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

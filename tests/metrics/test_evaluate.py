@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,13 @@ from metric_samples import BLANK, portrait, sample, scores, text, unit
 from PIL import Image
 
 from benchmarks.metrics.base import Score
-from benchmarks.metrics.catalogue import SELECTIONS, metrics, select
+from benchmarks.metrics.catalogue import SELECTIONS, metrics, select, weights_of
 from benchmarks.metrics.evaluate import Evaluator, _checked
 from benchmarks.metrics.models.base import Extractor
-from benchmarks.metrics.models.zoo import ROLES, check_models
+from benchmarks.metrics.models.zoo import ROLES, check_models, zoo
 from methods.errors import UsageError, WeightsError
+from methods.paths import pocket_dir
+from methods.weights import load_weights, save_weights
 
 
 class Counted(Extractor):
@@ -34,6 +37,29 @@ class Counted(Extractor):
         self.keys.update(key for key, _ in items)
         self.calls += 1
         return self.inner.compute(items)
+
+
+def test_a_card_tells_weights_apart_that_have_the_same_name(tmp_path: Path) -> None:
+    for name in ("probes.json", "probes.safetensors"):
+        shutil.copy(pocket_dir() / "probes" / name, tmp_path / name)
+
+    def digests() -> dict[str, str | None]:
+        return weights_of(["attr", "id_sim", "piqe"], "pocket", {"probes": str(tmp_path)})
+
+    shipped, first = weights_of(["attr", "id_sim", "piqe"], "pocket"), digests()
+    assert first == shipped and first["piqe"] is None and first["id_sim"] != first["attr"]
+    state = load_weights(tmp_path / "probes.safetensors")
+    state["heads.scene.bias"] = state["heads.scene.bias"] + 1
+    save_weights(tmp_path / "probes.safetensors", state)
+    changed = digests()
+    assert changed["attr"] != first["attr"] and changed["id_sim"] == first["id_sim"]
+
+
+@pytest.mark.parametrize("feature", ["clip", "clip_text", "face", "face_first", "musiq_pocket", "probes"])
+def test_every_model_of_the_pocket_zoo_names_its_files(feature: str) -> None:
+    files = zoo("pocket")[feature].files()
+    assert files and all(path.is_file() for path in files)
+    assert any(path.suffix in (".safetensors", ".onnx") for path in files)
 
 
 def some(n: int = 4) -> list[Any]:

@@ -61,6 +61,12 @@ def test_verdicts_know_their_direction() -> None:
     assert set(found) == {"text.scene", "text.style", "faces.landmark_error"}
 
 
+def test_the_quality_model_ranks_damage() -> None:
+    found = measure(["quality"], count=100)["quality"]
+    assert found["rank_correlation"]["value"] > 0.8
+    assert found["rank_correlation"]["n"] == 100 and found["mean_error"]["value"] < 0.1
+
+
 def test_targets_name_real_parts_and_factors() -> None:
     assert {name.split(".")[0] for name in TARGETS} <= set(PARTS)
     assert set(JUDGED) <= set(FACTORS)

@@ -95,6 +95,22 @@ def test_different_definitions_are_not_subtracted(baseline: Path, tmp_path: Path
     assert main(["compare", str(other), str(baseline), "--fail-on", "id_sim<-0.1"]) == 2
 
 
+def test_other_weights_under_the_same_name_are_not_subtracted(baseline: Path, tmp_path: Path) -> None:
+    """A run from before cards held digests says nothing of its weights, which is no difference."""
+    runs = []
+    for number, weights in enumerate((None, "5c3f", "77aa")):
+        runs.append(make(tmp_path / str(number), shift=-0.5))
+        run = json.loads((runs[-1] / "run.json").read_text())
+        card = next(card for card in run["metrics"] if card["name"] == "id_sim")
+        card.pop("weights", None)
+        if weights:
+            card["weights"] = weights
+        save_json(runs[-1] / "run.json", run)
+    before, one, other = runs
+    assert "different weights" in compare(one, other).refused["id_sim"]
+    assert "id_sim" not in compare(one, before).refused and "id_sim" not in compare(one, one).refused
+
+
 def test_lost_values_are_told(baseline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = make(tmp_path / "other")
     lines = (other / "samples.jsonl").read_text().splitlines()

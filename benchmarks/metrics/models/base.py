@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 APACHE = "Apache-2.0 (trained by this project on its own renders)"
@@ -24,9 +27,35 @@ class Extractor(ABC):
         """What is missing and what to do, as far as it can be told without loading; None when nothing is."""
         return None
 
+    def files(self) -> tuple[Path, ...]:
+        """The files whose contents decide its numbers; none for models of a package or a tag."""
+        return ()
+
     @abstractmethod
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
         """One feature or Failure per (key, picture or text), in order.
 
         Raises SpidError when the model itself cannot be used.
         """
+
+
+def content_digest(files: Iterable[Path]) -> str | None:
+    """SHA-256 (16 digits) over the contents of the files that are there, whatever their names; None for none.
+
+    Other weights under the same name are another model, so that a card with this digest tells them apart.
+    """
+    found = [path for path in files if path.is_file()]
+    if not found:
+        return None
+    stats = [path.stat() for path in found]
+    contents = sorted(
+        {_content(path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(found, stats, strict=True)}
+    )
+    return hashlib.sha256("".join(contents).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=256)
+def _content(path: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file, remembered while it keeps its size and its time."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

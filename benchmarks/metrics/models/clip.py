@@ -53,6 +53,11 @@ class OpenClip:
             return f"No CLIP weights at {self.weights}. Check the path."
         return None
 
+    def files(self) -> tuple[Path, ...]:
+        if self.folder is not None:
+            return tuple(path for path in self.folder.glob("*") if path.is_file())
+        return (Path(self.weights).expanduser(),) if os.sep in self.weights else ()
+
     @cached_property
     def _loaded(self) -> tuple[Any, Any, Any]:
         from methods.compat import ensure_torchvision
@@ -133,6 +138,9 @@ class _Clip(Extractor):
     def missing(self) -> str | None:
         return self.clip.missing()
 
+    def files(self) -> tuple[Path, ...]:
+        return self.clip.files()
+
 
 class ClipImage(_Clip):
     """float32 [D], L2-normalised."""
@@ -182,6 +190,9 @@ class Aesthetic(Extractor):
                 "aesthetic=FILE."
             )
         return self.clip.missing()
+
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, *self.clip.files())
 
     @cached_property
     def _head(self) -> tuple[NDArray[np.float32], float]:

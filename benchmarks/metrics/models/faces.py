@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.metrics.metric import Failure
 from benchmarks.metrics.models.base import APACHE, Extractor
 from methods.errors import FaceError, SpidError
+from methods.paths import pocket_dir
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from methods.faces import Detection, FaceEncoder
 
 _REMEMBERED = 4096
+_POCKET_PACKS = {"pocket": "face", "pocket-scoring": "face-scoring"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class Pack:
     def __init__(self, name: str) -> None:
         self.name = name
         self.tag = name if name.startswith("dlib") else f"insightface, {name.removeprefix('insightface:')}"
-        pocket = name in ("pocket", "pocket-scoring")
+        pocket = name in _POCKET_PACKS
         self.licence = APACHE if pocket else "of the pack; insightface's are non-commercial research only"
 
     def missing(self) -> str | None:
@@ -72,6 +74,22 @@ class Pack:
         except SpidError as error:
             return str(error)
         return None
+
+    def files(self) -> tuple[Path, ...]:
+        """Of a pocket or insightface pack; dlib's come with their package, a plug-in's are not known."""
+        from methods.faces.packs import find_pack
+
+        kind, _, argument = self.name.partition(":")
+        if self.name in _POCKET_PACKS:
+            folder = pocket_dir() / _POCKET_PACKS[self.name]
+        elif kind == "insightface" or Path(self.name).expanduser().is_dir():
+            try:
+                folder = find_pack(argument if kind == "insightface" else self.name).folder
+            except SpidError:
+                return ()
+        else:
+            return ()
+        return (*folder.glob("*.onnx"), folder / "pack.json")
 
     @cached_property
     def encoder(self) -> FaceEncoder:
@@ -114,6 +132,9 @@ class LargestFace(Extractor):
 
     def missing(self) -> str | None:
         return self.detector.pack.missing() or self.recogniser.missing()
+
+    def files(self) -> tuple[Path, ...]:
+        return (*self.detector.pack.files(), *self.recogniser.files())
 
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
         return [self._one(key, picture) for key, picture in items]

@@ -37,6 +37,9 @@ class Probed(Extractor):
             return None
         return f"No probes in {self.folder}. Run `python scripts/train_pocket.py probes`."
 
+    def files(self) -> tuple[Path, ...]:
+        return (self.folder / "probes.safetensors", self.folder / "probes.json")
+
     @cached_property
     def probes(self) -> ProbeSet:
         from methods.pocket.training.probes import load_probes

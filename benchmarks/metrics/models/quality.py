@@ -132,6 +132,9 @@ class Musiq(_Pyiqa):
             return f"No MUSIQ weights at {self.file}. {way}"
         return super().missing()
 
+    def files(self) -> tuple[Path, ...]:
+        return (self.file, self.file.with_suffix(".json")) if self.pocket else (self.file,)
+
     @cached_property
     def metric(self) -> Any:
         from methods.weights import load_weights

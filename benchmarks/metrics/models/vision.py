@@ -54,6 +54,9 @@ class Inception(Extractor):
             "inception=FILE."
         return None
 
+    def files(self) -> tuple[Path, ...]:
+        return (self.file,)
+
     @cached_property
     def network(self) -> Any:
         from methods.compat import ensure_torchvision
@@ -102,6 +105,10 @@ class Dino(Extractor):
             return f"No DINOv2 model at {self.spec}. Give dino=FOLDER, or fetch it once into the hub's cache."
         return None
 
+    def files(self) -> tuple[Path, ...]:
+        folder = Path(self.spec).expanduser()
+        return tuple(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else ()
+
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         from methods.compat import ensure_torchvision
@@ -148,6 +155,9 @@ class DinoFace(Dino):
     def missing(self) -> str | None:
         return super().missing() or self.detector.pack.missing()
 
+    def files(self) -> tuple[Path, ...]:
+        return (*super().files(), *self.detector.pack.files())
+
     def _shown(self, key: str, picture: Image.Image) -> Image.Image:
         found = self.detector.find(key, picture, ladder=False)
         if not found:
@@ -172,6 +182,10 @@ class DreamSim(Extractor):
         if absent := [name for name in _DREAMSIM if not (self.folder / name).exists()]:
             return f"No DreamSim checkpoints in {self.folder} ({absent[0]}). Give dreamsim=FOLDER."
         return None
+
+    def files(self) -> tuple[Path, ...]:
+        given = [self.folder / name for name in _DREAMSIM]
+        return tuple(file for path in given for file in ([path] if path.is_file() else path.rglob("*")))
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ Multi-scale Image Quality Transformer", ICCV 2021); weights are stored as safete
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from methods.compat import ensure_torchvision
 from methods.errors import MissingDependencyError
 from methods.files import save_json
 from methods.pocket.training.perception_loop import batches, begin, half_precision, open_dataset, to_tensor
 from methods.pocket.world import HELD_OUT, render, sample_context, sample_person
-from methods.weights import save_weights
+from methods.weights import load_weights, save_weights
 
 OPTIONS: dict[str, Any] = {
     "patch_size": 16,
@@ -98,6 +100,7 @@ def damage(picture: NDArray[Any], rng: np.random.Generator) -> NDArray[np.uint8]
 # ------------------------------------------------------------------ model
 def pyiqa_metric(name: str, **options: Any) -> Any:
     """One of pyiqa's metrics, eval mode, on the CPU. Raises MissingDependencyError without pyiqa."""
+    ensure_torchvision()
     try:
         import pyiqa
     except ImportError as error:
@@ -105,6 +108,19 @@ def pyiqa_metric(name: str, **options: Any) -> Any:
             f"The quality model needs pyiqa ({error}).", hint="Run `pip install 'spid[iqa]'`."
         ) from error
     return pyiqa.create_metric(name, device=torch.device("cpu"), **options)
+
+
+def load_quality_model(folder: Path) -> Any:
+    """The twin that `train` wrote into `folder`, as pyiqa's metric: float [B,3,H,W] in [0,1] -> [B,1].
+
+    Raises WeightsError for missing weights, MissingDependencyError without pyiqa.
+    """
+    folder = Path(folder)
+    state = load_weights(folder / "musiq.safetensors")
+    recipe = json.loads((folder / "musiq.json").read_text(encoding="utf-8"))
+    metric = pyiqa_metric(recipe["metric"], pretrained=False, **recipe["options"])
+    metric.net.load_state_dict({name: value.float() for name, value in state.items()})
+    return metric
 
 
 def patches(network: nn.Module, pictures: Tensor) -> Tensor:
@@ -149,10 +165,10 @@ def train(
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([seed, step])
-        # quarters cost a quarter; every fourth batch shows a quarter as many whole pictures
-        whole = step % 4 == 0
+        # quarters cost less than half; every other batch shows half as many whole pictures, as in use
+        whole = step % 2 == 0
         intact = []
-        for i in rng.integers(0, len(renders), batch_size // 4 if whole else batch_size):
+        for i in rng.integers(0, len(renders), batch_size // 2 if whole else batch_size):
             y, x = (0, 0) if whole else rng.integers(0, 64, 2)
             intact.append(
                 np.array(
@@ -178,8 +194,7 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     save_weights(output / "musiq.safetensors", half_precision(network.state_dict()))
     save_json(output / "musiq.json", {"metric": "musiq", "options": OPTIONS})
-    network.load_state_dict({name: value.half().float() for name, value in network.state_dict().items()})
-    return course.finish(**figures(metric, evaluated))
+    return course.finish(**figures(load_quality_model(output), evaluated))
 
 
 def figures(metric: Any, pictures: int, seed: int = HELD_OUT) -> dict[str, float]:
