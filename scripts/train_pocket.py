@@ -1,6 +1,6 @@
 """Train the pocket models from nothing, one stage at a time or all in order.
 
-    python scripts/train_pocket.py all                    # everything, about three hours on two cores
+    python scripts/train_pocket.py all                    # everything, more than three hours on two cores
     python scripts/train_pocket.py diffusion --minutes 60 # one stage with its own budget, resumed if begun
     python scripts/train_pocket.py adapter --restart
 
@@ -26,8 +26,8 @@ DEFAULT_MINUTES = {
     "scoring": 6.0,
     "detector": 6.0,
     "dual-encoder": 8.0,
-    "probes": 4.0,
-    "quality": 5.0,
+    "probes": 15.0,
+    "quality": 12.0,
     "stylespace": 12.0,
     "face-reader": 8.0,
     "diffusion": 60.0,
