@@ -79,10 +79,11 @@ def write_ledger(
     save_ledger(folder, ledger)
     for experiment in catalogue.experiments.values():
         claims = [claim for claim in catalogue.of(experiment.name) if claim.id in wanted]
-        if not claims:
+        if experiment.on_request and not (only and claims):
+            waiting = catalogue.of(experiment.name)
+            _settle(ledger, waiting, _on_request(study, experiment, waiting), over=False)
             continue
-        if experiment.on_request and not only:
-            _settle(ledger, claims, _on_request(study, experiment, claims), over=False)
+        if not claims:
             continue
         log(f"{experiment.name}: {experiment.title}")
         every = len(claims) == len(catalogue.of(experiment.name))
