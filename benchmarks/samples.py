@@ -68,10 +68,12 @@ class Samples:
 def card_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Where two cards of a metric say that their numbers do not mean the same.
 
-    What only one of them states (runs from before cards held `weights`) is no difference.
+    A card from before cards held `weights` says nothing of them, which is no difference.
     """
-    defining = ("model", "weights", "preprocessing", "definition", "direction", "compat")
-    return [part for part in defining if part in one and part in other and one[part] != other[part]]
+    defining = ("model", "preprocessing", "definition", "direction", "compat")
+    found = [part for part in defining if one.get(part) != other.get(part)]
+    told = "weights" in one and "weights" in other
+    return [*found, "weights"] if told and one["weights"] != other["weights"] else found
 
 
 def read_samples(folder: str | Path) -> Samples:

@@ -1,8 +1,4 @@
-"""No-reference picture quality through pyiqa, whose architectures are used and whose loader is not.
-
-pyiqa opens checkpoints with `weights_only=False`; here the architecture is made empty and filled by
-`methods.weights.load_weights`, so that nothing in a file executes.
-"""
+"""No-reference picture quality through pyiqa: its architectures, without its loader (`methods.iqa`)."""
 
 from __future__ import annotations
 
@@ -19,32 +15,17 @@ import numpy as np
 
 from benchmarks.metrics.metric import Failure
 from benchmarks.metrics.models.base import APACHE, Extractor
-from methods.errors import MissingDependencyError, WeightsError
+from methods.iqa import INSTALL, create, load_musiq
 from methods.paths import pocket_dir
 
 LICENCE = "PolyForm-Noncommercial (pyiqa)"
 _SPAQ = "musiq_spaq_ckpt-358bb6af.pth"
-_INSTALL = "Run `pip install 'spid[iqa]'`."
 
 
 def pyiqa_folder() -> Path:
     """Where pyiqa keeps weights: below torch's hub folder."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
     return Path(home).expanduser() / "hub" / "pyiqa"
-
-
-def create(name: str, device: str, **options: Any) -> Any:
-    """An empty pyiqa metric. Raises MissingDependencyError without pyiqa."""
-    from methods.compat import ensure_torchvision
-
-    ensure_torchvision()
-    try:
-        import pyiqa
-    except ImportError as error:
-        raise MissingDependencyError(f"pyiqa cannot be imported ({error}).", hint=_INSTALL) from error
-    import torch
-
-    return pyiqa.create_metric(name, device=torch.device(device), **options)
 
 
 class _Pyiqa(Extractor):
@@ -58,7 +39,7 @@ class _Pyiqa(Extractor):
         self.device = device
 
     def missing(self) -> str | None:
-        return None if find_spec("pyiqa") else f"pyiqa is not installed. {_INSTALL}"
+        return None if find_spec("pyiqa") else f"pyiqa is not installed. {INSTALL}"
 
     @property
     @abstractmethod
@@ -137,22 +118,10 @@ class Musiq(_Pyiqa):
 
     @cached_property
     def metric(self) -> Any:
-        from methods.weights import load_weights
-
         options: dict[str, Any] = {}
         if self.pocket:
             options = json.loads(self.file.with_suffix(".json").read_text(encoding="utf-8"))["options"]
-        metric = create("musiq", self.device, pretrained=False, **options)
-        state = {
-            name.removeprefix("module."): value.float() for name, value in load_weights(self.file).items()
-        }
-        try:
-            metric.net.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"{self.file} does not fit MUSIQ.", hint="Use MUSIQ-SPAQ's weights."
-            ) from error
-        return metric
+        return load_musiq(self.file, self.device, **options)
 
 
 class IBenchMusiq(Musiq):

@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from methods.compat import ensure_torchvision
-from methods.errors import MissingDependencyError
+from methods.errors import MissingWeightsError
 from methods.files import save_json
+from methods.iqa import create, load_musiq
 from methods.pocket.training.perception_loop import batches, begin, half_precision, open_dataset, to_tensor
 from methods.pocket.world import HELD_OUT, render, sample_context, sample_person
-from methods.weights import load_weights, save_weights
+from methods.weights import save_weights
 
 OPTIONS: dict[str, Any] = {
     "patch_size": 16,
@@ -98,29 +98,16 @@ def damage(picture: NDArray[Any], rng: np.random.Generator) -> NDArray[np.uint8]
 
 
 # ------------------------------------------------------------------ model
-def pyiqa_metric(name: str, **options: Any) -> Any:
-    """One of pyiqa's metrics, eval mode, on the CPU. Raises MissingDependencyError without pyiqa."""
-    ensure_torchvision()
-    try:
-        import pyiqa
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The quality model needs pyiqa ({error}).", hint="Run `pip install 'spid[iqa]'`."
-        ) from error
-    return pyiqa.create_metric(name, device=torch.device("cpu"), **options)
-
-
 def load_quality_model(folder: Path) -> Any:
-    """The twin that `train` wrote into `folder`, as pyiqa's metric: float [B,3,H,W] in [0,1] -> [B,1].
-
-    Raises WeightsError for missing weights, MissingDependencyError without pyiqa.
-    """
+    """The twin that `train` wrote into `folder`, as `methods.iqa.load_musiq` gives it; raises the same."""
     folder = Path(folder)
-    state = load_weights(folder / "musiq.safetensors")
-    recipe = json.loads((folder / "musiq.json").read_text(encoding="utf-8"))
-    metric = pyiqa_metric(recipe["metric"], pretrained=False, **recipe["options"])
-    metric.net.load_state_dict({name: value.float() for name, value in state.items()})
-    return metric
+    try:
+        recipe = json.loads((folder / "musiq.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingWeightsError(
+            f"No quality model in {folder}: {error}.", hint="Run `python scripts/train_pocket.py quality`."
+        ) from error
+    return load_musiq(folder / "musiq.safetensors", **recipe["options"])
 
 
 def patches(network: nn.Module, pictures: Tensor) -> Tensor:
@@ -179,7 +166,7 @@ def train(
         truth = [similarity(a, b) for a, b in zip(damaged, intact, strict=True)]
         return to_tensor(np.stack(damaged), 0.0, 255.0), torch.tensor(truth)
 
-    metric = pyiqa_metric("musiq", pretrained=False, **OPTIONS)
+    metric = create("musiq", pretrained=False, **OPTIONS)
     network: nn.Module = metric.net
     nn.init.constant_(network.head.bias, 0.8)  # type: ignore[union-attr, arg-type]  # the mean of the targets
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.02, fused=True)
