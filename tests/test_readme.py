@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from methods.images import load_picture
+from methods.registry import get_method, method_names
 from spatialid_cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +38,12 @@ def test_the_first_two_commands_are_one_line_each_and_ci_runs_the_second() -> No
 
 
 def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_path: Path) -> None:
-    """The script itself, in an environment that stands for the one it would have made."""
+    """The script itself with all its methods, fitted briefly, in an environment that stands for its own."""
+    script = (ROOT / "scripts" / "quickstart").read_text(encoding="utf-8")
+    (every,) = re.findall(r'^all="(.*)"$', script, flags=re.MULTILINE)
+    compared = re.sub(r"\[.*?\]", "", every).split(",")
+    assert sorted(compared) == sorted(method_names())
+    brief = [f"{name}[steps=2]" if get_method(name).info.kind == "fit" else name for name in compared]
     environment = tmp_path / "environment"
     (environment / "bin").mkdir(parents=True)
     for name, module in (("python", ""), ("spid", "-m spatialid_cli.app ")):
@@ -54,13 +60,14 @@ def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_
             "VENV": str(environment),
             "OUTPUT": str(tmp_path / "out"),
             "PYTHONPATH": str(ROOT),
-            "LIMIT": "1",
+            "METHODS": ",".join(brief),
         },
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "ibench" / "tables" / "results.md").is_file()
+    table = (tmp_path / "out" / "ibench" / "tables" / "results.md").read_text(encoding="utf-8")
+    assert all(name in table.splitlines()[0] for name in compared)
     assert (tmp_path / "out" / "ibench" / "report.html").is_file()
     sheet = tmp_path / "out" / "pictures" / "sheet.png"
     assert str(sheet) in done.stdout

@@ -6,13 +6,14 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.claims import curves
 from benchmarks.claims.tables import by_paper, compared, effect, interval, mean, summary, units
 from benchmarks.tables import sentence
 
 _WIDTH, _HEIGHT = 220, 22
 _MARKS = {"replicated": "✓", "not replicated": "✗", "inconclusive": "?", "not measured": "–"}
 
-STYLE = """
+_RULES = """
 .claims{font:15px/1.5 system-ui,sans-serif;max-width:88rem}
 .claims h3{margin:2rem 0 .5rem}
 .claims .heads,.claims .claim>summary{display:grid;gap:.15rem 1.5rem;align-items:start;
@@ -54,6 +55,8 @@ border-bottom:1px solid #8884}
 .claims .published:not(:empty)::before{content:"published: "}
 }
 """.strip()
+
+STYLE = f"{_RULES}\n{curves.STYLE}"
 """Rules of the section, all under `.claims`; a report adds them to its own style sheet."""
 
 
@@ -166,7 +169,7 @@ def drawn(entry: Mapping[str, Any]) -> str:
 
 
 def _block(block: Mapping[str, Any]) -> str:
-    """Means of all variants of an experiment: a curve's points, one under the other."""
+    """Means of all variants of an experiment, above them the curves where the variants are an axis."""
     metrics = list(dict.fromkeys(name for found in block["means"].values() for name in found))
     heads = "".join(f"<th>{_text(name)}</th>" for name in [block["axis"] or "variant", *metrics])
     lines = "".join(
@@ -181,6 +184,7 @@ def _block(block: Mapping[str, Any]) -> str:
     note = f"<p>Left out: {_text('; '.join(left_out))}</p>" if left_out else ""
     return (
         f'<details><summary><span class="title">{_text(block["title"])}</span></summary>'
+        f"{curves.curves(block)}"
         f'<div class="wide" tabindex="0" role="region" aria-label="{_text(block["title"])}">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>{note}</details>"
     )
