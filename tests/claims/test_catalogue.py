@@ -59,8 +59,8 @@ def test_what_takes_hours_says_so() -> None:
         assert experiment.on_request == (found["steps"] > 5_000), experiment.name
     curve = CATALOGUE.experiments["facewise-pairs"]
     suite = load_suite(curve.suite, sets=curve.sets)
-    assert cost(curve, curve.variants, suite, None) == {"pictures": 240, "fits": 30, "steps": 18_000}
-    assert cost(curve, curve.variants, suite, 4)["pictures"] == 24
+    assert cost(curve, curve.variants, suite, None) == {"pictures": 200, "fits": 25, "steps": 15_000}
+    assert cost(curve, curve.variants, suite, 4)["pictures"] == 20
 
 
 def test_choosing() -> None:
