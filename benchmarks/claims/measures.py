@@ -16,6 +16,7 @@ import torch
 from benchmarks.claims.effects import Table
 from benchmarks.claims.study import Measured, Study
 from benchmarks.claims.types import Claim, Experiment, Variant
+from benchmarks.description import plain
 from benchmarks.metrics.leakage import head_mask
 from benchmarks.people import gather, identify_all
 from benchmarks.plan import Person, spread
@@ -54,7 +55,7 @@ def measure(study: Study, experiment: Experiment, claims: Sequence[Claim], *, ev
     able, unreachable = study.reachable(experiment, claims, every=every)
     suite = study.load_suite(experiment)
     settings = {"suite": suite.name, "version": suite.version, "sets": [one.name for one in suite.sets]}
-    what = [settings, study.settings.limit, study.settings.steps, experiment.repeats, list(suite.seeds)]
+    what = [plain(dataclasses.asdict(suite)), study.settings.limit, study.settings.steps, experiment.repeats]
     folder = study.place(experiment, [*(study.describe(one) for one in able), *what])
     file = folder / "measured.json"
     rows: list[_Row] = []

@@ -209,7 +209,8 @@ class Study:
         )
         described = [self.describe(one) for one in variants]
         models = weights_of(request.metrics or (), self.family, self.settings.models)
-        folder = self.place(experiment, [*described, _relevant(request), models], weights)
+        content = plain(asdict(self.load_suite(experiment)))
+        folder = self.place(experiment, [*described, _relevant(request), models, content], weights)
         self._lend(folder, described)
         outcome = bench(request, folder, keep_going=True, observer=self.observers())
         for status, count in outcome.counts.items():
@@ -226,7 +227,7 @@ class Study:
     def place(self, experiment: Experiment, what: Sequence[Any], weights: str | None = None) -> Path:
         """Where an experiment's samples lie: a folder of their own for all that decides them.
 
-        Other weights, code or limits give another folder: nothing is mixed, and nothing is thrown away.
+        Other weights, code, limits or prompts give another folder: nothing is mixed or thrown away.
         """
         backbone = {key: value for key, value in describe_backbone(self.backbone).items() if key != "name"}
         kind = f"-{weights}" if weights else ""

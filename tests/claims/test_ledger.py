@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,24 @@ def test_claims_share_samples_and_the_ledger_keeps_what_is_not_asked_again(
     assert len(shared & again) == 4  # uniform and the plain backbone, twice each, were not sampled again
     with pytest.raises(UsageError, match="limit: 2 -> nothing"):
         write_ledger(settings(), tmp_path, only=("mine/same",), catalogue=catalogue)
+
+
+def test_another_text_of_a_suite_is_measured_beside_the_first(
+    settings: Make, claims_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(claims_folder, tmp_path / "claims")
+    suite = tmp_path / "claims" / "suite" / "mini.yaml"
+    claims = tmp_path / "claims" / "mine.yaml"
+    claims.write_text(claims.read_text().replace(str(claims_folder / "suite" / "mini.yaml"), str(suite)))
+    runs = []
+    for text in (suite.read_text(), suite.read_text().replace("beach", "city")):
+        suite.write_text(text)
+        ledger = write_ledger(
+            settings(limit=1), tmp_path / "out", only=("mine/same",), catalogue=read_claims(claims.parent)
+        )
+        runs.append(entries(ledger)["same"]["runs"])
+        assert entries(ledger)["same"]["verdict"] == "inconclusive"
+    assert runs[0] != runs[1] and all((tmp_path / "out" / run).is_dir() for (run,) in runs)
 
 
 def test_weights_that_a_claim_waited_for_join_a_ledger(
