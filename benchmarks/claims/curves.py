@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-_WIDTH, _HEIGHT = 260, 130
+_WIDTH, _HEIGHT = 300, 130
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 22
 
 STYLE = """
@@ -28,8 +28,8 @@ def curves(block: Mapping[str, Any]) -> str:
     """
     if block["axis"] is None:
         return ""
-    names = list(block["means"])
-    metrics = dict.fromkeys(metric for found in block["means"].values() for metric in found)
+    names = [one["name"] for one in block["variants"] if one["name"] in block["means"]]  # "none" is no point
+    metrics = dict.fromkeys(metric for name in names for metric in block["means"][name])
     drawings = [
         _curve(metric, block["axis"], [(i, name, found[metric]) for i, name, found in points])
         for metric in metrics
