@@ -73,7 +73,17 @@ class Observer:
         self.tallies = {name: Tally(total, done) for name, (total, done) in totals.items()}
         known = [name for name in _HEADLINES if name in metrics]
         self.columns = (known + [name for name in metrics if name not in known])[:_SHOWN]
-        self.started = self._recorded = time.monotonic()
+        self.started = self._recorded = self._fit_began = time.monotonic()
+        self.fit = ""
+        self.refresh()
+
+    def fitting(self, method: str, who: str, done: int, total: int) -> None:
+        """Steps done and in all of a fit to a person, before the first picture of them."""
+        now = time.monotonic()
+        if done == 1:
+            self._fit_began = now
+        left = f", {clock((now - self._fit_began) / (done - 1) * (total - done))} left" if done > 1 else ""
+        self.fit = f"{method} fits {who}: {done}/{total} steps{left}" if done < total else ""
         self.refresh()
 
     def sampled(self, method: str, count: int, seconds: float) -> None:
@@ -136,6 +146,8 @@ class PlainLines(Observer):
         left = self.seconds_left()
         if left is not None and done < total:
             parts.append(f"{clock(left)} left")
+        if self.fit:
+            parts.append(self.fit)
         self.note("; ".join(parts))
 
 
@@ -170,9 +182,10 @@ class LiveTable(Observer):
         from rich.text import Text
 
         left = self.seconds_left()
+        told = ["" if left is None else f"{clock(left)} left", self.fit]
         table = Table(
             box=box.SIMPLE_HEAD,
-            caption="" if left is None else f"{clock(left)} left",
+            caption=Text(printable("; ".join(filter(None, told)))),
             caption_justify="left",
         )
         table.add_column("method")

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ def bench(
     process is at work on it; StoppedError after a sample that raised.
     """
     from benchmarks.execute import Executor, StoppedError
+    from methods.fitting.method import FitMethod
 
     started = time.perf_counter()
     observer = observer or Observer()
@@ -131,6 +133,9 @@ def bench(
         stopped: StoppedError | None = None
         with observer:
             observer.begin(totals, [info.name for info in ready.evaluator.infos if info.level == "sample"])
+            for label, method in ready.methods.items():
+                if isinstance(method, FitMethod):
+                    method.progress = partial(observer.fitting, label)
             for block in todo:
                 try:
                     executor.run(block)

@@ -49,6 +49,20 @@ def test_plain_lines_have_no_control_characters() -> None:
     assert lines[0] == "[1/2] 2/6 samples; none 2/4"
 
 
+def test_a_fit_is_told_until_it_is_done() -> None:
+    stream = io.StringIO()
+    lines = PlainLines(stream)
+    with lines:
+        lines.begin({"facewise": (1, 0)}, ["clip_t"])
+        for done in (1, 2, 3):
+            lines._last = -float("inf")  # as if the last line were long ago
+            lines.fitting("facewise", "ann\x1b", done, 3)
+    first, second, last = stream.getvalue().splitlines()[1:]
+    assert first == "0/1 samples; facewise fits ann\\x1b: 1/3 steps"
+    assert second == "0/1 samples; facewise fits ann\\x1b: 2/3 steps, 0 s left"
+    assert last == "0/1 samples"
+
+
 def test_a_table_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     table = LiveTable()
