@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Average:
@@ -36,16 +37,16 @@ class Average:
         finally:
             self._swap()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The averaged parameters by name."""
-        return dict(self._shadow)
+    def state_dict(self) -> dict[str, Any]:
+        """`tensors`: the averaged parameters by name; `count`: of updates."""
+        return {"tensors": dict(self._shadow), "count": self.count}
 
     @torch.no_grad()
-    def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
-        """Continue from what `tensors` and `count` were."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` gave, wherever its tensors are."""
         for name, mine in self._shadow.items():
-            mine.copy_(tensors[name])
-        self.count = count
+            mine.copy_(state["tensors"][name])
+        self.count = state["count"]
 
     @torch.no_grad()
     def _swap(self) -> None:

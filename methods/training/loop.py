@@ -84,10 +84,7 @@ class Loop:
         self._check(found)
         self.at = Position(state["stage"], state["step"], state["total"])
         self.task.module.load_state_dict(found.tensors("module"))
-        self._average.load(
-            {name: tensor.to(self.processes.device) for name, tensor in found.tensors("average").items()},
-            state["averaged"],
-        )
+        self._average.load_state_dict({"tensors": found.tensors("average"), "count": state["averaged"]})
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self._saved = self.at.total
@@ -263,7 +260,7 @@ class Loop:
                 self.at.total,
                 {
                     "module": self.task.module.state_dict(),
-                    "average": self._average.tensors(),
+                    "average": self._average.state_dict()["tensors"],
                     "optimizer": optimizer,
                 },
                 {

@@ -16,7 +16,7 @@ from methods.pocket.training.autoencoder import (
     feature_weights,
     reconstruction_loss,
 )
-from methods.pocket.training.common import Average, Budget, Checkpoint, to_pictures, to_pixels
+from methods.pocket.training.common import Budget, Checkpoint, to_pictures, to_pixels
 from methods.pocket.training.dataset import PERSON_OFFSET, Dataset, build, person_of
 from methods.pocket.training.diffusion import build_scheduler, velocity_batch
 from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
@@ -37,19 +37,6 @@ def test_step_budget_drives_the_learning_rate() -> None:
     assert budget.learning_rate(1.0, warmup=200, final=0.0) == pytest.approx(0.5)
     budget.step = 1000
     assert budget.finished and budget.learning_rate(1.0, final=0.02) == pytest.approx(0.02)
-
-
-def test_average_follows_and_swaps_back() -> None:
-    layer = nn.Linear(2, 2, bias=False)
-    nn.init.zeros_(layer.weight)
-    average = Average([layer], decay=0.5)
-    with torch.no_grad():
-        layer.weight.fill_(1.0)
-    average.update()  # decay warms up from 2/11
-    average.swap()
-    assert torch.allclose(layer.weight, torch.full((2, 2), 1 - 2 / 11))
-    average.swap()
-    assert torch.equal(layer.weight, torch.ones(2, 2))
 
 
 def _train(steps: int, folder: Path, stop_at: int | None = None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What the pocket trainings share: the budgeted schedule, averaging, checkpoints, the log, pictures."""
+"""What the pocket trainings share: the budgeted schedule, checkpoints, the log, pictures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from methods.files import write_atomic
+from methods.training.average import Average
 
 if TYPE_CHECKING:
     from methods.pocket.training.muon import SharedMuon
@@ -76,41 +77,6 @@ class Budget:
         at = self.progress if progress is None else progress
         cosine = final + (1.0 - final) * 0.5 * (1.0 + math.cos(math.pi * at))
         return peak * min(1.0, (self.step + 1) / warmup) * cosine
-
-
-class Average:
-    """Exponential moving average of parameters, with the warm-up `min(decay, (1+n)/(10+n))`."""
-
-    def __init__(self, modules: Iterable[nn.Module], decay: float = 0.999) -> None:
-        self.parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
-        self.shadow = [p.detach().clone() for p in self.parameters]
-        self.decay = decay
-        self.count = 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Move the average towards the present parameters."""
-        self.count += 1
-        weight = 1.0 - min(self.decay, (1 + self.count) / (10 + self.count))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], weight)
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        """Exchange parameters and average; a second call undoes the first."""
-        for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
-            kept = parameter.detach().clone()
-            parameter.copy_(shadow)
-            shadow.copy_(kept)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The averaged tensors and the count of updates."""
-        return {"shadow": self.shadow, "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        for mine, theirs in zip(self.shadow, state["shadow"], strict=True):
-            mine.copy_(theirs)
-        self.count = state["count"]
 
 
 class Checkpoint:
@@ -211,7 +177,7 @@ class Course:
         self._progress = 0.0
         self.rank, self.processes = join_processes()
         self.rng = np.random.default_rng(seed)
-        self._average = None if average is None else Average([modules], average)
+        self._average = None if average is None else Average(modules, average)
         stateful: dict[str, Any] = {"modules": modules, "optimizer": optimizer}
         if self._average:
             stateful["average"] = self._average
@@ -273,16 +239,11 @@ class Course:
         )
         self._checkpoint.save(self.rng)
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Within the block the modules hold their averaged parameters."""
         if self._average is None:
             raise ValueError("this training keeps no average")
-        self._average.swap()
-        try:
-            yield
-        finally:
-            self._average.swap()
+        return self._average.applied()
 
     def finish(self, **figures: Any) -> dict[str, Any]:
         """Add what the training cost to the measured `figures` and keep them beside the log."""
