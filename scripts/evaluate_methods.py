@@ -9,8 +9,7 @@ is the same for all methods. Identity is read by the scoring recogniser, which n
 against the one reference photograph; a picture without a face counts as 0. Renders of the person and of a
 stranger in the same contexts say what there is to be had: `position` is 1 at the person's renders and 0 at
 the stranger's. Methods that fit every person take minutes a person: they come last, and only the first
---fit-people are fitted, or as many as --fit-people-of says of a method. Differences from none and uniform are
-paired, over the people that both have.
+--fit-people are fitted. Differences from none and uniform are paired, over the people that both have.
 
 Stop it at any time: every record is kept in --work, the output is written after every person, and the same
 command goes on there. A changed adapter, backbone or option is another record.
@@ -40,31 +39,24 @@ BASES = ("none", "uniform")
 """What the other methods are compared with."""
 
 
-def evaluate(
-    study: Study, variants: Sequence[Variant], fit_people: Mapping[str, int], figures: Figures
-) -> None:
-    """Measure variants, those that fit on so many people each, after all others.
-
-    Person by person, so that a run that was stopped compares the same people.
-    """
+def evaluate(study: Study, variants: Sequence[Variant], fit_people: int, figures: Figures) -> None:
+    """Person by person, so that a run that was stopped compares the same people; fits after all others."""
     found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in variants}
     renders: list[dict[str, Any]] = []
-    fits = [one for one in variants if one.method in fit_people]
-    for group in ([one for one in variants if one not in fits], fits):
+    fits = [one for one in variants if method_info(one.method).kind == "fit"]
+    others = [one for one in variants if one not in fits]
+    for chosen, people in ((others, study.people), (fits, min(fit_people, study.people))):
         remaining = Remaining()
-        people = {one.name: min(fit_people.get(one.method, study.people), study.people) for one in group}
-        last = max(people.values(), default=0)
-        for person in range(last):
+        for person in range(people if chosen else 0):
             made = len(study.made)
             if person == len(renders):
                 renders.append(study.renders_of(person))
-            chosen = [one for one in group if person < people[one.name]]
             for one in chosen:
                 found[one.name].append(study.pictures(one, person))
             figures.keep("renders", similarities(renders))
             figures.keep("methods", rows(found, renders))
-            left = remaining.after(last - person - 1, fresh=len(study.made) > made)
-            console.log(f"{', '.join(one.name for one in chosen)}: {person + 1} of {last} people{left}")
+            left = remaining.after(people - person - 1, fresh=len(study.made) > made)
+            console.log(f"{', '.join(one.name for one in chosen)}: {person + 1} of {people} people{left}")
 
 
 def similarities(renders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -103,39 +95,18 @@ def means(people: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]
 
 def table(figures: Mapping[str, Any]) -> str:
     """The figures as lines of text."""
-    lines = [f"{'':20}{'people':>7}{'similarity':>20}{'position':>10}{'followed':>10}{'no face':>9}"]
+    lines = [f"{'':20}{'people':>7}{'similarity':>24}{'position':>10}{'followed':>10}{'no face':>9}"]
     for name, row in figures["methods"].items():
         similarity = row["similarity"]
         low, high = similarity["interval"]
         words = f"{similarity['value']:.3f} [{low:.3f}, {high:.3f}]"
         lines.append(
-            f"{name:20}{row['people']:7}{words:>20}{row['position']['value']:10.2f}"
+            f"{name:20}{row['people']:7}{words:>24}{row['position']['value']:10.2f}"
             f"{row['followed']['value']:10.2f}{row['faces_not_found']:9}"
         )
     for name, of in figures["renders"].items():
-        lines.append(f"{f'renders, {name}':20}{of['n']:7}{of['value']:20.3f}")
+        lines.append(f"{f'renders, {name}':20}{of['n']:7}{of['value']:24.3f}")
     return "\n".join(lines)
-
-
-def people_of_fits(everywhere: int, given: Sequence[str], methods: Sequence[str]) -> dict[str, int]:
-    """How many people each of the methods that fit gets: as many as everywhere, or what `METHOD=NUMBER` says.
-
-    Raises UsageError for a text of another form, and for a method that is not measured or does not fit.
-    """
-    flag, example = "--fit-people-of", "textual-inversion=5"
-    numbers = {name: everywhere for name in methods if method_info(name).kind == "fit"}
-    for name, text in collect_pairs(flag, given, example).items():
-        if name not in numbers:
-            raise UsageError(
-                f"{flag} {name} is for no method that is measured and fits people.",
-                hint=f"Such are: {', '.join(numbers) or 'none of --methods'}.",
-            )
-        if not text.isdecimal() or int(text) < 1:
-            raise UsageError(
-                f"{flag} {name}={text} is no number from 1 up.", hint=f"For example: {flag} {example}"
-            )
-        numbers[name] = int(text)
-    return numbers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -146,7 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", default=",".join(method_names()), help="list; all unless given")
     parser.add_argument("--people", type=int, default=32)
     parser.add_argument("--fit-people", type=int, default=2, help="of them, for methods that fit everybody")
-    parser.add_argument("--fit-people-of", action="append", default=[], metavar="METHOD=NUMBER")
     parser.add_argument("--prompts", type=int, default=4, help="pictures per person")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps")
     parser.add_argument("--adapter", action="append", default=[], metavar="METHOD=FOLDER")
@@ -166,7 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         adapters = collect_pairs("--adapter", arguments.adapter, "pidiff=outputs/train-pidiff/adapter")
         if unknown := adapters.keys() - set(names):
             raise UsageError(f"--adapter {min(unknown)} is not measured.", hint="Name it in --methods.")
-        fit_people = people_of_fits(arguments.fit_people, arguments.fit_people_of, names)
         study = Study(
             arguments.work,
             PocketModels(arguments.weights),
@@ -189,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "options": options,
             },
         )
-        evaluate(study, variants, fit_people, figures)
+        evaluate(study, variants, arguments.fit_people, figures)
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -24,21 +24,18 @@ def test_identity_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     output = tmp_path / "methods.json"
     call = [
         *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
-        "--methods", "none,uniform,textual-inversion,id-ea",
-        "--fit-people", "1", "--fit-people-of", "id-ea=2",
+        "--fit-people", "1", "--methods", "none,uniform,textual-inversion",
         "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
-        "--set", "id-ea.steps=1", "--set", "id-ea.batch=1",
     ]  # fmt: skip
     assert evaluate_methods.main(call) == 0
     said = capsys.readouterr()
-    assert "none, uniform: 2 of 2 people" in said.err and "\nid-ea: 2 of 2 people" in said.err
+    assert "none, uniform: 2 of 2 people" in said.err and "textual-inversion: 1 of 1 people" in said.err
     found = json.loads(output.read_text())
     rows = found["methods"]
     assert {name: row["people"] for name, row in rows.items()} == {
         "none": 2,
         "uniform": 2,
         "textual-inversion": 1,
-        "id-ea": 2,
     }
     assert found["renders"]["genuine"]["value"] > found["renders"]["impostor"]["value"]
     difference = rows["uniform"]["similarity"]["value"] - rows["none"]["similarity"]["value"]
@@ -57,8 +54,6 @@ def test_identity_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (evaluate_methods, ["--methods", "none, uniform", "--set", "facewise.steps=1"], "none, uniform"),
         (evaluate_methods, ["--methods", "none, uniform", "--set", "steps=1"], "uniform; for example"),
         (evaluate_methods, ["--methods", "none", "--adapter", "uniform=x"], "--adapter uniform"),
-        (evaluate_methods, ["--methods", "none,id-ea", "--fit-people-of", "none=1"], "Such are: id-ea."),
-        (evaluate_methods, ["--methods", "id-ea", "--fit-people-of", "id-ea=0"], "no number from 1 up"),
         (evaluate_fits, ["--set", "spatialid.late=1"], "facewise"),
         (evaluate_fits, ["--set", "facewise.steps=[1"], "no YAML"),
     ],
