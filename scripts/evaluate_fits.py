@@ -10,6 +10,8 @@
                tokens
     speed      id-ea at 320 steps against textual inversion at 5,000: identity, and the ratio of times
     sweep      attention share, prompt following and identity over a grid of options
+    bound      what limits a learned word: identity when the text features themselves are fitted, at the
+               word's place or at all of them, beside textual inversion at equal steps and uniform
 
 Stop it at any time: every fit and every measurement is kept in --work, and the same command goes on there.
 The output is written after every person and holds the people so far; parts of an earlier run with the same
@@ -35,8 +37,7 @@ from methods.pocket.models import PocketModels
 from methods.registry import get_method, method_info, method_names
 from spatialid_cli import console
 
-PARTS = ("attention", "ablation", "speed", "sweep")
-
+PARTS = ("attention", "ablation", "speed", "sweep", "bound")
 
 Options = Mapping[str, Mapping[str, Any]]
 """Options of fits by method, instead of their defaults."""
@@ -81,6 +82,20 @@ def sweep(study: Study, grid: Mapping[str, Any], options: Options) -> Measure:
         "attention": study.shares(variants, people),
         "pictures": study.comparison(variants, people),
     }
+
+
+def bound(study: Study, options: Options) -> Measure:
+    inversion = variants_at_equal_steps(options)[0]
+    equal = {name: inversion.options[name] for name in ("steps", "batch")}
+    variants = [
+        inversion,
+        *(
+            Variant(f"features at {label}", "free-features", {**equal, "places": places})
+            for places, label in (("word", "the word's place"), ("all", "all places"))
+        ),
+        Variant("uniform", "uniform"),
+    ]
+    return lambda people: study.comparison(variants, people)
 
 
 def variants_at_equal_steps(options: Options) -> list[Variant]:
@@ -137,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "options": options,
             },
         )
-        known = {"attention": attention, "ablation": ablation, "speed": speed}
+        known = {"attention": attention, "ablation": ablation, "speed": speed, "bound": bound}
         for part in parts:
             measure = (
                 known[part](study, options)

@@ -28,6 +28,7 @@ from methods.contract import Identity, Job, Method
 from methods.errors import FaceError, UsageError
 from methods.evaluation.attention_share import TIMESTEPS, face_share
 from methods.evaluation.figures import every, mean_interval, ratio_interval
+from methods.evaluation.free_features import FreeFeatures
 from methods.evaluation.people import FIRST_PERSON, held_out
 from methods.faces import analyse
 from methods.files import save_json
@@ -305,14 +306,14 @@ class Study:
         return value
 
     def _config(self, variant: Variant) -> Any:
-        return build(get_method(variant.method).Config, variant.options, where=f"variant {variant.name}")
+        return build(_measured(variant.method).Config, variant.options, where=f"variant {variant.name}")
 
     def _method(self, variant: Variant) -> Method:
         folder = self.adapters.get(variant.method)
         if folder is None:
             own = self.models.folder / ("uniform" if variant.method == "spatialid" else variant.method)
             folder = own if own.is_dir() else None
-        return get_method(variant.method).load(folder, self.models.backbone, self._config(variant))
+        return _measured(variant.method).load(folder, self.models.backbone, self._config(variant))
 
     def _weights(self, method: str) -> str | None:
         """Fingerprint of a method's weights; None for methods without, as fits are."""
@@ -371,3 +372,8 @@ class Study:
         except FaceError:
             return None
         return unit(found.embedding)
+
+
+def _measured(name: str) -> type[Method]:
+    """A method by name, or the bound that is none."""
+    return FreeFeatures if name == FreeFeatures.info.name else get_method(name)

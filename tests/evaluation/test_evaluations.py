@@ -74,9 +74,10 @@ def test_figures_of_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "--set", "id-ea.batch=1", "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
     ]  # fmt: skip
     assert evaluate_fits.main([*call, "--parts", "attention"]) == 0
-    assert evaluate_fits.main([*call, "--parts", "speed"]) == 0
+    assert evaluate_fits.main([*call, "--parts", "speed,bound"]) == 0
     found = json.loads(output.read_text())
-    assert set(found) == {"settings", "attention", "speed"}
+    assert set(found) == {"settings", "attention", "speed", "bound"}
+    assert {"features at the word's place", "features at all places"} < set(found["bound"])
     assert "facewise" in found["attention"]["ratio_to_textual-inversion"]
     assert "textual-inversion" in found["speed"]["seconds"]["ratio_to_id-ea"]
     capsys.readouterr()
