@@ -89,10 +89,8 @@ def bound(study: Study, options: Options) -> Measure:
     equal = {name: inversion.options[name] for name in ("steps", "batch")}
     variants = [
         inversion,
-        *(
-            Variant(f"features at {label}", "free-features", {**equal, "places": places})
-            for places, label in (("word", "the word's place"), ("all", "all places"))
-        ),
+        Variant("features at the word's place", "free-features", {**equal, "places": "word"}),
+        Variant("features at all places", "free-features", {**equal, "places": "all"}),
         Variant("uniform", "uniform"),
     ]
     return lambda people: study.comparison(variants, people)

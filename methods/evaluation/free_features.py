@@ -25,7 +25,7 @@ from methods.fitting.method import FitMethod
 from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
-from methods.fitting.words import place
+from methods.fitting.words import Placed, place
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -80,8 +80,9 @@ class FreeFeatures(FitMethod):
             def losses() -> dict[str, Tensor]:
                 noisy, timesteps, target = noising.draw(config.batch)
                 chosen = sentences.choose(config.batch, rng)
-                rows = [self._add(plain[one], sentences.placed[one].at, features) for one in chosen]
-                hidden = torch.stack(rows)
+                hidden = torch.stack(
+                    [self._add(plain[one], sentences.placed[one], features) for one in chosen]
+                )
                 return {"denoising": F.mse_loss(denoise(noisy, timesteps, hidden, hidden, None), target)}
 
             groups = [{"params": [features], "lr": config.rate}]
@@ -99,9 +100,11 @@ class FreeFeatures(FitMethod):
             return None
         said = prompt if self.config.places == "word" else Sentences(backbone, 1).texts[0]
         plain = backbone.text.encode(said).hidden
-        hidden = self._add(plain, placed.at, fitted["features"].to(plain.dtype))[None]
+        hidden = self._add(plain, placed, fitted["features"].to(plain.dtype))[None]
         return Spoken(hidden, hidden, None, placed.source.to(backbone.device))
 
-    def _add(self, plain: Tensor, at: Tensor, features: Tensor) -> Tensor:
+    def _add(self, plain: Tensor, placed: Placed, features: Tensor) -> Tensor:
         """Text features [T, C] of a sentence with the fitted ones added where they belong."""
-        return plain + features if self.config.places == "all" else plain.index_add(0, at, features)
+        if self.config.places == "all":
+            return plain + features
+        return plain.index_put((placed.at,), features, accumulate=True)  # at every "person" the same

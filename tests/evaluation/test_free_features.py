@@ -6,32 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from people import somebody
 
 from methods.backbone.load import load_backbone
-from methods.contract import Identity
 from methods.evaluation.free_features import Config, FreeFeatures
 from methods.fitting.words import place
-from methods.pocket.references import counterfactual, counterfactual_nuisance, reference_png
 from methods.pocket.world import HELD_OUT
 
-PROMPT = "a photo of a person at the beach"
-
-
-@pytest.fixture(scope="module")
-def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    picture = tmp_path_factory.mktemp("people") / "one.png"
-    picture.write_bytes(
-        reference_png(HELD_OUT, counterfactual(HELD_OUT, 0), counterfactual_nuisance(HELD_OUT, 0))
-    )
-    return Identity("one", pictures=(str(picture),))
+PROMPT = "a photo of a person beside a person at the beach"
 
 
 @pytest.mark.parametrize("places", ["word", "all"])
 def test_features_are_fitted_and_stand_at_their_places(
-    places: str, identity: Identity, pocket_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    places: str, pocket_weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SPID_CACHE", str(tmp_path))
-    backbone = load_backbone("pocket")
+    backbone, identity = load_backbone("pocket"), somebody(HELD_OUT)
     method = FreeFeatures(Config(places=places, steps=16, batch=2))
     fitted = method.encode(identity, backbone)
     still = FreeFeatures(Config(places=places, steps=16, batch=2, rate=1e-12)).encode(identity, backbone)
@@ -43,6 +33,7 @@ def test_features_are_fitted_and_stand_at_their_places(
     assert spoken is not None and placed is not None
     changed = (spoken.key[0] - backbone.text.encode(PROMPT).hidden).abs().amax(-1) > 0
     if places == "word":
+        assert len(placed.at) == 2
         assert changed.nonzero().flatten().tolist() == placed.at.tolist()
     else:  # the sentence of the fit, whatever the prompt says
         other = method.speak("a portrait of a person", fitted, backbone)
