@@ -60,7 +60,9 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
         return figures
 
     return {
-        "autoencoder": lambda **o: autoencoder.train(data, vae, work / "autoencoder", **o),
+        "autoencoder": lambda **o: autoencoder.train(
+            data, weights / "face" / "rec.onnx", vae, work / "autoencoder", **o
+        ),
         "recogniser": lambda **o: recogniser.train(data, weights / "face", work / "recogniser", **o),
         "scoring": lambda **o: recogniser.train_scoring(
             data, weights / "face-scoring", work / "scoring", **o

@@ -1,9 +1,10 @@
-"""The pocket VAE: diffusers' AutoencoderKL, factor 8, 8 latent channels, trained on renders.
+"""The pocket VAE of the second generation: AutoencoderKL, factor 8, 16 latent channels, trained on renders.
 
 The loss cares for what a recogniser needs: L1, L1 of the picture's gradients at two scales (edges), both
-weighted up around the eyes and mouth, whose places the renderer knows. KL is a whisper, as in LDM. The
-first part of the budget goes to small windows, mostly on faces: four times as many of them fit in a second;
-whole pictures then settle the statistics of the group norms.
+weighted up around the eyes and mouth, whose places the renderer knows. KL is a whisper, as in LDM. From
+`CRITIC_FROM` on a patch critic (LDM, Rombach et al. 2022, section 3.1) asks for sharp edges. The first part
+of the budget goes to small windows, mostly on faces: four times as many of them fit in a second; whole
+pictures then settle the statistics of the norms, and the conditioning recogniser has to see the same person.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from methods.pocket.training.common import Course, save_grid, to_pictures, to_pixels
+from methods.pocket.training.critic import PatchCritic, SeenIdentity, critic_loss, identity_loss
 from methods.pocket.training.dataset import Dataset
 
 KL_WEIGHT = 1e-4
@@ -26,7 +28,11 @@ GRADIENT_WEIGHT = 1.0
 FEATURE_WEIGHT = 2.0
 BATCH = 8
 CROP = 64
-CROP_SHARE = 0.6
+CROP_SHARE = 0.65
+CRITIC_FROM = 0.4
+CRITIC_WEIGHT = 0.03
+CRITIC_RATE = 4e-4
+IDENTITY_WEIGHT = 0.2
 FACE_CROPS = 0.5
 AVERAGE = 0.998
 HELD_BACK = 256
@@ -35,9 +41,9 @@ PEAK_RATE = 1e-3
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """The untrained VAE: `[N,3,128,128]` in [-1,1] to latents `[N,8,16,16]` and back, 1.0 M parameters.
+    """The untrained VAE: `[N,3,128,128]` in [-1,1] to latents `[N,16,16,16]` and back, 3.1 M parameters.
 
-    One norm group: with two channels a group, as the usual 8 groups would give here, normalisation erases
+    One norm group: with a few channels a group, as the usual 8 groups would give here, normalisation erases
     the colour of whole areas, and clothes lose theirs.
     """
     model = AutoencoderKL(
@@ -45,9 +51,9 @@ def build_autoencoder() -> AutoencoderKL:
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 64),
+        block_out_channels=(24, 48, 96, 128),
         layers_per_block=1,
-        latent_channels=8,
+        latent_channels=16,
         norm_num_groups=1,
         sample_size=128,
         mid_block_add_attention=False,
@@ -126,6 +132,7 @@ def _scaling_factor(model: AutoencoderKL, pictures: np.ndarray) -> float:
 
 def train(
     dataset: Path,
+    recogniser: Path,
     output: Path,
     work: Path,
     *,
@@ -136,15 +143,26 @@ def train(
 ) -> dict[str, Any]:
     """Train within the budget, save a diffusers folder, return the L1 on the last 256 pictures.
 
+    recogniser: the conditioning recogniser's ONNX file, which has to see the same person
     The last 256 pictures of the set are never trained on.
     """
     data = Dataset(dataset)
     count = len(data) - HELD_BACK
     torch.manual_seed(seed)
-    model = build_autoencoder()
+    model = build_autoencoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    critic, judge = PatchCritic(), SeenIdentity(recogniser)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    critic_optimizer = torch.optim.Adam(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99))
     course = Course(
-        work, model, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+        work,
+        model,
+        optimizer,
+        minutes=minutes,
+        steps=steps,
+        resume=resume,
+        seed=seed,
+        average=AVERAGE,
+        others={"critic": critic, "critic_optimizer": critic_optimizer},
     )
     rng, truth = course.rng, data.pictures[count:]
 
@@ -152,7 +170,8 @@ def train(
         return model(pixels).sample
 
     for step in course.steps():
-        crops = course.budget.progress < CROP_SHARE
+        progress = course.budget.progress
+        crops = progress < CROP_SHARE
         chosen = np.sort(rng.integers(0, count, 2 * BATCH if crops else BATCH))
         target = to_pixels(data.pictures[chosen])
         landmarks = data.meta["landmarks"][chosen]
@@ -160,15 +179,34 @@ def train(
         if crops:
             windows = crop_windows(landmarks, rng)
             target, weight = _cropped(target, windows), _cropped(weight, windows)
-        if rng.random() < 0.5:
-            target, weight = target.flip(-1), weight.flip(-1)
+            if rng.random() < 0.5:
+                target, weight = target.flip(-1), weight.flip(-1)
+        target = target.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = model.encode(target).latent_dist
             restored = model.decode(posterior.sample()).sample
         l1, edges = reconstruction_loss(restored, target, weight)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
-        course.learn(l1 + GRADIENT_WEIGHT * edges + KL_WEIGHT * kl, l1=l1, edges=edges, kl=kl)
-        if (step + 1) % 500 == 0:
+        loss = l1 + GRADIENT_WEIGHT * edges + KL_WEIGHT * kl
+        terms = {"l1": l1, "edges": edges, "kl": kl}
+        if not crops:
+            who, features = identity_loss(judge, restored.float(), target, landmarks)
+            loss = loss + IDENTITY_WEIGHT * (who + features)
+            terms |= {"who": who, "features": features}
+        if progress >= CRITIC_FROM:
+            for group in critic_optimizer.param_groups:
+                group["lr"] = CRITIC_RATE * min(1.0, (1.0 - progress) / (1.0 - CRITIC_FROM) + 0.05)
+            with torch.autocast("cpu", torch.bfloat16):
+                judged = critic_loss(critic, target, restored)
+            critic_optimizer.zero_grad(set_to_none=True)
+            judged.backward()
+            critic_optimizer.step()
+            with torch.autocast("cpu", torch.bfloat16):
+                realness = critic(restored).float().mean()
+            loss = loss - CRITIC_WEIGHT * realness
+            terms |= {"critic": judged, "realness": realness}
+        course.learn(loss, **terms)
+        if (step + 1) % 1000 == 0:
             with course.averaged():
                 print(f"held-out L1 {_judge(reconstruct, to_pixels(truth), truth, work):.4f}", flush=True)
     with course.averaged():
@@ -192,7 +230,7 @@ def _judge(restore: Callable[[Tensor], Tensor], inputs: Tensor, truth: np.ndarra
 def encode_dataset(
     dataset: Path, autoencoder: Path, path: Path, *, count: int | None = None, batch: int = 32
 ) -> np.ndarray:
-    """Scaled posterior means of the first `count` pictures (all), float16 `[N,8,16,16]`, cached in `path`.
+    """Scaled posterior means of the first `count` pictures (all), float16 `[N,C,16,16]`, cached in `path`.
 
     The set is shuffled, so its beginning is a fair sample; trainings use the pictures that have latents.
     """
@@ -201,7 +239,8 @@ def encode_dataset(
     path.parent.mkdir(parents=True, exist_ok=True)
     model = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
     data = Dataset(dataset)
-    latents = np.zeros((count or len(data), 8, 16, 16), dtype=np.float16)
+    channels = model.config.latent_channels
+    latents = np.zeros((count or len(data), channels, 16, 16), dtype=np.float16)
     for start in range(0, len(latents), batch):
         end = min(start + batch, len(latents))
         with torch.autocast("cpu", torch.bfloat16):

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +154,7 @@ class Course:
         modules: everything that learns; its state is what a checkpoint restores.
         optimizer: its present learning rate is the peak of the schedule.
         average: decay of an exponential moving average of the parameters, None for none.
+        others: what else a checkpoint restores (a critic and its optimizer), by name.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class Course:
         warmup: int = 200,
         clip: float = 1.0,
         log_every: int = 50,
+        others: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.modules, self.optimizer = folder, modules, optimizer
         self.peak, self.warmup, self.clip = optimizer.param_groups[0]["lr"], warmup, clip
@@ -178,7 +180,7 @@ class Course:
         self.rank, self.processes = join_processes()
         self.rng = np.random.default_rng(seed)
         self._average = None if average is None else Average(modules, average)
-        stateful: dict[str, Any] = {"modules": modules, "optimizer": optimizer}
+        stateful: dict[str, Any] = {"modules": modules, "optimizer": optimizer, **(others or {})}
         if self._average:
             stateful["average"] = self._average
         self._checkpoint = Checkpoint(folder, self.budget, **stateful)
