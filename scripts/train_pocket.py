@@ -21,7 +21,7 @@ from methods.compat import ensure_torchvision
 from methods.paths import pocket_dir
 
 DEFAULT_MINUTES = {
-    "autoencoder": 25.0,
+    "autoencoder": 94.0,
     "recogniser": 8.0,
     "scoring": 6.0,
     "detector": 6.0,
