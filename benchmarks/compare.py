@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.samples import Key, Samples, card_differences, read_samples, resampling_units
 from benchmarks.statistics import LEVEL, MIN_UNITS, Bootstrap, deal, holm, unit_sums
-from methods.errors import UsageError
-from methods.registry import unknown_name
+from methods.errors import UsageError, unknown_name
 
 Verdict = Literal["worse", "better", "changed", "insignificant", "same", "unknown"]
 

@@ -18,8 +18,9 @@ from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
 from benchmarks.store import RunFolder
 from methods.backbone.sampling import Result, iterate_samples
-from methods.contract import Identity, Job, Method, StepInfo
+from methods.contract import Method
 from methods.errors import PictureError, SpidError
+from methods.hooks import Identity, Job, StepInfo
 from methods.images import load_picture, read_metadata, save_png
 from methods.provenance import describe_job
 

@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.backbone.sampling import Result
-    from methods.contract import Job
+    from methods.hooks import Job
 
 _SAID_BY_ALLOCATORS = ("out of memory", "can't allocate memory", "failed to allocate")
 

@@ -15,8 +15,8 @@ from methods.errors import FaceError, PictureError, SeveralFacesError, UsageErro
 if TYPE_CHECKING:
     from benchmarks.execute import Trouble
     from methods.backbone.backbone import Backbone
-    from methods.contract import Identity
     from methods.faces import FaceEncoder
+    from methods.hooks import Identity
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 
@@ -85,7 +85,7 @@ def identify_all(
     own and none is named.
     """
     from benchmarks.execute import Trouble
-    from methods.contract import Identity
+    from methods.hooks import Identity
 
     found: dict[str, Identity | Trouble] = {}
     encoder: FaceEncoder | None = None

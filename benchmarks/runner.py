@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from benchmarks.execute import Executor, Trouble
     from benchmarks.metrics.evaluate import Evaluator
     from methods.backbone.backbone import Backbone
-    from methods.contract import Identity, Method
+    from methods.contract import Method
+    from methods.hooks import Identity
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,8 @@ def prepare(
     from benchmarks.metrics.models.zoo import check_models
     from methods.backbone.load import load_backbone
     from methods.backbone.schedulers import SCHEDULERS
-    from methods.contract import Identity
-    from methods.registry import unknown_name
+    from methods.errors import unknown_name
+    from methods.hooks import Identity
 
     options = dict(request.backbone)
     encoder_name = options.pop("face_encoder", None)
@@ -290,7 +291,8 @@ def _words(method: Method, identities: Mapping[str, Any]) -> dict[str, str]:
 
     That word may be "person" itself: a method that fits a word puts it there, and nowhere else.
     """
-    from methods.contract import Identity, Method
+    from methods.contract import Method
+    from methods.hooks import Identity
 
     if not method.info.identity or type(method).word is Method.word:
         return {}

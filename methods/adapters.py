@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from methods.contract import Identity, Job, Method
+from methods.contract import Method
 from methods.errors import MissingWeightsError, UsageError, WeightsError
+from methods.hooks import Identity, Job
 from methods.paths import pocket_dir
 from methods.provenance import spid_version
 

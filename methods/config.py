@@ -11,8 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from methods.errors import UsageError
-from methods.registry import unknown_name
+from methods.errors import UsageError, unknown_name
 
 T = TypeVar("T")
 

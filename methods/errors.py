@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SpidError(Exception):
     """Something failed; `message` names the file or flag, `hint` the next thing to do."""
@@ -67,3 +70,14 @@ class NonFiniteError(SpidError):
 
 class MissingDependencyError(SpidError):
     """An optional package is needed; the hint holds the exact install command."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str | None = None) -> UsageError:
+    """The error for a name nobody knows, with the nearest known one.
+
+    listing: where the known ones are listed, when they are too many for one line
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else listing or f"Known: {', '.join(names)}."
+    return UsageError(f"Unknown {what} {name!r}.", hint=hint)

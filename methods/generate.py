@@ -28,12 +28,13 @@ from methods.backbone.sampling import Result, check_job, iterate_samples
 from methods.backbone.schedulers import SCHEDULERS
 from methods.backbone.source import check_there, is_pocket
 from methods.config import build
-from methods.contract import Identity, Job, Method, MethodInfo, StepInfo
-from methods.errors import UsageError
+from methods.contract import Method, MethodInfo
+from methods.errors import UsageError, unknown_name
 from methods.fitting.method import FitMethod
+from methods.hooks import Identity, Job, StepInfo
 from methods.prompts import expand
 from methods.provenance import describe_job
-from methods.registry import check_backbone, get_method, method_info, unknown_name
+from methods.registry import check_backbone, get_method, method_info
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from methods.contract import Attachment, Job, Method, MethodInfo
+from methods.contract import Method, MethodInfo
+from methods.hooks import Attachment, Job
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.backbone.sampling import Result
-    from methods.contract import Identity, Method
+    from methods.contract import Method
+    from methods.hooks import Identity
 
 SCHEMA = 1
 _LIBRARIES = (

@@ -6,14 +6,12 @@ Third parties add a method without touching this repository, through an entry po
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from methods.errors import MissingDependencyError, SpidError, UsageError
+from methods.errors import MissingDependencyError, SpidError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     from methods.contract import Method, MethodInfo
@@ -59,17 +57,6 @@ def method_info(name: str) -> MethodInfo:
     if name in _BUILT_IN:
         return _resolve(_BUILT_IN[name].info)
     return get_method(name).info
-
-
-def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str | None = None) -> UsageError:
-    """The error for a name nobody knows, with the nearest known one.
-
-    listing: where the known ones are listed, when they are too many for one line
-    """
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else listing or f"Known: {', '.join(names)}."
-    return UsageError(f"Unknown {what} {name!r}.", hint=hint)
 
 
 def check_backbone(info: MethodInfo, family: str) -> None:

@@ -52,8 +52,8 @@ def sampling(repeats: int, reference: Path) -> dict[str, list[float]]:
 
     from methods.backbone.load import load_backbone
     from methods.backbone.sampling import sample
-    from methods.contract import Identity, Job
     from methods.faces import analyse, load_encoder
+    from methods.hooks import Identity, Job
     from methods.registry import get_method
 
     backbone = load_backbone("pocket", device="cpu")

@@ -30,12 +30,12 @@ ensure_torchvision()
 
 from methods.backbone.backbone import Backbone  # noqa: E402
 from methods.backbone.sampling import sample  # noqa: E402
-from methods.contract import Identity, Job  # noqa: E402
 from methods.errors import SpidError, UsageError  # noqa: E402
 from methods.evaluation.background import Measured, compare, measure, plain_pictures, verdict  # noqa: E402
 from methods.evaluation.figures import Figures, Remaining  # noqa: E402
 from methods.evaluation.people import held_out  # noqa: E402
 from methods.files import save_json  # noqa: E402
+from methods.hooks import Identity, Job  # noqa: E402
 from methods.images import contact_sheet, save_png  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
 from methods.pidiff.method import Config, PIDiff, reference_image  # noqa: E402

@@ -32,7 +32,7 @@ def list_metrics(
     """
     from benchmarks.metrics.catalogue import SELECTIONS, describe, missing, select
     from benchmarks.metrics.models.zoo import zoo
-    from methods.registry import unknown_name
+    from methods.errors import unknown_name
 
     families = ("pocket", "sd1", "sd2", "sdxl")
     if family not in families:

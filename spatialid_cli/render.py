@@ -93,8 +93,8 @@ def render(
 
 def _people(seeds: list[int], names: list[str]) -> Iterator[tuple[str, Person, dict[str, Any]]]:
     """File label, person and the start of the truth for everyone asked for; person 0 when nobody was."""
+    from methods.errors import unknown_name
     from methods.pocket.world import CELEBRITIES, sample_person
-    from methods.registry import unknown_name
 
     by_lower = {name.lower(): name for name in CELEBRITIES}
     for name in names:
@@ -118,8 +118,8 @@ def _contexts(seed: int, count: int, chosen: dict[str, str]) -> Iterator[Context
 
 
 def _check_factors(chosen: dict[str, str]) -> None:
+    from methods.errors import unknown_name
     from methods.pocket.world import FACTORS
-    from methods.registry import unknown_name
 
     for name, value in chosen.items():
         if value not in FACTORS[name]:

@@ -143,7 +143,7 @@ def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {"name_or_path": name}
     if by_file or (path.stem == name and path.is_file()):
         from methods.config import load_yaml
-        from methods.registry import unknown_name
+        from methods.errors import unknown_name
 
         chosen = load_yaml(path)
         for key in chosen:

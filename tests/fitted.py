@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from tiny import tiny_backbone
 
-from methods.contract import Identity, Job
 from methods.fitting.method import FitMethod
+from methods.hooks import Identity, Job
 from methods.registry import get_method
 
 FITS = ("textual-inversion", "facewise", "id-ea")

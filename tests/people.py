@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from methods.contract import Identity
 from methods.faces import Face
 from methods.faces.geometry import align
+from methods.hooks import Identity
 from methods.pocket.world import Portrait, render, sample_context, sample_person
 
 _ROOT = tempfile.TemporaryDirectory(prefix="rendered-people-")  # removed when the test process ends

@@ -17,7 +17,8 @@ from methods.backbone.attention import AttentionSession
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
-from methods.contract import Attachment, Conditioning, Job, Method, MethodInfo, RowLayout, StepInfo
+from methods.contract import Method, MethodInfo
+from methods.hooks import Attachment, Conditioning, Job, RowLayout, StepInfo
 from methods.paths import pocket_dir
 from methods.registry import get_method, method_info, method_names
 
@@ -142,7 +143,9 @@ def test_hooks_keep_shapes(method: Method, backbone: Backbone, guided: bool) -> 
         rows = RowLayout(len(jobs), guided, hooks.streams)
         text = backbone.text.conditioning(jobs, rows)
         for index in range(2):
-            step = StepInfo(index, 2, 500.0 - 400 * index, 1.6, 0.6 - 0.5 * index, rows, (5, 9))
+            step = StepInfo(
+                rows, (5, 9), index=index, count=2, time=0.5 - 0.4 * index, noise_level=0.6 - 0.5 * index
+            )
             hooks.on_step(step)
             conditioning = hooks.conditioning(step, text)
             assert isinstance(conditioning, Conditioning)
@@ -161,11 +164,11 @@ def check_site(hooks: Attachment, site, step: StepInfo) -> None:
     if site.kind == "cross":
         output = torch.randn(step.rows.total, h * w, site.width)
         untouched = output.clone()
-        added = hooks.cross_attention(site, step, query, output)
+        added = hooks.image_attention(site, step, query, output)
         assert added is None or (added.shape == output.shape and added.dtype == output.dtype)
         assert torch.equal(output, untouched)
     else:
-        key, value = hooks.self_attention(site, step, query, query.clone(), query.clone())
+        key, value = hooks.keys_values(site, step, query, query.clone(), query.clone())
         assert key.shape == value.shape
         assert (key.shape[0], key.shape[1], key.shape[3]) == (query.shape[0], query.shape[1], query.shape[3])
 

@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_pipeline
 
 from methods.backbone.load import load_backbone
-from methods.contract import Identity, Job
+from methods.hooks import Identity, Job
 from methods.registry import _plugins, get_method, method_names
 
 GUIDE = Path(__file__).resolve().parent.parent / ".github" / "CONTRIBUTING.md"

@@ -24,6 +24,7 @@ TORCH_FREE = (
     "methods.paths",
     "methods.registry",
     "methods.contract",
+    "methods.hooks",
     "methods.config",
     "methods.images",
     "methods.prompts",

@@ -23,7 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.contract import Attachment, Job, Method
+from methods.contract import Method
+from methods.hooks import Attachment, Job
 from methods.none import INFO, Config
 from methods.uniform.adapter import UniformAdapter
 

@@ -23,10 +23,11 @@ from benchmarks.plan import Person, spread
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, SuitePrompt
 from methods.backbone.sampling import Result, latent_size, sample
-from methods.contract import Identity, Job, Method
+from methods.contract import Method
 from methods.evaluation.attention_share import inside
 from methods.files import save_json
 from methods.fitting.words import NOUN, place
+from methods.hooks import Identity, Job
 from methods.prompts import expand
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from benchmarks.claims.types import Catalogue, Claim, Effect, Experiment, Paper, Rule, Variant
 from methods.config import build, load_yaml
-from methods.errors import UsageError
+from methods.errors import UsageError, unknown_name
 from methods.paths import configs_dir
-from methods.registry import method_names, unknown_name
+from methods.registry import method_names
 
 T = TypeVar("T")
 

@@ -292,7 +292,8 @@ def _key(backbone: Mapping[str, Any], method: Mapping[str, Any]) -> str:
 
 def check_weights(given: Mapping[str, str], experiments: Iterable[Experiment]) -> None:
     """Raise UsageError for weights that neither a method nor a claim knows."""
-    from methods.registry import method_names, unknown_name
+    from methods.errors import unknown_name
+    from methods.registry import method_names
 
     known = {one.weights for each in experiments for one in each.variants if one.weights} | {*method_names()}
     for name, path in given.items():

@@ -19,8 +19,8 @@ from benchmarks.metrics import (
 from benchmarks.metrics.base import MetricInfo
 from benchmarks.metrics.metric import Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor, content_digest
+from methods.errors import unknown_name
 from methods.pocket.world.context import FACTORS
-from methods.registry import unknown_name
 
 AnyMetric = Metric | SetMetric
 

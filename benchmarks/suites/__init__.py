@@ -8,9 +8,8 @@ from pathlib import Path
 from benchmarks.suites.ibench import read_checkout
 from benchmarks.suites.read import read_suite
 from benchmarks.suites.types import CATEGORIES, Suite, SuiteIdentity, SuitePrompt, SuiteSet
-from methods.errors import UsageError
+from methods.errors import UsageError, unknown_name
 from methods.paths import configs_dir
-from methods.registry import unknown_name
 
 __all__ = [
     "CATEGORIES", "Suite", "SuiteIdentity", "SuitePrompt", "SuiteSet",

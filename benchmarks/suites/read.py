@@ -9,9 +9,8 @@ from typing import Any
 
 from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.config import build, load_yaml
-from methods.errors import UsageError
+from methods.errors import UsageError, unknown_name
 from methods.prompts import expand
-from methods.registry import unknown_name
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.backbone.sites import Site, attention_layer
-from methods.contract import Attachment, Conditioning, RowLayout, StepInfo
+from methods.backbone.sites import attention_layer
+from methods.hooks import Attachment, Conditioning, Pass, RowLayout, Site
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -58,7 +58,7 @@ class AttentionSession:
     ) -> None:
         self.hooks = hooks
         self.capture = capture
-        self.step: StepInfo
+        self.step: Pass
         self.conditioning: Conditioning
         self._unet: Any = unet
         self._layers = [(site, attention_layer(unet, site)) for site in sites]
@@ -81,7 +81,7 @@ class AttentionSession:
     ) -> None:
         self._restore.close()
 
-    def begin(self, step: StepInfo, conditioning: Conditioning) -> None:
+    def begin(self, step: Pass, conditioning: Conditioning) -> None:
         """Announce the step and the text of the next U-Net call."""
         self.step = step
         self.conditioning = conditioning
@@ -92,11 +92,10 @@ class AttentionSession:
         """One U-Net call as trainings and fits make it: every row has a timestep of its own, none is guided.
 
         latents [B, C, h, w], timesteps int64 [B], text of B rows, added: SDXL's `size_conditions`
-        -> prediction [B, C, h, w]. The hooks' `StepInfo` holds rows and grid; its times are nan.
+        -> prediction [B, C, h, w]. The hooks see a `Pass`, which knows no time.
         """
         height, width = latents.shape[-2:]
-        rows, nowhere = RowLayout(jobs=len(latents), guided=False), float("nan")
-        self.begin(StepInfo(0, 1, nowhere, nowhere, nowhere, rows, (height, width)), text)
+        self.begin(Pass(RowLayout(jobs=len(latents), guided=False), (height, width)), text)
         return self._unet(latents, timesteps, text.key, added_cond_kwargs=added).sample
 
     def read_text(self, site: Site, layer: Any, query: Tensor) -> Tensor:
@@ -160,11 +159,11 @@ class SiteProcessor:
             key = split_heads(layer.to_k(x), layer.heads)
             value = split_heads(layer.to_v(x), layer.heads)
             key = key if layer.norm_k is None else layer.norm_k(key)
-            key, value = session.hooks.self_attention(site, session.step, query, key, value)
+            key, value = session.hooks.keys_values(site, session.step, query, key, value)
             output = attend(query, key, value)
         else:
             output = session.read_text(site, layer, query)
-            added = session.hooks.cross_attention(site, session.step, query, output)
+            added = session.hooks.image_attention(site, session.step, query, output)
             if added is not None:
                 output = output + added
 

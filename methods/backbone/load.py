@@ -16,8 +16,7 @@ from methods.backbone.schedulers import SCHEDULERS, default_scheduler
 from methods.backbone.sites import enumerate_sites
 from methods.backbone.source import Source, fingerprint, locate
 from methods.backbone.text import TextEncoder
-from methods.errors import MissingDependencyError, UsageError, WeightsError
-from methods.registry import unknown_name
+from methods.errors import MissingDependencyError, UsageError, WeightsError, unknown_name
 
 if TYPE_CHECKING:
     from torch.nn.attention import SDPBackend

@@ -16,8 +16,9 @@ from methods.backbone.device import resident
 from methods.backbone.schedulers import make_scheduler, noise_sigma
 from methods.backbone.text import size_conditions
 from methods.backbone.vae import decode, to_picture
-from methods.contract import Attachment, Job, Method, RowLayout, Run, StepInfo
+from methods.contract import Method
 from methods.errors import UsageError
+from methods.hooks import Attachment, Job, RowLayout, Run, StepInfo
 from methods.none import NoMethod
 
 if TYPE_CHECKING:
@@ -197,8 +198,7 @@ def denoise(
             step = StepInfo(
                 index=index,
                 count=len(scheduler.timesteps),
-                timestep=float(timestep),
-                sigma=sigma,
+                time=float(timestep) / 1000,
                 noise_level=sigma / (1 + sigma) if math.isfinite(sigma) else 1.0,
                 rows=rows,
                 latent_size=latent_size(jobs[0], backbone),

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from methods.registry import unknown_name
+from methods.errors import unknown_name
 
 SCHEDULERS = {
     "ddim": ("diffusers.schedulers.scheduling_ddim", "DDIMScheduler"),

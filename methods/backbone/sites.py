@@ -4,38 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from methods.hooks import Site
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True)
-class Site:
-    """One attention layer.
-
-    name:          module path in the U-Net, such as `down_blocks.0.attentions.0.transformer_blocks.0.attn2`
-    index:         place in the order of `unet.attn_processors`: the i of public keys `ip_adapter.{i}.*`
-    kind:          `self` (attn1) or `cross` (attn2)
-    level:         how often the latent grid was halved here
-    width:         channels of query and output = heads * head_dim
-    context_width: channels of the text features, None for self-attention
-    """
-
-    name: str
-    index: int
-    kind: Literal["self", "cross"]
-    level: int
-    width: int
-    heads: int
-    head_dim: int
-    context_width: int | None
-
-    def grid(self, latent_height: int, latent_width: int) -> tuple[int, int]:
-        """Token grid (h, w) for a latent size; the U-Net's stride-2 convolutions round up."""
-        cell = 2**self.level
-        return -(-latent_height // cell), -(-latent_width // cell)
 
 
 def attention_layer(unet: nn.Module, site: Site) -> Any:
@@ -56,7 +30,7 @@ def enumerate_sites(unet: Any) -> tuple[Site, ...]:
                 name=name,
                 index=index,
                 kind="cross" if cross else "self",
-                level=_level(name, deepest),
+                cell=2 ** _level(name, deepest),
                 width=layer.to_q.out_features,
                 heads=layer.heads,
                 head_dim=layer.to_q.out_features // layer.heads,

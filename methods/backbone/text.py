@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbone.device import resident
-from methods.contract import Conditioning, Job, RowLayout
+from methods.hooks import Conditioning, Job, RowLayout
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from methods.backbone.attention import AttentionSession, ColumnCapture
 from methods.backbone.vae import encode_pixels
-from methods.contract import Attachment, Conditioning
 from methods.fitting.attachment import stage_of
+from methods.hooks import Attachment, Conditioning
 from methods.training.diffusion import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def face_share(
     count, _, height, width = latents.shape
     shares = []
     for timestep in TIMESTEPS:
-        stage = stage_of(float(timestep), len(key))
+        stage = stage_of(float(timestep) / 1000, len(key))
         capture = ColumnCapture(torch.tensor([list(columns)] * count, device=backbone.device))
         with AttentionSession(backbone.unet, backbone.sites, Attachment(), capture) as session:
             of_stage = [one[stage].expand(count, -1, -1).to(backbone.dtype) for one in (key, value)]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from methods.backbone.sampling import sample
-from methods.contract import Identity, Job, Method
+from methods.contract import Method
 from methods.errors import FaceError
+from methods.hooks import Identity, Job
 from methods.pidiff.method import reference_image
 from methods.stylespace.align import head_region
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.contract import Attachment, Identity, MethodInfo
+from methods.contract import MethodInfo
 from methods.fitting.attachment import Spoken
 from methods.fitting.denoiser import Denoiser, Noising
 from methods.fitting.method import FitMethod
@@ -26,6 +26,7 @@ from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
 from methods.fitting.words import Placed, place
+from methods.hooks import Attachment, Identity
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

@@ -11,8 +11,8 @@ from methods.pocket.references import counterfactual, counterfactual_nuisance, r
 from methods.pocket.world import HELD_OUT
 
 if TYPE_CHECKING:
-    from methods.contract import Identity
     from methods.faces import FaceEncoder
+    from methods.hooks import Identity
 
 FIRST_PERSON = HELD_OUT + 400
 """Their number 0: the claims ledger's first one too (configs/suites/claims.yaml), and by the same reference

@@ -24,7 +24,7 @@ from PIL import Image
 
 from methods.backbone.sampling import sample
 from methods.config import build, read_setting
-from methods.contract import Identity, Job, Method
+from methods.contract import Method
 from methods.errors import FaceError, UsageError
 from methods.evaluation.attention_share import TIMESTEPS, face_share
 from methods.evaluation.figures import every, mean_interval, ratio_interval
@@ -35,6 +35,7 @@ from methods.files import save_json
 from methods.fitting.method import FitMethod
 from methods.fitting.templates import templates_for
 from methods.fitting.words import place
+from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
 from methods.pocket.quality import JUDGED, UNSAID, unit
 from methods.pocket.world import (

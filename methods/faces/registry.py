@@ -13,10 +13,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import cast
 
-from methods.errors import UsageError
+from methods.errors import UsageError, unknown_name
 from methods.faces.types import FaceEncoder
 from methods.paths import pocket_dir
-from methods.registry import unknown_name
 
 GROUP = "spid.face_encoders"
 

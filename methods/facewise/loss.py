@@ -16,8 +16,8 @@ from torch import Tensor
 
 from methods.backbone.attention import split_heads
 from methods.backbone.device import resident
-from methods.backbone.sites import Site, attention_layer
-from methods.contract import Attachment, Conditioning, StepInfo
+from methods.backbone.sites import attention_layer
+from methods.hooks import Attachment, Conditioning, Pass, Site
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -59,7 +59,7 @@ class AttentionLoss(Attachment):
 
     def __init__(self, backbone: Backbone, reference: Tensor, *, reduction: str, layers: str) -> None:
         """reference: text features [S, T, C] of the sentences with "person"; layers: `all` or `coarse`."""
-        sites = [site for site in backbone.cross_sites if layers == "all" or site.level > 0]
+        sites = [site for site in backbone.cross_sites if layers == "all" or site.cell > 1]
         self.reduction = reduction
         with resident(backbone.unet, backbone.device, backbone.offload):
             self.reference: Mapping[int, Tensor] = {
@@ -88,7 +88,7 @@ class AttentionLoss(Attachment):
         self._keys[site.index] = key
         return key, value
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> None:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> None:
         if site.index not in self.reference:
             return
         target = attention_map(query, self._keys[site.index])

@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.contract import Attachment, Identity
 from methods.errors import UsageError
 from methods.facewise.generator import TokenGenerator
 from methods.facewise.info import INFO
@@ -31,6 +30,7 @@ from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
 from methods.fitting.words import Placed, embedding_widths, encode, noun_embedding, place
+from methods.hooks import Attachment, Identity
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.contract import Attachment, Conditioning, Job, StepInfo
+from methods.hooks import Attachment, Conditioning, Job, StepInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class WordAttachment(Attachment):
     def conditioning(self, step: StepInfo, text: Conditioning) -> Conditioning:
         if not any(self.weights):
             return text
-        stage = stage_of(step.timestep, self.stages)
+        stage = stage_of(step.time, self.stages)
         state = (stage, self.weights)
         if state not in self._known:
             self._known[state] = self._merge(stage, step, text)
@@ -70,9 +70,9 @@ class WordAttachment(Attachment):
         return Conditioning(key, value, pooled)
 
 
-def stage_of(timestep: float, stages: int) -> int:
-    """s(t) = min(S - 1, floor(S t / 1000)): 0 is the clean end, S - 1 the noisiest."""
-    return min(stages - 1, int(stages * timestep / 1000))
+def stage_of(time: float, stages: int) -> int:
+    """s(t) = min(S - 1, floor(S t)), t in [0, 1]: 0 is the clean end, S - 1 the noisiest."""
+    return min(stages - 1, int(stages * time + 1e-9))  # 0.29 * 100 is a little below 29
 
 
 def _between(start: Tensor, end: Tensor, weight: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from methods.backbone.attention import AttentionSession
 from methods.backbone.device import resident
 from methods.backbone.text import size_conditions
-from methods.contract import Attachment, Conditioning
+from methods.hooks import Attachment, Conditioning
 from methods.training.diffusion import Noised, NoiseSchedule
 
 if TYPE_CHECKING:

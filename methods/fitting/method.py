@@ -24,12 +24,13 @@ from torch import Tensor
 
 from methods.adapters import load_adapter_folder, save_adapter_folder
 from methods.config import build
-from methods.contract import Attachment, Identity, Job, Method
+from methods.contract import Method
 from methods.errors import UsageError
 from methods.fitting import cache
 from methods.fitting.attachment import Spoken, WordAttachment
 from methods.fitting.optimise import Progress
 from methods.fitting.words import NOUN, place
+from methods.hooks import Attachment, Identity, Job
 from methods.images import picture_hash
 from methods.weights import fingerprint_tensors
 

@@ -15,7 +15,7 @@ from methods.images import load_picture
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
-    from methods.contract import Identity
+    from methods.hooks import Identity
 
 
 def photo_latents(backbone: Backbone, identity: Identity, *, flipped: bool = False) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbone.attention import split_heads
-from methods.backbone.sites import Site
-from methods.contract import Attachment, Conditioning, Job
 from methods.fitting.attachment import Spoken, WordAttachment
+from methods.hooks import Attachment, Conditioning, Job, Site
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

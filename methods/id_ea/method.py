@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contract import Attachment, Identity, Job
 from methods.errors import UsageError
 from methods.fitting.attachment import Spoken, WordAttachment
 from methods.fitting.celebrities import celebrity_names
@@ -30,6 +29,7 @@ from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
 from methods.fitting.words import celebrity_anchor, encode, noun_embedding, place
+from methods.hooks import Attachment, Identity, Job
 from methods.id_ea.info import INFO
 from methods.id_ea.keys_values import KeyValueDeltas, TunedText, TunedWordAttachment
 from methods.id_ea.modules import Adapter, Enhancer

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from methods.backbone.attention import KeyValue, attend
-from methods.backbone.sites import Site
-from methods.contract import Attachment, Job, Run, StepInfo, Stream
+from methods.hooks import Attachment, Job, Pass, RowLayout, Run, Site, StepInfo, Stream
 from methods.infinite_id.adapter import InfiniteAdapter
 from methods.infinite_id.text_stream import TextStream, TextStreams, text_key
 
@@ -80,6 +79,7 @@ class TwoStreams(Attachment):
         self._text_of = [distinct.index(key) for key in keys]
         self._kept = kept
         self._ahead: list[TextStream] = []
+        self._index = 0
         self._pairs: Tensor | None = None
         self._idle: Tensor | None = None
         everybody = Stream(MAIN, tuple(range(len(jobs))))
@@ -97,6 +97,7 @@ class TwoStreams(Attachment):
 
     def on_step(self, step: StepInfo) -> None:
         """Weight alpha of every identity row at this step, [R_id, 1, 1]; None when there is none to add."""
+        self._index = step.index
         weights = [job.id_weight_at(step) for job in self.jobs]
         if not any(weights):
             self.weight = None
@@ -109,7 +110,7 @@ class TwoStreams(Attachment):
         in_order = pairs == list(range(step.rows.halves * count))
         self._pairs = None if in_order else torch.tensor(pairs, device=self._null.device)
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.weight is None:
             return None
         if site.index not in self._projected:
@@ -120,12 +121,10 @@ class TwoStreams(Attachment):
         rest = len(query) - len(added)
         return added if rest == 0 else torch.cat([added, output.new_zeros(rest, *added.shape[1:])])
 
-    def self_attention(
-        self, site: Site, step: StepInfo, query: Tensor, key: Tensor, value: Tensor
-    ) -> KeyValue:
+    def keys_values(self, site: Site, step: Pass, query: Tensor, key: Tensor, value: Tensor) -> KeyValue:
         if self.weight is None or self.config.attention == "none":
             return key, value
-        text_keys, text_values = self._of_text(site, step, key, value)
+        text_keys, text_values = self._of_text(site, step.rows, key, value)
         identity = slice(0, len(self.weight))
         key_t, value_t = self._paired(text_keys, key[identity]), self._paired(text_values, value[identity])
         if self.config.attention == "mutual":
@@ -137,12 +136,12 @@ class TwoStreams(Attachment):
         plain = [torch.cat([rows[identity.stop :]] * 2, dim=2) for rows in (key, value)]
         return torch.cat([mixed[0], plain[0]]), torch.cat([mixed[1], plain[1]])
 
-    def _of_text(self, site: Site, step: StepInfo, key: Tensor, value: Tensor) -> KeyValue:
+    def _of_text(self, site: Site, rows: RowLayout, key: Tensor, value: Tensor) -> KeyValue:
         """K_t and V_t of all text trajectories, [H * T, heads, N, d]: unconditional ones first."""
         if not self._ahead:
-            start = step.rows.halves * len(self.jobs)
+            start = rows.halves * len(self.jobs)
             return key[start:], value[start:]
-        found = [stream.keys_values(step.index, site) for stream in self._ahead]
+        found = [stream.read(self._index, site) for stream in self._ahead]
         if len(found) == 1:
             return found[0]
         keys, values = (torch.stack([pair[which] for pair in found], dim=1) for which in (0, 1))

@@ -27,8 +27,8 @@ from methods.adapters import (
     shipped_adapter,
 )
 from methods.config import build
-from methods.contract import Attachment, Identity, Job
 from methods.errors import UsageError, WeightsError
+from methods.hooks import Attachment, Identity, Job
 from methods.infinite_id.adapter import InfiniteAdapter
 from methods.infinite_id.attention import TwoStreams
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder

@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.backbone.attention import AttentionSession, attend
-from methods.backbone.sites import Site
 from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
-from methods.contract import Attachment, Conditioning, StepInfo
 from methods.errors import UsageError
 from methods.faces import align
+from methods.hooks import Attachment, Conditioning, Pass, Site
 from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_adapter
@@ -215,6 +214,6 @@ class _IdentityAttention(Attachment):
         self.reads_text = reads_text
         self.tokens = torch.empty(0)
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor:
         key, value = self.adapter.keys_values(site, self.tokens)
         return attend(query, key.to(query.dtype), value.to(query.dtype))

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from methods.backbone.attention import KeyValue
-from methods.backbone.sites import Site
-from methods.contract import Attachment, Job, Run, StepInfo, Stream
 from methods.errors import SpidError, WeightsError
+from methods.hooks import Attachment, Job, Pass, Run, Site, StepInfo, Stream
 from methods.provenance import library_versions, machine
 from methods.weights import load_weights, save_weights
 
@@ -58,7 +57,7 @@ def stream_bytes(backbone: Backbone, job: Job) -> int:
 class TextStream(Protocol):
     """Keys and values of one finished text stream."""
 
-    def keys_values(self, step: int, site: Site) -> KeyValue:
+    def read(self, step: int, site: Site) -> KeyValue:
         """[H, heads, N, head_dim] each: the unconditional row (under guidance), then the conditional one."""
         ...
 
@@ -73,13 +72,11 @@ class StreamInMemory(Attachment):
     def on_step(self, step: StepInfo) -> None:
         self._steps.append({})
 
-    def self_attention(
-        self, site: Site, step: StepInfo, query: Tensor, key: Tensor, value: Tensor
-    ) -> KeyValue:
+    def keys_values(self, site: Site, step: Pass, query: Tensor, key: Tensor, value: Tensor) -> KeyValue:
         self._steps[-1][site.index] = (key.contiguous(), value.contiguous())  # as they come from a file
         return key, value
 
-    def keys_values(self, step: int, site: Site) -> KeyValue:
+    def read(self, step: int, site: Site) -> KeyValue:
         return self._steps[step][site.index]
 
 
@@ -97,9 +94,7 @@ class StreamOnDisk(Attachment):
         self.flush()
         self._index = step.index
 
-    def self_attention(
-        self, site: Site, step: StepInfo, query: Tensor, key: Tensor, value: Tensor
-    ) -> KeyValue:
+    def keys_values(self, site: Site, step: Pass, query: Tensor, key: Tensor, value: Tensor) -> KeyValue:
         self._held |= {f"{site.index}.key": key, f"{site.index}.value": value}
         return key, value
 
@@ -109,7 +104,7 @@ class StreamOnDisk(Attachment):
             save_weights(self._file(self._index), self._held)
             self._held = {}
 
-    def keys_values(self, step: int, site: Site) -> KeyValue:
+    def read(self, step: int, site: Site) -> KeyValue:
         if step != self._index:
             try:
                 self._held = load_weights(self._file(step), self.device)

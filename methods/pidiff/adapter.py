@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.backbone.attention import KeyValue, attend, split_heads
-from methods.backbone.sites import Site, attention_layer, enumerate_sites, text_width
+from methods.backbone.sites import attention_layer, enumerate_sites, text_width
 from methods.errors import WeightsError
+from methods.hooks import Site
 from methods.weights import fill_module
 
 if TYPE_CHECKING:

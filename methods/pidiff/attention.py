@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.backbone.attention import AttentionSession, KeyValue
-from methods.backbone.sites import Site, enumerate_sites
-from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
+from methods.backbone.sites import enumerate_sites
+from methods.hooks import Attachment, Conditioning, Job, Pass, RowLayout, Site, StepInfo
 from methods.pidiff.adapter import StyleAdapter
 
 
@@ -45,7 +45,7 @@ class StyleAttention(Attachment):
         alpha = torch.tensor(step.rows.per_row(weights), device=self._null.device, dtype=self._null.dtype)
         self.weight = alpha.view(-1, 1, 1) if any(weights) else None
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.weight is None:
             return None
         block = self.adapter.at(site)
@@ -73,7 +73,7 @@ class TrainingAttention(Attachment):
         self.outside: Tensor | None = None
         self.leaks: list[Tensor] = []
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.codes is None:
             return None
         block = self.adapter.at(site)

@@ -27,8 +27,8 @@ from methods.adapters import (
     shipped_adapter,
 )
 from methods.config import build
-from methods.contract import Identity, Job
 from methods.errors import MissingWeightsError, UsageError, WeightsError
+from methods.hooks import Identity, Job
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import StyleAttention
 from methods.pidiff.info import INFO

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.backbone.sampling import iterate_samples
-from methods.contract import Identity, Job, Method
+from methods.contract import Method
 from methods.errors import UsageError
+from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
 from methods.pocket.world import (
     CELEBRITIES,

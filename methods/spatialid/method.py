@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.backbone.sites import Site
-from methods.contract import Job, StepInfo
 from methods.errors import UsageError
+from methods.hooks import Job, Pass, Site, StepInfo
 from methods.spatialid.info import INFO
 from methods.spatialid.masks import (
     Kernels,
@@ -98,16 +97,18 @@ class SpatialAttention(IdentityAttention):
         self.schedule = config.schedule()
         self._priors: dict[tuple[int, int], Tensor] = {}
         self._steps: list[StepInfo] = []
+        self._noise_level = 1.0
         self._kept: dict[str, list[Tensor]] = {}
 
     def on_step(self, step: StepInfo) -> None:
         super().on_step(step)
+        self._noise_level = step.noise_level
         if self.record and self.weight is not None and self.schedule is not None:
             self._steps.append(step)
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.weight is None or self.schedule is None:
-            return super().cross_attention(site, step, query, output)
+            return super().image_attention(site, step, query, output)
         attention = self.response(site, step, query)
         mask = self.mask(self.schedule, site, step, query, attention)
         if self.record:
@@ -117,12 +118,10 @@ class SpatialAttention(IdentityAttention):
         gate = self.weight.view(-1, jobs, 1, 1) * mask.reshape(1, jobs, -1, 1).to(attention.dtype)
         return (gate * attention.unflatten(0, (-1, jobs))).flatten(0, 1)
 
-    def mask(
-        self, schedule: Schedule, site: Site, step: StepInfo, query: Tensor, attention: Tensor
-    ) -> Tensor:
+    def mask(self, schedule: Schedule, site: Site, step: Pass, query: Tensor, attention: Tensor) -> Tensor:
         """M_t of the conditional rows, float32 [J, h, w]. query [R, heads, N, d], attention [R, N, width]."""
         h, w = site.grid(*step.latent_size)
-        phase = schedule.phase(step.noise_level)
+        phase = schedule.phase(self._noise_level)
         if phase is Phase.EARLY:
             prior = self._prior(h, w, schedule.center_sigma, attention.device)
             return apply_phase(phase, schedule, prior).expand(step.rows.jobs, h, w)

@@ -17,8 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
-from methods.errors import UsageError
-from methods.registry import unknown_name
+from methods.errors import UsageError, unknown_name
 
 
 class Phase(StrEnum):

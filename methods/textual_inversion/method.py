@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.contract import Attachment, Identity
 from methods.errors import UsageError
 from methods.fitting.attachment import Spoken
 from methods.fitting.celebrities import celebrity_names
@@ -26,6 +25,7 @@ from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
 from methods.fitting.words import celebrity_anchor, encode, noun_embedding, place
+from methods.hooks import Attachment, Identity
 from methods.textual_inversion.info import INFO
 
 if TYPE_CHECKING:

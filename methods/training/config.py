@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from methods.config import build, load_yaml, read_setting
-from methods.errors import UsageError
-from methods.registry import unknown_name
+from methods.errors import UsageError, unknown_name
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from methods.backbone.schedulers import make_scheduler
-from methods.contract import Conditioning
 from methods.errors import UsageError
+from methods.hooks import Conditioning
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbone.attention import attend
-from methods.backbone.sites import Site
-from methods.contract import Attachment, Conditioning, Job, RowLayout, StepInfo
+from methods.hooks import Attachment, Conditioning, Job, Pass, RowLayout, Site, StepInfo
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.lora import LoraMerge
 
@@ -17,7 +16,7 @@ from methods.uniform.lora import LoraMerge
 class IdentityAttention(Attachment):
     """Adds alpha * Attn(Q, Z W_k', Z W_v') at every cross-attention site, at every image token alike.
 
-    Methods that inject the same attention elsewhere or differently override `cross_attention` and start
+    Methods that inject the same attention elsewhere or differently override `image_attention` and start
     from `response`.
 
     tokens: identity tokens Z of each job [n, C], None for a job without identity
@@ -62,7 +61,7 @@ class IdentityAttention(Attachment):
             self._merged_text = (text, Conditioning(text.key, text.value, text.pooled))
         return self._merged_text[1]
 
-    def response(self, site: Site, step: StepInfo, query: Tensor) -> Tensor:
+    def response(self, site: Site, step: Pass, query: Tensor) -> Tensor:
         """R = Attn(Q, Z W_k', Z W_v') before any weight and before the output projection.
 
         query [R, heads, N, head_dim] -> [R, N, width], heads concatenated.
@@ -73,7 +72,7 @@ class IdentityAttention(Attachment):
         key, value = self._projected[site.index]
         return attend(query, key, value)
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor | None:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.weight is None:
             return None
         return self.weight * self.response(site, step, query)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from methods.backbone.sites import Site, attention_layer
+from methods.backbone.sites import attention_layer
+from methods.hooks import Site
 
 if TYPE_CHECKING:
     from methods.uniform.adapter import UniformAdapter

@@ -26,7 +26,7 @@ from methods.adapters import (
     shipped_adapter,
 )
 from methods.config import build
-from methods.contract import Identity, Job
+from methods.hooks import Identity, Job
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.attention import IdentityAttention
 from methods.uniform.info import INFO

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbone.attention import AttentionSession, attend
-from methods.backbone.sites import Site, enumerate_sites
-from methods.contract import Attachment, Conditioning, StepInfo
+from methods.backbone.sites import enumerate_sites
+from methods.hooks import Attachment, Conditioning, Pass, Site
 from methods.uniform.adapter import UniformAdapter
 
 
@@ -64,6 +64,6 @@ class _Training(Attachment):
         self.adapter = adapter
         self.tokens = torch.empty(0)
 
-    def cross_attention(self, site: Site, step: StepInfo, query: Tensor, output: Tensor) -> Tensor:
+    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor:
         key, value = self.adapter.keys_values(site, self.tokens)
         return attend(query, key.to(query.dtype), value.to(query.dtype))

@@ -8,7 +8,7 @@ from tiny import FAMILIES, Hooked, tiny_backbone
 
 from methods.backbone.attention import AttentionSession, attend, column_probabilities
 from methods.backbone.sampling import sample
-from methods.contract import Attachment, Conditioning, Job
+from methods.hooks import Attachment, Conditioning, Job
 from methods.none import NoMethod
 
 JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=3)
@@ -21,13 +21,13 @@ def test_sites_describe_the_unet(family):
     seen: dict[str, tuple[int, int]] = {}
 
     class Look(Attachment):
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             h, w = site.grid(*step.latent_size)
             assert query.shape == (step.rows.total, site.heads, h * w, site.head_dim)
             assert output.shape == (step.rows.total, h * w, site.width)
             seen[site.name] = h, w
 
-        def self_attention(self, site, step, query, key, value):
+        def keys_values(self, site, step, query, key, value):
             h, w = site.grid(*step.latent_size)
             assert query.shape == key.shape == value.shape
             assert query.shape == (step.rows.total, site.heads, h * w, site.head_dim)
@@ -45,7 +45,7 @@ def test_processors_come_back_after_an_error():
     before = dict(unet.attn_processors)
 
     class Failing(Attachment):
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
@@ -90,7 +90,7 @@ def test_keys_and_values_may_see_different_text():
             self.value = text.value
             return Conditioning(key=torch.zeros_like(text.key), value=text.value)
 
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             outputs[site.name] = output, backbone.unet.get_submodule(site.name).to_v(self.value)
 
     sample(backbone, [JOB], Hooked(Split()))
@@ -103,7 +103,7 @@ def test_duplicated_self_attention_keys_change_nothing():
     backbone = tiny_backbone("sdxl")
 
     class Twice(Attachment):
-        def self_attention(self, site, step, query, key, value):
+        def keys_values(self, site, step, query, key, value):
             return torch.cat([key, key], dim=2), torch.cat([value, value], dim=2)
 
     [plain], [twice] = sample(backbone, [JOB]), sample(backbone, [JOB], Hooked(Twice()))
@@ -135,7 +135,7 @@ def test_capture_is_the_mean_over_steps_of_the_conditional_rows():
             self.text = text
             return text
 
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             layer = backbone.unet.get_submodule(site.name)
             key = layer.to_k(self.text.key).unflatten(-1, (site.heads, -1)).transpose(1, 2)
             full = torch.softmax(query @ key.transpose(-1, -2) / site.head_dim**0.5, dim=-1).mean(dim=1)
@@ -158,7 +158,7 @@ def test_the_processor_is_differentiable():
     gain = torch.ones((), requires_grad=True)
 
     class Gain(Attachment):
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             return gain * output
 
     latents, text = torch.randn(1, 4, 8, 8), torch.randn(1, 16, 32)

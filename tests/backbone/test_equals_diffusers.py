@@ -10,7 +10,7 @@ from tiny import FAMILIES, faceid_state_with_lora, tiny_backbone, tiny_folder
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import initial_noise, sample
 from methods.backbone.schedulers import SCHEDULERS, make_scheduler
-from methods.contract import Identity, Job
+from methods.hooks import Identity, Job
 from methods.paths import pocket_dir
 from methods.uniform.method import Uniform
 

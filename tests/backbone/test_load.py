@@ -13,8 +13,8 @@ from tiny import FAMILIES, tiny_backbone, tiny_folder
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
 from methods.backbone.source import is_pocket, locate
-from methods.contract import Job
 from methods.errors import UsageError, WeightsError
+from methods.hooks import Job
 
 JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=2)
 

@@ -12,8 +12,8 @@ from tiny import Hooked, tiny_backbone, tiny_folder
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import initial_noise, sample
 from methods.backbone.schedulers import SCHEDULERS
-from methods.contract import Attachment, Job, RowLayout, Stream
 from methods.errors import UsageError
+from methods.hooks import Attachment, Job, RowLayout, Stream
 
 JOBS = [
     Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=3),
@@ -78,7 +78,7 @@ def test_a_shared_stream_follows_its_job_and_its_own_noise():
     class Shared(Attachment):
         streams = ("main", Stream("again", (1,)), Stream("other", (1,), noise=1))
 
-        def self_attention(self, site, step, query, key, value):
+        def keys_values(self, site, step, query, key, value):
             rows = step.rows
             for half in (rows.uncond_of, rows.cond_of):
                 main, again, other = (key[half(name)] for name in ("main", "again", "other"))
@@ -144,7 +144,7 @@ def test_the_text_can_be_switched_off():
     class Deaf(Attachment):
         reads_text = False
 
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             assert not output.any()
             return torch.ones_like(output)
 
@@ -175,7 +175,7 @@ def test_extra_streams_start_alike_and_can_look_at_each_other():
         def __init__(self, mix):
             self.mix = mix
 
-        def self_attention(self, site, step, query, key, value):
+        def keys_values(self, site, step, query, key, value):
             rows = step.rows
             for half in (rows.uncond_of, rows.cond_of):
                 torch.testing.assert_close(key[half("identity")], key[half("text")])
@@ -209,16 +209,18 @@ def test_steps_run_from_noise_to_picture(scheduler):
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     abar = torch.cumprod(1 - betas, 0)
     for step, _ in steps:
-        exact = math.sqrt((1 - abar[round(step.timestep)]) / abar[round(step.timestep)])
-        assert step.sigma == pytest.approx(exact, rel=0.02)
-        assert step.noise_level == pytest.approx(step.sigma / (1 + step.sigma))
+        signal = abar[round(1000 * step.time)]
+        sigma = step.noise_level / (1 - step.noise_level)
+        assert sigma == pytest.approx(math.sqrt((1 - signal) / signal), rel=0.02)
 
 
 def test_window_of_identity_weight():
-    from methods.contract import Identity, StepInfo
+    from methods.hooks import Identity, StepInfo
 
     job = Job("photo", 64, 64, 4.0, identity=Identity("a"), steps=10, id_weight=0.5, id_start=0.2, id_end=0.6)
-    steps = [StepInfo(i, 10, 0.0, 0.0, 0.0, RowLayout(1, True), (8, 8)) for i in range(10)]
+    steps = [
+        StepInfo(RowLayout(1, True), (8, 8), index=i, count=10, time=0.0, noise_level=0.0) for i in range(10)
+    ]
     assert [i for i in range(10) if job.id_weight_at(steps[i])] == [2, 3, 4, 5]
     assert job.id_weight_at(steps[2]) == 0.5
 
@@ -227,7 +229,7 @@ def test_non_finite_and_constant_pictures_are_named():
     backbone = tiny_backbone("sd1")
 
     class Poison(Attachment):
-        def cross_attention(self, site, step, query, output):
+        def image_attention(self, site, step, query, output):
             broken = torch.zeros_like(output)
             broken[step.rows.cond][0] = float("nan")
             return broken

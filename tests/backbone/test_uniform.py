@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from tiny import faceid_state_with_lora, tiny_backbone
 
 from methods.backbone.sampling import sample
-from methods.contract import Identity, Job
 from methods.errors import UsageError, WeightsError
+from methods.hooks import Identity, Job
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.method import Uniform, save_adapter
 from methods.uniform.training import identity_attention
@@ -152,7 +152,7 @@ def test_response_is_the_attention_before_any_weight():
     checked = []
 
     hooks = method.attach(backbone, [one])
-    original = hooks.cross_attention
+    original = hooks.image_attention
 
     def look(site, step, query, output):
         added = original(site, step, query, output)
@@ -171,7 +171,7 @@ def test_response_is_the_attention_before_any_weight():
         checked.append(site.name)
         return added
 
-    hooks.cross_attention = look
+    hooks.image_attention = look
     method.attach = lambda *_: hooks
     sample(backbone, [one], method)
     assert len(checked) == 3 * len(backbone.cross_sites)
@@ -208,10 +208,10 @@ def test_training_learns_through_the_generating_attention():
     one = [Identity("a", embedding[0])]
     hooks = method.attach(backbone, [job(identity=one[0], guidance=1.0)])
     from methods.backbone.attention import AttentionSession
-    from methods.contract import Conditioning, RowLayout, StepInfo
+    from methods.hooks import Conditioning, RowLayout, StepInfo
 
     with torch.no_grad(), AttentionSession(backbone.unet, backbone.sites, hooks) as session:
-        step = StepInfo(0, 1, 10.0, 0.1, 0.1, RowLayout(1, False), (8, 8))
+        step = StepInfo(RowLayout(1, False), (8, 8), index=0, count=1, time=0.01, noise_level=0.1)
         hooks.on_step(step)
         session.begin(step, Conditioning(text[:1], text[:1]))
         generated = backbone.unet(latents[:1], 10, text[:1]).sample

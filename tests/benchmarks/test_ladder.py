@@ -20,7 +20,8 @@ from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.contract import Attachment, Identity, Job, Method
+from methods.contract import Method
+from methods.hooks import Attachment, Identity, Job
 from methods.none import INFO, Config
 
 SETTINGS = {

@@ -14,7 +14,7 @@ from benchmarks.request import Request
 from benchmarks.runner import bench
 from methods import generate
 from methods.backbone.text import TextEncoder, TextFeatures
-from methods.contract import Identity
+from methods.hooks import Identity
 
 
 class Listener(Observer):

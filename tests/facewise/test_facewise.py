@@ -40,9 +40,9 @@ def test_before_the_first_step_every_token_is_the_word(shared: bool) -> None:
 def test_stages_count_from_the_clean_end() -> None:
     timesteps = torch.tensor([0, 199, 200, 599, 999])
     assert stages_of(timesteps, 5).tolist() == [0, 0, 1, 2, 4]
-    assert [stage_of(float(t), 5) for t in timesteps] == [0, 0, 1, 2, 4]
+    assert [stage_of(float(t) / 1000, 5) for t in timesteps] == [0, 0, 1, 2, 4]
     assert stages_of(timesteps, 1).tolist() == [0] * 5
-    assert stage_of(1000.0, 5) == 4
+    assert stage_of(1.0, 5) == 4
 
 
 def test_reductions_of_the_loss() -> None:
@@ -98,8 +98,8 @@ def test_coarse_layers_leave_the_finest_out() -> None:
         set(AttentionLoss(backbone, reference, reduction="keys", layers=layers).reference)
         for layers in ("all", "coarse")
     )
-    levels = {site.index: site.level for site in backbone.cross_sites}
-    assert coarse == {index for index in every if levels[index] > 0} and every == set(levels)
+    levels = {site.index: site.cell for site in backbone.cross_sites}
+    assert coarse == {index for index in every if levels[index] > 1} and every == set(levels)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from methods.contract import Conditioning, Identity, Job, RowLayout, StepInfo
 from methods.fitting.attachment import Spoken, WordAttachment
+from methods.hooks import Conditioning, Identity, Job, RowLayout, StepInfo
 
 ANNA = Identity("anna")
 ROWS = RowLayout(jobs=2, guided=True)
 
 
 def step(index: int, timestep: float = 500.0) -> StepInfo:
-    return StepInfo(index, 4, timestep, 1.0, 0.5, ROWS, (8, 8))
+    return StepInfo(ROWS, (8, 8), index=index, count=4, time=timestep / 1000, noise_level=0.5)
 
 
 def job(identity: Identity | None, **changes: Any) -> Job:

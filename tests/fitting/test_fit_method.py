@@ -11,9 +11,9 @@ from tiny import tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
 from methods.backbone.sampling import sample
-from methods.contract import Identity
 from methods.errors import NonFiniteError, UsageError, WeightsError
 from methods.fitting.method import identity_key
+from methods.hooks import Identity
 from methods.paths import cache_dir
 
 

@@ -12,10 +12,10 @@ from PIL import Image
 from tiny import tiny_backbone
 
 from methods.backbone.vae import encode_pixels
-from methods.contract import Identity
 from methods.errors import UsageError
 from methods.fitting.denoiser import Noising
 from methods.fitting.photo import crop, photo_latents
+from methods.hooks import Identity
 
 
 def test_the_crop_follows_the_face_as_far_as_the_picture_goes() -> None:

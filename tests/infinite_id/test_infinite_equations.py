@@ -8,7 +8,7 @@ from tiny import tiny_backbone
 
 from methods.backbone.attention import attend
 from methods.backbone.sampling import sample
-from methods.contract import Job
+from methods.hooks import Job
 from methods.infinite_id.attention import adain, adain_mean, mix
 from methods.infinite_id.method import InfiniteID
 

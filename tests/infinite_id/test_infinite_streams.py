@@ -13,8 +13,8 @@ from tiny import Hooked, tiny_backbone
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.sampling import sample
-from methods.contract import Attachment, Job, Run
 from methods.errors import SpidError
+from methods.hooks import Attachment, Job, Run
 from methods.infinite_id.attention import TwoStreams
 from methods.infinite_id.method import Config, InfiniteID
 from methods.infinite_id.text_stream import StreamInMemory, TextStreams, stream_bytes
@@ -56,13 +56,13 @@ def test_text_rows_of_a_batch_are_the_plain_backbones():
     method = InfiniteID.untrained(backbone, Config(text_stream="batch"))
 
     class Spy(TwoStreams):
-        def self_attention(self, where, step, query, key, value):
+        def keys_values(self, where, step, query, key, value):
             if where == site:
-                expected, _ = watcher.keys_values(step.index, site)
+                expected, _ = watcher.read(step.index, site)
                 start = step.rows.uncond_of("text").start
                 torch.testing.assert_close(key[start:], expected, rtol=1e-4, atol=1e-4)
                 seen.append(step.rows.total)
-            return super().self_attention(where, step, query, key, value)
+            return super().keys_values(where, step, query, key, value)
 
     seen: list[int] = []
     tokens = [method.tokens(one, backbone)["tokens"] for one in (A, C)]
@@ -153,7 +153,7 @@ def test_ablations_differ():
 def test_memory_is_bounded():
     backbone = tiny_backbone("sd1")
     sites = [site for site in backbone.sites if site.kind == "self"]
-    expected = sum(2 * 64 // 4**site.level * site.width for site in sites) * 4 * 3 * 2
+    expected = sum(2 * 64 // site.cell**2 * site.width for site in sites) * 4 * 3 * 2
     assert stream_bytes(backbone, JOB) == expected
     kept = TextStreams(backbone, mebibytes=0)
     assert not kept.fits([JOB])

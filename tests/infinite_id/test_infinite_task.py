@@ -12,8 +12,8 @@ from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.sampling import sample
-from methods.contract import Job
 from methods.errors import UsageError
+from methods.hooks import Job
 from methods.infinite_id.method import InfiniteID
 from methods.infinite_id.task import InfiniteTask, TaskConfig
 from methods.training.draws import SampleRng

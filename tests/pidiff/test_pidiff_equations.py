@@ -10,8 +10,8 @@ from people import somebody
 from tiny import tiny_backbone
 
 from methods.backbone.sampling import sample
-from methods.contract import Job, RowLayout, StepInfo
 from methods.errors import MissingWeightsError, UsageError, WeightsError
+from methods.hooks import Job, RowLayout, StepInfo
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.method import Config, PIDiff
 from methods.pidiff.style import mix_rows, parse_levels
@@ -38,9 +38,9 @@ def test_the_block_reads_tokens_with_the_text_attentions_output() -> None:
         block.gate.copy_(torch.linspace(-1, 2, 18))
         h, w = site.grid(8, 8)
         output = torch.randn(1, h * w, site.width)
-        step = StepInfo(1, 5, 500.0, 1.6, 0.6, RowLayout(1, False), (8, 8))
+        step = StepInfo(RowLayout(1, False), (8, 8), index=1, count=5, time=0.5, noise_level=0.6)
         hooks.on_step(step)
-        found = hooks.cross_attention(site, step, torch.randn(1, site.heads, h * w, site.head_dim), output)
+        found = hooks.image_attention(site, step, torch.randn(1, site.heads, h * w, site.head_dim), output)
         f = method.tokens(SOMEBODY, backbone)["tokens"][None]
         heads = [
             x.unflatten(-1, (site.heads, -1)).transpose(1, 2)
@@ -202,7 +202,7 @@ def test_an_adapter_knows_its_encoder_and_its_backbone(tmp_path: Path) -> None:
 
 def test_an_embedding_alone_is_refused() -> None:
     backbone = tiny_backbone("sd1")
-    from methods.contract import Identity
+    from methods.hooks import Identity
 
     method = PIDiff.untrained(backbone)
     with pytest.raises(UsageError, match="no face"):

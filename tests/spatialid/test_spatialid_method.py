@@ -9,8 +9,8 @@ from PIL import Image
 from tiny import FAMILIES, tiny_backbone
 
 from methods.backbone.sampling import sample
-from methods.contract import Identity, Job, RowLayout, StepInfo
 from methods.errors import UsageError
+from methods.hooks import Identity, Job, RowLayout, StepInfo
 from methods.spatialid.masks import gaussian_prior, norm_response, refine, scaled_kernels
 from methods.spatialid.masks_io import load_masks, save_masks
 from methods.spatialid.method import Config, SpatialID
@@ -28,8 +28,8 @@ def job(**changes):
 
 
 def at(t, jobs, latent_size=(8, 8), guided=True, index=0, count=8):
-    sigma = t / (1 - t)
-    return StepInfo(index, count, 0.0, sigma, t, RowLayout(jobs, guided), latent_size)
+    rows = RowLayout(jobs, guided)
+    return StepInfo(rows, latent_size, index=index, count=count, time=t, noise_level=t)
 
 
 def latents(method, *jobs, family="sd1", **options):
@@ -70,7 +70,7 @@ def test_the_gate_at_every_site(dtype, guided):
             generator = torch.Generator().manual_seed(site.index)
             shape = (step.rows.total, site.heads, h * w, site.head_dim)
             query = torch.randn(shape, generator=generator).to(dtype)
-            added = hooks.cross_attention(site, step, query, query.new_zeros(()))
+            added = hooks.image_attention(site, step, query, query.new_zeros(()))
             attention = hooks.response(site, step, query)
             m = norm_response(attention[step.rows.cond]).view(2, h, w)
             mask = refine(m, scaled_kernels(h, w)).flatten(1)[..., None]
@@ -95,7 +95,7 @@ def test_masks_do_not_depend_on_the_company():
         step = at(0.2, len(jobs), guided=False)
         with method.attach(backbone, jobs) as hooks:
             hooks.on_step(step)
-            return hooks.cross_attention(site, step, query, query.new_zeros(()))
+            return hooks.image_attention(site, step, query, query.new_zeros(()))
 
     together = added(jobs, query)
     for place in (0, 1):

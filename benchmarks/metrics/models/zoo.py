@@ -11,8 +11,7 @@ from benchmarks.metrics.models.faces import Detector, FirstFace, LargestFace, Pa
 from benchmarks.metrics.models.probes import Probed
 from benchmarks.metrics.models.quality import IBenchMusiq, Musiq, Piqe
 from benchmarks.metrics.models.vision import Dino, DinoFace, DreamSim, Inception
-from methods.errors import UsageError
-from methods.registry import unknown_name
+from methods.errors import UsageError, unknown_name
 
 ROLES: dict[str, tuple[str, str, str]] = {
     "clip": (
