@@ -2,7 +2,7 @@
 
 `aggregate(folder)` reads run.json, samples.jsonl and sets.json and writes
 
-    results.json             everything computed, see `Results`
+    results.json             everything computed, see `results.Results`
     samples.parquet          one row per sample, one column per metric       pandas.read_parquet(...)
     tables/results.csv       one row per method and metric                   pandas.read_csv(...)
     tables/results.md, .tex  the leaderboard
@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.results import RESULTS_SCHEMA, Breakdown, Delta, Number, Results, Score
 from benchmarks.samples import TEXT, Cells, Samples, arrange, read_samples, resampling_units
 from benchmarks.schema import STATUSES
 from benchmarks.statistics import (
@@ -40,81 +41,8 @@ from benchmarks.statistics import (
 from benchmarks.tables import write_tables
 from methods.files import save_json, write_atomic
 
-RESULTS_SCHEMA = 1
 DECIMALS = 6
 """Figures are rounded: the last bits of a sum depend on the processor, results must not."""
-
-Number = float | None
-
-
-class Score(TypedDict):
-    """Mean of one metric over the samples of one method.
-
-    n: samples with a value. missing: samples without one. cells: person x prompt x seed, over which the mean
-    goes; a method without identities has one picture for the cells of many people. units: resampled units
-    with a value. low, high: interval, None for fewer than five units and for methods without identities.
-    """
-
-    method: str
-    metric: str
-    mean: Number
-    low: Number
-    high: Number
-    n: int
-    missing: int
-    cells: int
-    units: int
-
-
-class Delta(TypedDict):
-    """Mean of (method - baseline) over the n cells in which both have a value.
-
-    p: two-sided, uncorrected. p_holm: corrected over all methods compared with this baseline on this metric.
-    """
-
-    method: str
-    baseline: str
-    metric: str
-    mean: Number
-    low: Number
-    high: Number
-    p: Number
-    p_holm: Number
-    n: int
-
-
-class Breakdown(TypedDict):
-    """A Score over the cells of one prompt category (`by` = category) or one set (`by` = set)."""
-
-    by: str
-    value: str
-    method: str
-    metric: str
-    mean: Number
-    low: Number
-    high: Number
-    n: int
-
-
-class Results(TypedDict):
-    """results.json, schema 1. Every list is tidy: `pandas.DataFrame(json.load(file)["scores"])`.
-
-    run: name, suite, backbone, methods, settings as in run.json, which methods are `without_identity`, and
-    what was counted. statistics: how the
-    intervals were made and what was resampled ('identity', or 'sample' when there are fewer than five
-    people). metrics: their cards, in the order of run.json. statuses: method -> status -> samples.
-    scores, deltas (every ordered pair of methods), breakdowns: see above; set-level metrics are in scores
-    with n = 1 and no interval.
-    """
-
-    schema: int
-    run: dict[str, Any]
-    statistics: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    statuses: dict[str, dict[str, int]]
-    scores: list[Score]
-    deltas: list[Delta]
-    breakdowns: list[Breakdown]
 
 
 def aggregate(folder: str | Path) -> Results:

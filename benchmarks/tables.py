@@ -7,12 +7,10 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.results import Results, Score
 from methods.files import write_bytes
-
-if TYPE_CHECKING:
-    from benchmarks.aggregate import Results, Score
 
 COLUMNS = (
     "method", "metric", "title", "direction", "mean", "low", "high", "n", "missing", "cells", "units",

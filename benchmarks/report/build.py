@@ -11,11 +11,12 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks.aggregate import Results, Score, summarise
+from benchmarks.aggregate import summarise
 from benchmarks.report.data import embed, page_data
 from benchmarks.report.licences import describe_methods, models_and_licences
 from benchmarks.report.merge import merge
 from benchmarks.report.timings import seconds_per_picture
+from benchmarks.results import Results, Score
 from benchmarks.samples import Samples, arrange, read_samples
 from benchmarks.tables import MAIN, arrow, decimals, grouped, is_best, leaderboard, sentence
 from methods.errors import UsageError

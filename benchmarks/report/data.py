@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.aggregate import Results
 from benchmarks.report.pictures import Pictures
+from benchmarks.results import Results
 from benchmarks.samples import Cells, Samples
 from benchmarks.tables import arrow, decimals, grouped, leaderboard, sentence
 

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from synthetic_run import Plan, write_run
 
-from benchmarks.aggregate import Results, aggregate, summarise
+from benchmarks.aggregate import aggregate, summarise
+from benchmarks.results import Results
 from benchmarks.samples import arrange, read_samples
 from benchmarks.schema import Row
 from methods.errors import SpidError, UsageError
