@@ -30,6 +30,14 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "spid"
 
 
+def models_dir() -> Path:
+    """Folder of fetched adapters and the like: `$SPID_MODELS`, else in the user's data folder."""
+    if configured := os.environ.get("SPID_MODELS"):
+        return Path(configured)
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "spid" / "models"
+
+
 def default_output_dir() -> Path:
     """Folder that commands write to unless told otherwise, relative to the working directory."""
     return Path("outputs")

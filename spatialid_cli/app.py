@@ -15,6 +15,7 @@ from spatialid_cli.bench import bench
 from spatialid_cli.claims import claims
 from spatialid_cli.compare import compare
 from spatialid_cli.doctor import doctor
+from spatialid_cli.fetch import fetch
 from spatialid_cli.generate import generate
 from spatialid_cli.methods import list_methods
 from spatialid_cli.metrics import list_metrics
@@ -47,6 +48,7 @@ app.command()(claims)
 app.command()(report)
 app.command()(compare)
 app.command()(doctor)
+app.command()(fetch)
 
 
 def _print_version(wanted: bool) -> None:
