@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from benchmarks.schema import Row
 from methods.errors import SpidError, UsageError
 from methods.files import cannot_write, sync_folder, write_bytes
+from methods.textfile import read_json
 
 READ_ALL = 2**30
 """Up to so many bytes of pictures are read and hashed when a run is taken up again; above, sizes must do."""
@@ -71,15 +72,9 @@ class RunFolder:
     def read_description(self) -> dict[str, Any] | None:
         """run.json, None when there is none yet. Raises UsageError when it is damaged."""
         file = self.path / "run.json"
-        try:
-            content = json.loads(file.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+        if not file.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} cannot be read: {error}.", hint="Give another --output.") from error
-        if not isinstance(content, dict):
-            raise UsageError(f"{file} is no description of a run.", hint="Give another --output.")
-        return content
+        return read_json(file, hint="Give another --output.")
 
     # ------------------------------------------------------------- journals
     @contextlib.contextmanager

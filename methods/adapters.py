@@ -18,6 +18,7 @@ from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Identity, Job
 from methods.paths import pocket_dir
 from methods.provenance import spid_version
+from methods.textfile import read_json
 
 if TYPE_CHECKING:
     from typing import Self
@@ -143,17 +144,13 @@ def load_adapter_folder(
 
 def check_adapter_config(path: Path, *, method: str, backbone: Backbone) -> dict[str, Any]:
     """Read an adapter's config.json; refuses other methods and other families before shapes are compared."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    if not path.exists():
         raise MissingWeightsError(
             f"{path.parent} has no config.json.",
             hint="Give the whole adapter folder, as spid train writes it.",
-        ) from error
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{path} is damaged: {error}.", hint="Download or copy it again.") from error
-    if not isinstance(config, dict) or config.get("method") != method:
-        found = config.get("method") if isinstance(config, dict) else None
+        )
+    config = read_json(path, error=WeightsError, hint="Download or copy it again.")
+    if (found := config.get("method")) != method:
         raise WeightsError(
             f"{path.parent} holds weights of the method {found!r}, not {method!r}.",
             hint=f"Give a folder with weights of {method}, or name the method that these are for.",

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from methods.errors import UsageError, unknown_name
+from methods.paths import user_path
+from methods.textfile import parse_yaml, read_yaml
 
 T = TypeVar("T")
 
@@ -20,20 +20,8 @@ _TRUTH = {True: ("on", "yes", "true"), False: ("off", "no", "false")}
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping with `safe_load`; {} for an empty file. Raises UsageError naming the file."""
-    path = Path(path)
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"No configuration file at {path}.", hint="Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"{path} is no readable YAML: {reason[:160]}.", hint="Correct the file.") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise UsageError(f"{path} holds a {type(loaded).__name__}.", hint="Write `option: value` lines.")
-    return loaded
+    """The mapping of a YAML file; {} for an empty one. Raises UsageError as `methods.textfile.read_yaml`."""
+    return read_yaml(user_path(path))
 
 
 def read_setting(text: str, *, where: str, example: str) -> tuple[str, Any]:
@@ -44,12 +32,7 @@ def read_setting(text: str, *, where: str, example: str) -> tuple[str, Any]:
     key, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not key:
         raise UsageError(f"{where} is not key=value.", hint=f"For example: {example}")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(
-            f"{where}: the value is no YAML.", hint=f"Quote it, for the shell too: '{key}=\"text\"'"
-        ) from error
+    return key, parse_yaml(value, where, hint=f"Quote it, for the shell too: '{key}=\"text\"'")
 
 
 def build(cls: type[T], options: Mapping[str, Any] | None, *, where: str) -> T:

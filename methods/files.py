@@ -46,7 +46,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 def save_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write JSON (two-space indent, keys in the order given); errors as `write_atomic`."""
-    write_bytes(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))  # a file name may not be Unicode: \udcff
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, ImageOps, PngI
 
 from methods.errors import PictureError
 from methods.files import write_bytes
+from methods.textfile import parse_json
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 """What is read. Pillow's other decoders (some thirty, many of them seldom looked at) are never reached."""
@@ -134,12 +135,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         size, kind = picture.size, picture.format
     job = None
     if "spid" in info:
-        try:
-            job = json.loads(info["spid"])
-        except (ValueError, RecursionError) as error:
-            raise PictureError(f"{path}: its 'spid' entry is not JSON ({error}).", hint=_EDITED) from error
-        if not isinstance(job, dict):
-            raise PictureError(f"{path}: its 'spid' entry is not a JSON object.", hint=_EDITED)
+        job = parse_json(info["spid"], f"{path}: its 'spid' entry", error=PictureError, hint=_EDITED)
     return {
         "format": kind,
         "size": size,

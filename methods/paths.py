@@ -1,9 +1,11 @@
-"""Where things lie: configuration and pocket weights in checkout or wheel, caches, outputs."""
+"""Where things lie: configuration and pocket weights in checkout or wheel, caches, outputs; `~`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from methods.errors import UsageError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -19,15 +21,29 @@ def pocket_dir() -> Path:
     return _PACKAGE / "pocket" / "weights"
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a user wrote it, `~` and `~name` expanded. Raises UsageError for an unknown name.
+
+    A shell leaves the `~` of `--output=~/x` and of `--id anna=~/a.png` to us.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{os.fspath(path)}: {Path(path).parts[0]} has no home folder here.", hint="Write the folder out."
+        ) from error
+
+
 def cache_dir() -> Path:
     """Folder of derived data (analyses, fits, features): `$SPID_CACHE`, else the user's cache folder.
 
     Cached face embeddings are biometric data; delete the folder to forget them.
     """
     if configured := os.environ.get("SPID_CACHE"):
-        return Path(configured)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "spid"
+        return user_path(configured)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("spid", appauthor=False)
 
 
 def models_dir() -> Path:

@@ -1,30 +1,63 @@
 """Placeholders of prompts.
 
 `{person}` and `{id}` stand for the person of a picture. Methods that learn a word for an identity put
-that word there; all others describe the person by a plain noun.
+that word there; all others describe the person by a plain noun. Nothing else in braces means anything: a
+prompt is text of others, not a format string.
 """
 
 from __future__ import annotations
 
-import string
+import re
 
 from methods.errors import UsageError
+from methods.words import visible
 
 PLACEHOLDERS = ("person", "id")
+
+MAX_LETTERS = 10_000
+"""A text encoder reads some 77 to 512 tokens."""
+
+_BRACES = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
+_WEIGHT = re.compile(r"\([^()]*:\s*[0-9.]+\s*\)")
+_HELP = "Use {person} or {id}; write {{ and }} for literal braces."
 
 
 def expand(prompt: str, word: str = "person") -> str:
     """Replace `{person}` and `{id}` by a word; doubled braces give single ones.
 
-    Raises UsageError for any other placeholder or an unbalanced brace, naming the prompt.
+    Raises UsageError, naming the prompt, for any other placeholder, an unbalanced brace, text that is not
+    Unicode, and one longer than MAX_LETTERS.
     """
-    try:
-        fields = {name for _, name, spec, conversion in string.Formatter().parse(prompt) if name is not None}
-    except ValueError as error:
-        raise UsageError(f"The prompt {prompt!r} has an unbalanced brace: {error}.", hint=_HELP) from error
-    if unknown := sorted(fields - set(PLACEHOLDERS)):
-        raise UsageError(f"The prompt {prompt!r} has an unknown placeholder {{{unknown[0]}}}.", hint=_HELP)
-    return prompt.format(**dict.fromkeys(PLACEHOLDERS, word))
+    if len(prompt) > MAX_LETTERS:
+        raise UsageError(
+            f"The prompt {_shown(prompt)} has {len(prompt)} letters.",
+            hint=f"A text encoder reads a few hundred words; give at most {MAX_LETTERS} letters.",
+        )
+    if any("\ud800" <= one <= "\udfff" for one in prompt):
+        raise UsageError(f"The prompt {_shown(prompt)} is not Unicode text.", hint="Give it in UTF-8.")
+
+    def put(found: re.Match[str]) -> str:
+        text, name = found[0], found["name"]
+        if text in ("{{", "}}"):
+            return text[0]
+        if name is None:
+            raise UsageError(f"The prompt {_shown(prompt)} has an unbalanced brace.", hint=_HELP)
+        if name not in PLACEHOLDERS:
+            raise UsageError(
+                f"The prompt {_shown(prompt)} has an unknown placeholder {{{visible(name[:40])}}}.",
+                hint=_HELP,
+            )
+        return word
+
+    return _BRACES.sub(put, prompt)
 
 
-_HELP = "Use {person} or {id}; write {{ and }} for literal braces."
+def weights_in(prompt: str) -> str | None:
+    """The first `(word:1.2)` of a prompt: other programs weigh words so; here it is plain text."""
+    found = _WEIGHT.search(prompt)
+    return None if found is None else found[0]
+
+
+def _shown(prompt: str) -> str:
+    short = prompt if len(prompt) <= 100 else f"{prompt[:100]}..."
+    return f"'{visible(short)}'"

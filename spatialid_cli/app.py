@@ -33,7 +33,7 @@ app = typer.Typer(
     epilog="First steps: spid render --person 7 --output people, then spid generate "
     '--reference people/person-0007.png --prompt "a {person} at the beach".',
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command()(generate)
@@ -71,6 +71,7 @@ def spid(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for a failure, 2 for misuse, 130 when interrupted."""
+    console.prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     # `--debug` is accepted anywhere on the line, as an error message tells people to append it.
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quieten_libraries(debug)
     try:
         code = app(given, prog_name="spid", standalone_mode=False)
+        console.flush_answer()
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SpidError as error:

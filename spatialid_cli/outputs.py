@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from methods.words import csv_cell, visible
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -145,7 +147,7 @@ def csv_table(records: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: csv_cell(value) for name, value in record.items()} for record in records)
     return text.getvalue()
 
 
@@ -162,7 +164,7 @@ def markdown_table(records: Sequence[Mapping[str, Any]]) -> str:
 def _markdown_cell(column: str, value: Any) -> str:
     if value is None:
         return ""
-    text = re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(value).split()))
+    text = re.sub(r"([\\`*\[\]<>|])", r"\\\1", visible(" ".join(str(value).split())))
     return f"[{text}]({value})" if column == "file" else text
 
 

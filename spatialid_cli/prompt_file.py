@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from methods.errors import UsageError
+from methods.textfile import MAX_BYTES, decode, lines_of, read_lines
 
 _FLAG = re.compile(r"(?:^|\s)--([A-Za-z][\w-]*)(?=\s|$)")
 _FLAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -45,22 +47,28 @@ def read_prompt_file(path: Path) -> list[PromptLine]:
 
     Raises UsageError naming the file, and the line where one is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(
-            f"--prompt-file {path}: cannot be read ({reason}).",
-            hint="Give a text file with one prompt a line.",
-        ) from error
+    hint = "Give a text file with one prompt a line, or - for the standard input."
+    if str(path) == "-":
+        name, given = "--prompt-file -", lines_of(decode(_standard_input(), "--prompt-file -"))
+    else:
+        name, given = str(path), read_lines(path, hint=hint)
     lines = [
-        parse_line(line, f"{path}, line {number}")
-        for number, line in enumerate(text.splitlines(), start=1)
+        parse_line(line, f"{name}, line {number}")
+        for number, line in enumerate(given, start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if not lines:
-        raise UsageError(f"--prompt-file {path}: holds no prompt.", hint="Write one prompt a line.")
+        raise UsageError(f"{name}: holds no prompt.", hint="Write one prompt a line.")
     return lines
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("--prompt-file -: nothing is piped in.", hint="For example: spid ... < prompts.txt")
+    content = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UsageError("--prompt-file -: is larger than 64 MB.", hint="Split it.")
+    return content
 
 
 def parse_line(line: str, where: str) -> PromptLine:

@@ -38,7 +38,11 @@ def test_a_setting_is_a_key_and_a_yaml_value() -> None:
     [
         ("a", "here is not key=value. For example: a=1"),
         ("=1", "here is not key=value. For example: a=1"),
-        ("a=[1", "here: the value is no YAML. Quote it, for the shell too: 'a=\"text\"'"),
+        (
+            "a=[1",
+            "here: is not readable YAML (expected ',' or ']', but got '<stream end>')."
+            " Quote it, for the shell too: 'a=\"text\"'",
+        ),
     ],
 )
 def test_a_setting_of_another_form_is_refused_with_an_example(text: str, said: str) -> None:

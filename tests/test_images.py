@@ -284,7 +284,7 @@ def test_metadata_of_other_pictures(tmp_path: Path, picture):
 def test_broken_job_is_refused(tmp_path: Path, picture, text):
     data = png(1, 1, 8, 2, b"\0\0\0\0")
     (tmp_path / "a.png").write_bytes(data[:33] + chunk(b"tEXt", b"spid\0" + text.encode()) + data[33:])
-    with pytest.raises(PictureError, match=r"a\.png.*JSON"):
+    with pytest.raises(PictureError, match=r"a\.png: its 'spid' entry: (is not JSON|holds a list|is nested)"):
         read_metadata(tmp_path / "a.png")
 
 

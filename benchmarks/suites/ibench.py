@@ -13,7 +13,6 @@ found inside the checkout by their tails. Nothing of that repository, which has 
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 
 from benchmarks.suites.types import CATEGORIES, Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.errors import UsageError
+from methods.textfile import read_json
 
 PUBLISHED = {
     "unsplash50_short": ("unsplash50", "unsplash50"),
@@ -153,11 +153,7 @@ class _Checkout:
         }
 
     def _records(self, path: Path) -> list[Mapping[str, Any]]:
-        try:
-            records = json.loads(path.read_text(encoding="utf-8"))["datas"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UsageError(f"{path} is no list of IBench: {reason}.", hint="Clone it again.") from error
+        records = read_json(path, keys=["datas"], hint="Clone IBench again.")["datas"]
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise UsageError(f"{path} is no list of IBench.", hint="Clone it again.")
         return records

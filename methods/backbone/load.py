@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from methods.backbone.sites import enumerate_sites
 from methods.backbone.source import Source, fingerprint, locate
 from methods.backbone.text import TextEncoder
 from methods.errors import MissingDependencyError, UsageError, WeightsError, unknown_name
+from methods.textfile import read_json
 
 if TYPE_CHECKING:
     from torch.nn.attention import SDPBackend
@@ -283,12 +283,9 @@ def _sdpa(name: str | None) -> SDPBackend | None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable(path, error) from error
+    return read_json(path, error=WeightsError, hint="Download or copy it again.")
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.errors import MissingWeightsError, WeightsError
+from methods.errors import MissingWeightsError, SpidError, WeightsError
 from methods.files import save_json
 from methods.paths import cache_dir, pocket_dir
+from methods.textfile import read_json
 
 _COMPONENTS = (
     "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
@@ -71,8 +71,8 @@ def is_pocket(name: str) -> bool:
     if name == "pocket":
         return True
     try:
-        shipped = json.loads((Path(name).expanduser() / "spid.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        shipped = read_json(Path(name).expanduser() / "spid.json")
+    except SpidError:
         return False
     return shipped.get("spid_family") == "pocket"
 
@@ -147,10 +147,10 @@ def _content_hash(path: Path) -> str:
     store = cache_dir() / "fingerprints.json"
     key = f"{path.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
     try:
-        known = json.loads(store.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = read_json(store)
+    except SpidError:
         known = {}
-    if key not in known:
+    if not isinstance(known.get(key), str):
         known[key] = _sha256(path)
         save_json(store, known)
     return known[key]

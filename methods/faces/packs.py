@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from methods.errors import MissingWeightsError, WeightsError
+from methods.textfile import read_json
 
 INSIGHTFACE_LICENCE = "insightface models: non-commercial research only"
 
@@ -66,7 +66,7 @@ def _described(folder: Path) -> Pack:
     if not description.is_file():
         return Pack(folder, folder.resolve().name, INSIGHTFACE_LICENCE)
     try:
-        stated = json.loads(description.read_text(encoding="utf-8"))
+        stated = read_json(description, error=WeightsError, hint="Download or copy the pack again.")
         size = stated.get("det_size", 640)
         threshold = stated.get("threshold")
         return Pack(
@@ -78,7 +78,7 @@ def _described(folder: Path) -> Pack:
             domain=stated.get("domain"),
             threshold=None if threshold is None else float(threshold),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{description}: not a valid description of a face pack ({error!r}).",
             hint="Download or copy the pack again.",

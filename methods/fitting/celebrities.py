@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from methods.errors import UsageError
+from methods.paths import user_path
+from methods.textfile import read_lines
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -26,12 +27,7 @@ def celebrity_names(path: str | None, backbone: Backbone) -> list[str]:
             f"There is no list of celebrities for {backbone.family} backbones.",
             hint="Give one name a line in a file: --set celebrities=names.txt",
         )
-    try:
-        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"The list of celebrities {path} cannot be read: {error}.", hint="Give one name a line."
-        ) from error
+    lines = read_lines(user_path(path), hint="Give a file of celebrities, one name a line.")
     names = [line.strip() for line in lines if line.strip()]
     if not any(len(name.split()) > 1 for name in names):
         raise UsageError(f"{path} holds no name of two words.", hint="Give first and last name, one a line.")

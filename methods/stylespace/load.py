@@ -7,7 +7,6 @@ A folder holds `encoder.safetensors` (`encoder.*` and `latent_avg`, the keys of 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from methods.paths import pocket_dir
 from methods.stylespace.align import Surround, aligned_head
 from methods.stylespace.decoder import StyleDecoder
 from methods.stylespace.encoder import POCKET, StyleEncoder, StyleShape
+from methods.textfile import read_json
 from methods.weights import fill_module, fingerprint_tensors, load_weights, save_weights
 
 ENCODER_FILE, DECODER_FILE, CONFIG_FILE = "encoder.safetensors", "decoder.safetensors", "config.json"
@@ -142,17 +142,17 @@ def _pocket_folder() -> Path:
 
 def _load_folder(folder: Path, name: str) -> StyleSpace:
     path = folder / CONFIG_FILE
+    if not path.exists():
+        raise MissingWeightsError(
+            f"{folder} holds no style space: {CONFIG_FILE} is missing.",
+            hint="Give a folder written by the stylespace training, or e4e's checkpoint file.",
+        )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path, error=WeightsError, hint="Copy the folder again.")
         shape = StyleShape(**{key: _tupled(value) for key, value in config["shape"].items()})
         surround = config["surround"]
         if surround not in get_args(Surround):
             raise ValueError(f"surround is {surround!r}")
-    except FileNotFoundError as error:
-        raise MissingWeightsError(
-            f"{folder} holds no style space: {CONFIG_FILE} is missing.",
-            hint="Give a folder written by the stylespace training, or e4e's checkpoint file.",
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is damaged: {error}.", hint="Copy the folder again.") from error
     return _build(load_weights(folder / ENCODER_FILE), shape, name, str(folder / ENCODER_FILE), surround)

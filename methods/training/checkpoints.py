@@ -26,6 +26,7 @@ from torch import Tensor
 
 from methods.errors import SpidError
 from methods.files import cannot_write, sync_folder
+from methods.textfile import read_json
 from methods.weights import load_weights
 
 MANIFEST = "manifest.json"
@@ -122,11 +123,13 @@ class Checkpoints:
 def verify(folder: Path) -> dict[str, Any]:
     """The state of a checkpoint whose every file is what the manifest says. Raises ValueError otherwise."""
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        files = read_json(folder / MANIFEST)["files"]
         for name, expected in files.items():
             if _describe((folder / name).read_bytes()) != expected:
                 raise ValueError(f"{name} is not what the manifest says")
-        return json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return read_json(folder / STATE)
+    except SpidError as error:
+        raise ValueError(error.message) from error
     except OSError as error:
         raise ValueError(f"{Path(error.filename or folder).name} cannot be read") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -8,10 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from methods.errors import MissingDependencyError
+from methods.errors import MissingDependencyError, UsageError
 from methods.files import cannot_write, write_bytes
+from methods.textfile import parse_json, read_text
 
 LOG_FILE = "log.jsonl"
+
+
+_BEGIN = "Move it away, or begin the training anew in another --output."
 
 
 class TrainingLog:
@@ -23,7 +27,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, *, after: int = 0, tensorboard: bool = False) -> None:
         self.path = folder / LOG_FILE
-        kept = [line for line in _whole_lines(self.path) if json.loads(line)["step"] <= after]
+        kept = [line for line in _whole_lines(self.path) if _step(line, self.path) <= after]
         write_bytes(self.path, "".join(line + "\n" for line in kept).encode())
         self._stream = self.path.open("a", encoding="utf-8")
         self._events = _events(folder / "tensorboard", after) if tensorboard else None
@@ -57,8 +61,16 @@ class TrainingLog:
 def _whole_lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    *whole, _ = path.read_text(encoding="utf-8").split("\n")  # what follows the last newline is half a line
+    *whole, _ = read_text(path, hint=_BEGIN).split("\n")  # what follows the last newline is half a line
     return [line for line in whole if line]
+
+
+def _step(line: str, path: Path) -> int:
+    """The step of a line; it may be damaged only where another program wrote to the file."""
+    step = parse_json(line, str(path), hint=_BEGIN).get("step")
+    if not isinstance(step, int):
+        raise UsageError(f"{path}: a line has no step.", hint=_BEGIN)
+    return step
 
 
 def _events(folder: Path, after: int) -> Any:

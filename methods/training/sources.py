@@ -17,6 +17,7 @@ from PIL import Image
 from methods.errors import PictureError, UsageError
 from methods.faces import Face, FaceEncoder, align, analyse
 from methods.images import load_picture, picture_hash
+from methods.textfile import parse_json, read_lines
 from methods.training.task import Example
 
 if TYPE_CHECKING:
@@ -244,14 +245,9 @@ def _read_metadata(folder: Path) -> list[dict[str, str]]:
     path = folder / METADATA
     if not folder.is_dir():
         raise UsageError(f"No training folder at {folder}.", hint=f"Give a folder, or {POCKET} for renders.")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{folder} has no {METADATA}.", hint=f"Write one line a picture: {_EXAMPLE_LINE}"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read ({error}).", hint="It must be UTF-8 text.") from error
+    if not path.exists():
+        raise UsageError(f"{folder} has no {METADATA}.", hint=f"Write one line a picture: {_EXAMPLE_LINE}")
+    lines = read_lines(path)
     records = [_record(path, at, line) for at, line in enumerate(lines, 1) if line.strip()]
     if not records:
         raise UsageError(f"{path} lists no pictures.", hint=f"Write one line a picture: {_EXAMPLE_LINE}")
@@ -260,15 +256,8 @@ def _read_metadata(folder: Path) -> list[dict[str, str]]:
 
 def _record(path: Path, at: int, line: str) -> dict[str, str]:
     where = f"{path}, line {at}"
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise UsageError(f"{where} is no JSON ({error}).", hint=f"Such as {_EXAMPLE_LINE}") from error
-    wrong = [
-        field
-        for field in _FIELDS
-        if not isinstance(record, dict) or not isinstance(record.get(field), str) or not record[field]
-    ]
+    record = parse_json(line, where, hint=f"Such as {_EXAMPLE_LINE}")
+    wrong = [field for field in _FIELDS if not isinstance(record.get(field), str) or not record[field]]
     if wrong:
         raise UsageError(f"{where} has no {' and no '.join(wrong)}.", hint=f"Such as {_EXAMPLE_LINE}")
     name = Path(record["file_name"])

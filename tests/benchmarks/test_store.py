@@ -136,7 +136,7 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     broken = RunFolder(tmp_path / "broken")
     broken.path.mkdir()
     (broken.path / "run.json").write_text("{")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is not JSON"):
         broken.read_description()
 
 

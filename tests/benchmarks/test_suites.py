@@ -155,5 +155,5 @@ def test_other_sets_of_a_checkout(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no checkout"):
         read_checkout(tmp_path, base)
     (root / "data" / "prompts" / "unsplash50_template.json").write_text("{}")
-    with pytest.raises(UsageError, match="no list of IBench"):
+    with pytest.raises(UsageError, match="has no 'datas'"):
         read_checkout(root, base)

@@ -16,7 +16,7 @@ from methods.errors import PictureError, UsageError
 from methods.faces import load_encoder
 from methods.training.features import FeatureStore
 from methods.training.pairs import Pairs
-from methods.training.sources import FolderSource, PocketSource, ellipse, open_source
+from methods.training.sources import FolderSource, PocketSource, _read_metadata, ellipse, open_source
 from methods.uniform.method import Uniform
 
 ENCODER = load_encoder("pocket")
@@ -67,14 +67,20 @@ def test_a_folder_is_analysed_cropped_and_scaled(folder: Path, tmp_path: Path) -
     )
 
 
+def test_metadata_may_have_a_byte_order_mark_and_odd_line_marks(tmp_path: Path) -> None:
+    line = json.dumps({"file_name": "a.png", "identity": "anna", "prompt": "a\u2028b"}, ensure_ascii=False)
+    (tmp_path / "metadata.jsonl").write_text(f"\ufeff{line}\r\n", encoding="utf-8")
+    assert [one["prompt"] for one in _read_metadata(tmp_path)] == ["a\u2028b"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, r"has no metadata\.jsonl"),
         ("", "lists no pictures"),
-        ("{", "line 1 is no JSON"),
+        ("{", "line 1: is not JSON"),
         ('{"file_name": "a.png", "prompt": "x"}', "line 1 has no identity"),
-        ("[]", "line 1 has no file_name"),
+        ("[]", "line 1: holds a list"),
         ('{"file_name": "../a.png", "identity": "a", "prompt": "x"}', "outside of the folder"),
     ],
 )
