@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
-from collections.abc import Iterable, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from methods.provenance import loop_code, method_code
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.contract import Method
-
-_LOOP = ("attention", "sampling", "schedulers", "sites", "text", "vae")
 
 
 def digest(values: Any) -> str:
@@ -32,7 +28,7 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
         "fingerprint": backbone.fingerprint,
         "revision": backbone.origin.get("revision"),
         "dtype": str(backbone.dtype).removeprefix("torch."),
-        "code": loop_code(),
+        "code": loop_code(backbone),
     }
 
 
@@ -57,46 +53,6 @@ def pixels_of_method(backbone: Mapping[str, Any], method: Mapping[str, Any]) -> 
         "method": {key: value for key, value in method.items() if key not in ("name", "job")},
     }
     return digest(shared)
-
-
-@cache
-def loop_code() -> str:
-    """Hash of the sampling loop's code."""
-    import methods.backbone
-
-    folder = Path(methods.backbone.__file__).parent
-    return code_hash(folder / f"{name}.py" for name in _LOOP)
-
-
-@cache
-def method_code(method: type[Method]) -> str:
-    """Hash of a method's code: its own folder, or file, and those of the methods it derives from.
-
-    A picture made before somebody changed the method is no picture of the method. Comments and layout do
-    not count.
-    """
-    from methods.contract import Method
-
-    files: set[Path] = set()
-    for cls in method.__mro__:
-        if cls is Method or not issubclass(cls, Method):
-            continue
-        try:
-            file = Path(inspect.getfile(cls))
-        except (TypeError, OSError):  # made in an interpreter: there is no file
-            continue
-        own_folder = (file.parent / "__init__.py").is_file() and file.parent.name != "methods"
-        files.update(file.parent.glob("*.py") if own_folder else [file])
-    return code_hash(sorted(files))
-
-
-def code_hash(files: Iterable[Path]) -> str:
-    """SHA-256 over the syntax trees of Python files, by file name."""
-    parts = hashlib.sha256()
-    for path in files:
-        tree = ast.dump(ast.parse(path.read_bytes()))
-        parts.update(f"{path.parent.name}/{path.name}\0{tree}\n".encode())
-    return parts.hexdigest()[:16]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

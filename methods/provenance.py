@@ -9,6 +9,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from methods.code import code_of
+
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.backbone.sampling import Result
@@ -46,6 +48,21 @@ def library_versions() -> dict[str, str | None]:
     """Versions of Python and of every library a picture passes through; imports none of them."""
     found = {name: library_version(name) for name in _LIBRARIES}
     return {"spid": spid_version(), "python": platform.python_version(), **found}
+
+
+def loop_code(backbone: Backbone) -> str:
+    """Fingerprint of the code that samples on a backbone: the loop, and what loads and runs the model."""
+    from methods.backbone.load import load_backbone
+    from methods.backbone.sampling import iterate_samples
+
+    return code_of(iterate_samples, load_backbone, type(backbone), type(backbone.text))
+
+
+def method_code(method: type[Method]) -> str:
+    """Fingerprint of a method's code; of one that needs somebody, with the way from a picture to a face."""
+    from methods.generate import identify
+
+    return code_of(method, identify) if method.info.identity else code_of(method)
 
 
 def describe_job(

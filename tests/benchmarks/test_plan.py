@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.fingerprint import code_hash, differences, method_code, pixels_of_method
+from benchmarks.fingerprint import differences, pixels_of_method
 from benchmarks.plan import MethodPlan, Person, Plan, make_plan
 from benchmarks.request import MethodSpec, Request, choose_methods, parse_method, split_methods
 from benchmarks.store import Shard
 from benchmarks.suites import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.errors import UsageError
-from methods.none import NoMethod
-from methods.registry import get_method, method_names
+from methods.registry import method_names
 
 PEOPLE = tuple(SuiteIdentity(f"person {number}", "woman" if number % 2 else "man") for number in range(6))
 PROMPTS = tuple(SuitePrompt(f"p{number}", f"a {{person}} number {number}") for number in range(7))
@@ -128,24 +126,6 @@ def test_a_limit_meets_many_people_and_prompts(limit: int) -> None:
 def test_one_picture_in_two_sets_is_one_sample() -> None:
     twice = replace(SUITE, sets=(SUITE.sets[0], replace(SUITE.sets[0], name="again")))
     assert plan(twice).order == plan().order
-
-
-def test_code_counts_but_not_its_comments(tmp_path: Path) -> None:
-    one, two = tmp_path / "one" / "m.py", tmp_path / "two" / "m.py"
-    for path, text in ((one, "x = 1  # so\n"), (two, "x = 1\n\n\n# not so\n")):
-        path.parent.mkdir()
-        path.write_text(text)
-    base = code_hash([one])
-    one.write_text("x = 1\n")
-    assert code_hash([one]) == base
-    one.write_text("x = 2\n")
-    assert code_hash([one]) != base
-
-
-def test_methods_have_codes_of_their_own() -> None:
-    codes = {name: method_code(get_method(name)) for name in method_names()}
-    assert len(set(codes.values())) == len(codes)
-    assert method_code(NoMethod) == codes["none"]
 
 
 def test_names_change_no_pixels() -> None:
