@@ -16,7 +16,10 @@ from pathlib import Path
 from methods.errors import SpidError
 from methods.files import save_json
 from methods.paths import pocket_dir
-from methods.pocket.quality import PARTS, measure
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` itself is not installed
+
+from scripts.pocket.quality import PARTS, measure  # noqa: E402
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ DEFAULT_MINUTES = {
 
 
 def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]]]:
-    from methods.pocket.training import (
-        adapter,
+    from scripts.pocket import (
+        adapters,
         autoencoder,
         detector,
         diffusion,
@@ -78,7 +79,7 @@ def _stages(weights: Path, work: Path) -> dict[str, Callable[..., dict[str, Any]
             data, vae, weights / "face" / "rec.onnx", work / "face-reader", **o
         ),
         "diffusion": lambda **o: diffusion.train(data, vae, reader, weights / "sd", work / "diffusion", **o),
-        "adapter": lambda **o: adapter.train(data, reader, weights, work / "adapter", **o),
+        "adapter": lambda **o: adapters.train("uniform", weights, reader, work / "adapter", **o),
         "decoder": lambda **o: autoencoder.refine_decoder(
             data, weights / "sd" / "vae", work / "decoder", **o
         ),
@@ -99,8 +100,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=pocket_dir())
     arguments = parser.parse_args()
 
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` itself is not installed
     ensure_torchvision()
-    from methods.pocket.training.dataset import build
+    from scripts.pocket.dataset import build
 
     if not (arguments.work / "dataset" / "captions.json").is_file():
         build(

@@ -108,7 +108,7 @@ def test_one_loader_opens_weights_and_trainings_their_own_checkpoints() -> None:
     ]
     assert {*relative([path for path, _ in calls])} <= {
         "methods/weights.py",
-        "methods/pocket/training/common.py",
+        "scripts/pocket/common.py",
     }
     for _, call in calls:
         (safe,) = [keyword.value for keyword in call.keywords if keyword.arg == "weights_only"]

@@ -12,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.files import save_json
-from methods.pocket.quality import bootstrap
+
+
+def bootstrap(statistic: Callable[[NDArray[np.intp]], float], n: int, draws: int = 1000) -> list[float]:
+    """95 % interval of a statistic of n resampled units (percentiles)."""
+    rng = np.random.default_rng(0)
+    values = [statistic(rng.integers(0, n, n)) for _ in range(draws)]
+    return [round(float(q), 4) for q in np.quantile(values, (0.025, 0.975))]
 
 
 def mean_interval(values: NDArray[np.float64]) -> dict[str, Any]:

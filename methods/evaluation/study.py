@@ -37,7 +37,7 @@ from methods.fitting.templates import templates_for
 from methods.fitting.words import place
 from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
-from methods.pocket.quality import JUDGED, UNSAID, unit
+from methods.pocket.probes import JUDGED
 from methods.pocket.world import (
     FACTORS,
     Context,
@@ -47,6 +47,7 @@ from methods.pocket.world import (
     sample_context,
     sample_person,
 )
+from methods.pocket.world.captions import UNSAID
 from methods.prompts import expand
 from methods.registry import get_method
 
@@ -372,7 +373,7 @@ class Study:
             found = analyse(picture.convert("RGB"), self.models.scorer, cache=False, check_domain=False)
         except FaceError:
             return None
-        return unit(found.embedding)
+        return found.embedding / np.linalg.norm(found.embedding)
 
 
 def _measured(name: str) -> type[Method]:

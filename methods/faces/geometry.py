@@ -32,6 +32,21 @@ def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floati
     return np.column_stack([scale * rotation, mu_y - scale * rotation @ mu_x])
 
 
+def similarity_transforms(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The transforms [N, 2, 3] of many sources [N, n, 2] to one target [n, 2], minimising the same.
+
+    In complex numbers, w = a z + b with a = sum conj(z - mean) (w - mean) / sum |z - mean|^2: Umeyama's
+    solution in two dimensions, where it is never a reflection.
+    """
+    z = source[..., 0].astype(np.float64) + 1j * source[..., 1]
+    w = (target[:, 0].astype(np.float64) + 1j * target[:, 1])[None]
+    centre, middle = z.mean(-1, keepdims=True), w.mean(-1, keepdims=True)
+    dz = z - centre
+    a = (dz.conj() * (w - middle)).sum(-1) / (np.abs(dz) ** 2).sum(-1)
+    b = middle[..., 0] - a * centre[..., 0]
+    return np.asarray([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]]).transpose(2, 0, 1)
+
+
 def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int = 112) -> NDArray[np.uint8]:
     """The face, upright in `size` x `size` pixels: uint8 [H, W, 3] -> uint8 [size, size, 3].
 

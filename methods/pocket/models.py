@@ -14,7 +14,7 @@ from methods.paths import pocket_dir
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.faces import FaceEncoder
-    from methods.pocket.training.probes import ProbeSet
+    from methods.pocket.probes import ProbeSet
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,6 @@ class PocketModels:
     @cached_property
     def probes(self) -> ProbeSet:
         """What reads the factors of a picture."""
-        from methods.pocket.training.probes import load_probes
+        from methods.pocket.probes import load_probes
 
         return load_probes(self.folder / "probes")

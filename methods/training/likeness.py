@@ -3,7 +3,7 @@
 Adapters of Stable Diffusion learn identity from the squared error over millions of pictures; PuLID adds
 a loss on the recogniser's embedding of the denoised estimate. On the few thousand pictures of a pocket
 training the squared error hardly gets to the person, and the perceptual loss of the pocket models' own
-training (`methods.pocket.training.face_reader`) stands in for PuLID's. It reads latents of the pocket VAE
+training (`methods.pocket.face_reader`) stands in for PuLID's. It reads latents of the pocket VAE
 and no others.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from methods.backbone.schedulers import make_scheduler
 from methods.errors import UsageError, WeightsError
-from methods.pocket.training.face_reader import PerceptualLoss, face_grids
+from methods.pocket.face_reader import PerceptualLoss, face_grids
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

@@ -4,7 +4,8 @@
 
 with y the backbone's own prediction target. The recipe of public FaceID adapters: the embedding e comes
 from the target's own picture in half of the pairs and from another picture of the person in the other half;
-embedding, text or both are dropped in 5 % each (IP-Adapter, arXiv 2308.06721, section 4.1.2).
+embedding, text or both are dropped in 5 % each (IP-Adapter, arXiv 2308.06721, section 4.1.2). On pocket, a
+reader of faces (`methods.training.likeness`) may add a loss on who is seen, as PuLID's does elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from methods.backbone.text import size_conditions
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
 from methods.training.diffusion import NoiseSchedule, encode_prompts
+from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 from methods.uniform.adapter import UniformAdapter
@@ -44,6 +46,9 @@ class TaskConfig:
     embedding_dim: of the face encoder
     drop:          how often the embedding alone, the text alone, and both are dropped: each this share
     same_share:    how often the embedding comes from the target's own picture
+    face_reader:   file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
+                   None: the squared error alone
+    likeness:      weight of that loss
     seed:          of the projection's initial weights
     """
 
@@ -52,6 +57,8 @@ class TaskConfig:
     embedding_dim: int = 512
     drop: float = 0.05
     same_share: float = 0.5
+    face_reader: str | None = None
+    likeness: float = 0.4
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +68,8 @@ class TaskConfig:
             raise ValueError("drop lies in [0, 1/3]")
         if not 0 <= self.same_share <= 1:
             raise ValueError("same_share lies in [0, 1]")
+        if self.likeness < 0:
+            raise ValueError("likeness is 0 or more")
 
 
 class UniformTask(TrainingTask):
@@ -71,6 +80,7 @@ class UniformTask(TrainingTask):
 
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
+        self._perceptual = face_loss(config.face_reader, backbone)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             adapter = UniformAdapter.from_backbone(
@@ -82,8 +92,11 @@ class UniformTask(TrainingTask):
         self._schedule = NoiseSchedule(backbone)
         self._denoise: Denoise
 
+    def features_key(self) -> dict[str, str]:
+        return {"version": "2"}
+
     def features(self, example: Example) -> dict[str, Tensor]:
-        """latents float32 [C, h, w] and embedding float32 [D]."""
+        """latents float32 [C, h, w], embedding float32 [D], and where the face lies, float32 [G, G, 2]."""
         found, wanted = len(example.face.embedding), self.config.embedding_dim
         if found != wanted:
             raise UsageError(
@@ -93,6 +106,7 @@ class UniformTask(TrainingTask):
         return {
             "latents": encode_picture(self.backbone, example.picture),
             "embedding": torch.from_numpy(example.face.embedding),
+            "grid": face_grid(example.face, example.picture.width),
         }
 
     @contextmanager
@@ -116,8 +130,11 @@ class UniformTask(TrainingTask):
             embedding,
             size_conditions(text, width * factor, height * factor),
         )
-        loss = F.mse_loss(predicted.float(), noised.target)
-        return {"loss": loss}
+        terms = {"loss": F.mse_loss(predicted.float(), noised.target)}
+        clean, grid = batch.target["latents"], batch.target["grid"]
+        return with_face(
+            terms, self._perceptual, self.config.likeness, predicted.float(), noised, clean, grid
+        )
 
     def preview(self, folder: Path, step: int) -> None:
         sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")

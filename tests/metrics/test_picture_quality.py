@@ -124,7 +124,7 @@ def test_shipped_quality_weights_are_small() -> None:
 
 # ------------------------------------------------------------------ training
 def test_similarity_is_pyiqas_ssim() -> None:
-    from methods.pocket.training.quality_model import similarity
+    from scripts.pocket.quality_model import similarity
 
     ssim = pyiqa.create_metric("ssim", device=torch.device("cpu"))
     intact = np.array(portrait(1, scene="city"))
@@ -136,7 +136,7 @@ def test_similarity_is_pyiqas_ssim() -> None:
 
 
 def test_every_damage_worsens_with_its_amount() -> None:
-    from methods.pocket.training.quality_model import DAMAGE, similarity
+    from scripts.pocket.quality_model import DAMAGE, similarity
 
     intact = np.array(portrait(1, scene="city"))
     for kind in DAMAGE:
@@ -145,8 +145,8 @@ def test_every_damage_worsens_with_its_amount() -> None:
 
 
 def test_a_short_training_writes_what_the_metric_loads(tmp_path: Path) -> None:
-    from methods.pocket.training import quality_model
-    from methods.pocket.training.dataset import build
+    from scripts.pocket import quality_model
+    from scripts.pocket.dataset import build
 
     build(tmp_path / "dataset", per_celebrity=0, people=4, per_person=2, seed=1, workers=1)
     figures = quality_model.train(

@@ -10,23 +10,16 @@ import torch
 
 from methods.faces.geometry import TEMPLATE
 from methods.paths import pocket_dir
-from methods.pocket.training.dataset import Dataset, build
-from methods.pocket.training.diffusion import build_scheduler, velocity_batch
-from methods.pocket.training.face_reader import (
-    GRID,
-    MARGIN,
-    FaceReader,
-    PerceptualLoss,
-    aligned,
-    face_grids,
-    identity_centres,
-)
+from methods.pocket.face_reader import GRID, MARGIN, FaceReader, PerceptualLoss, aligned, face_grids
+from scripts.pocket.dataset import Dataset, build
+from scripts.pocket.diffusion import build_scheduler, velocity_batch
+from scripts.pocket.face_reader import identity_centres
 
 
 @pytest.fixture(scope="module")
 def loss() -> PerceptualLoss:
     torch.manual_seed(0)
-    return PerceptualLoss(FaceReader(), build_scheduler())
+    return PerceptualLoss(FaceReader(8), build_scheduler())
 
 
 def test_a_face_on_the_template_is_read_around_its_middle() -> None:

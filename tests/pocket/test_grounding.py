@@ -12,9 +12,9 @@ from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTokenizer
 
 from methods.paths import pocket_dir
-from methods.pocket.training.diffusion import build_unet
-from methods.pocket.training.grounding import NOUNS, Grounding, head_bumps, subject_tokens
 from methods.pocket.world import CELEBRITIES
+from scripts.pocket.diffusion import build_unet
+from scripts.pocket.grounding import NOUNS, Grounding, head_bumps, subject_tokens
 
 LANDMARKS = np.array([[[44.0, 40], [60, 40], [52, 50], [46, 58], [58, 58]]], np.float32)
 
@@ -27,7 +27,7 @@ def tokenizer() -> CLIPTokenizer:
 @pytest.fixture(scope="module")
 def unet() -> UNet2DConditionModel:
     torch.manual_seed(0)
-    return build_unet()
+    return build_unet(8)
 
 
 def ids_of(tokenizer: CLIPTokenizer, *captions: str) -> torch.Tensor:

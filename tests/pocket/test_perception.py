@@ -12,12 +12,12 @@ import torch
 
 from methods.errors import WeightsError
 from methods.faces.geometry import TEMPLATE, similarity_transform
-from methods.pocket.training import detector, probes, recogniser
-from methods.pocket.training.dataset import build
-from methods.pocket.training.detector_pictures import scene
-from methods.pocket.training.face_figures import embed_crops, iou, pair_figures
-from methods.pocket.training.perception_loop import degrade, identity_targets, open_dataset, prefetch
 from methods.pocket.world import FACTORS
+from scripts.pocket import detector, probes, recogniser
+from scripts.pocket.dataset import build
+from scripts.pocket.detector_pictures import scene
+from scripts.pocket.face_figures import embed_crops, iou, pair_figures
+from scripts.pocket.perception_loop import degrade, identity_targets, open_dataset, prefetch
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_exported_detector_decodes_in_insightface_to_what_was_trained(tmp_path: 
 
 @pytest.mark.parametrize("network", [recogniser.ResidualRecogniser, recogniser.PlainRecogniser])
 def test_exported_recogniser_equals_the_network(network: type[torch.nn.Module], tmp_path: Path) -> None:
-    from methods.pocket.training.perception_loop import export_onnx
+    from scripts.pocket.perception_loop import export_onnx
 
     torch.manual_seed(0)
     model = network().eval()

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from methods.errors import UsageError
-from methods.pocket.quality import (
+from methods.evaluation.figures import bootstrap
+from methods.pocket.probes import JUDGED
+from methods.pocket.world import FACTORS, caption, sample_context, sample_person
+from methods.pocket.world.captions import UNSAID
+from scripts.pocket.quality import (
     AT_MOST,
-    JUDGED,
     PARTS,
     TARGETS,
-    UNSAID,
-    bootstrap,
     measure,
     share,
     verdicts,
 )
-from methods.pocket.world import FACTORS, caption, sample_context, sample_person
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from methods.paths import pocket_dir
-from methods.pocket.training import stylespace
-from methods.pocket.training.dataset import Dataset, build
 from methods.stylespace.decoder import StyleDecoder
 from methods.stylespace.encoder import POCKET
 from methods.stylespace.load import load_decoder, load_style_space, random_style_space
+from scripts.pocket import stylespace
+from scripts.pocket.dataset import Dataset, build
 
 
 @pytest.fixture

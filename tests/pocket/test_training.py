@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from methods.pocket.training.autoencoder import (
+from methods.pocket.world import CELEBRITIES, VOCABULARY, caption, render, sample_context, sample_person
+from scripts.pocket.autoencoder import (
     CROP,
     FEATURE_WEIGHT,
     crop_windows,
     feature_weights,
     reconstruction_loss,
 )
-from methods.pocket.training.common import Budget, Checkpoint, to_pictures, to_pixels
-from methods.pocket.training.dataset import PERSON_OFFSET, Dataset, build, person_of
-from methods.pocket.training.diffusion import build_scheduler, velocity_batch
-from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
-from methods.pocket.world import CELEBRITIES, VOCABULARY, caption, render, sample_context, sample_person
+from scripts.pocket.common import Budget, Checkpoint, to_pictures, to_pixels
+from scripts.pocket.dataset import PERSON_OFFSET, Dataset, build, person_of
+from scripts.pocket.diffusion import build_scheduler, velocity_batch
+from scripts.pocket.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -120,15 +120,3 @@ def test_data_set_is_reproducible_and_consistent(small_set: Dataset, tmp_path: P
     again = render(person_of(number), small_set.context(7))
     assert np.array_equal(again.pixels, small_set.pictures[7])
     assert person_of(PERSON_OFFSET + 3) == sample_person(3)
-
-
-def test_pairs_are_of_one_person_and_references_are_photos(small_set: Dataset) -> None:
-    from methods.pocket.training.adapter import Pairs
-
-    pairs = Pairs(small_set, len(small_set))
-    targets, references = pairs.draw(400, np.random.default_rng(0))
-    person, photo = small_set.meta["person"], pairs.photo
-    assert np.array_equal(person[targets], person[references])
-    assert photo[references].all()
-    same = (targets == references)[photo[targets]].mean()
-    assert 0.4 < same < 0.85  # half by choice, plus chance hits among few photos

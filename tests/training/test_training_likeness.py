@@ -16,10 +16,12 @@ from methods.infinite_id.task import InfiniteTask
 from methods.infinite_id.task import TaskConfig as InfiniteConfig
 from methods.pidiff.task import PIDiffTask
 from methods.pidiff.task import TaskConfig as PIDiffConfig
-from methods.pocket.training.face_reader import FaceReader
+from methods.pocket.face_reader import FaceReader
 from methods.training.draws import SampleRng
 from methods.training.likeness import face_loss
 from methods.training.task import Batch, Example, TrainingTask
+from methods.uniform.task import TaskConfig as UniformConfig
+from methods.uniform.task import UniformTask
 from methods.weights import save_weights
 
 
@@ -28,7 +30,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An untrained reader: it tells estimates apart as well as any."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("reader") / "reader.safetensors"
-    save_weights(path, FaceReader().state_dict())
+    save_weights(path, FaceReader(8).state_dict())
     return str(path)
 
 
@@ -53,18 +55,20 @@ def test_a_file_for_another_backbone_or_none_is_refused(reader: str, pocket: Bac
     with pytest.raises(WeightsError, match=r"nowhere\.safetensors") as missing:
         face_loss("nowhere.safetensors", pocket)
     assert "train_pocket.py face-reader" in str(missing.value.hint)
-    for config in (InfiniteConfig, PIDiffConfig):
+    for config in (InfiniteConfig, PIDiffConfig, UniformConfig):
         with pytest.raises(ValueError, match="likeness"):
             config(likeness=-1.0)
 
 
-@pytest.mark.parametrize("kind", ["infinite-id", "pidiff"])
+@pytest.mark.parametrize("kind", ["infinite-id", "pidiff", "uniform"])
 def test_the_term_is_logged_weighed_and_learned_from(kind: str, reader: str, pocket: Backbone) -> None:
     """loss with the reader = loss without it + likeness * face, and its gradient reaches the adapter."""
 
     def task(**options: object) -> TrainingTask:
         if kind == "infinite-id":
             return InfiniteTask(pocket, InfiniteConfig(drop=0.0, **options))  # type: ignore[arg-type]
+        if kind == "uniform":
+            return UniformTask(pocket, UniformConfig(drop=0.0, **options))  # type: ignore[arg-type]
         made = PIDiffTask(pocket, PIDiffConfig(aligned_steps=0, drop=0.0, **options))  # type: ignore[arg-type]
         made.begin(made.stages[0])
         return made

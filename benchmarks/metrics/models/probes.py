@@ -14,7 +14,7 @@ from benchmarks.metrics.models.base import APACHE, Extractor
 from methods.paths import pocket_dir
 
 if TYPE_CHECKING:
-    from methods.pocket.training.probes import ProbeSet
+    from methods.pocket.probes import ProbeSet
 
 SIDE = 128
 
@@ -42,12 +42,12 @@ class Probed(Extractor):
 
     @cached_property
     def probes(self) -> ProbeSet:
-        from methods.pocket.training.probes import load_probes
+        from methods.pocket.probes import load_probes
 
         return load_probes(self.folder)
 
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
-        from methods.pocket.training.probes import HEADS
+        from methods.pocket.probes import HEADS
 
         pictures = [
             p if p.size == (SIDE, SIDE) else p.resize((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -102,6 +102,15 @@ _MENTIONED = {
     "light": 0.7,
     "framing": 0.7,
 }
+UNSAID = {
+    "expression": "neutral",
+    "accessory": "none",
+    "action": "none",
+    "pose": "front",
+    "light": "daylight",
+    "framing": "portrait",
+}
+"""Values that a canonical caption leaves unsaid; a prompt without them asks for nothing."""
 # how often a value that a listener takes for granted is said at all
 _UNREMARKABLE = {
     "expression": ("neutral", 0.35),

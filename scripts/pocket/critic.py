@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from methods.pocket.training.recogniser import similarity
+from methods.faces.geometry import TEMPLATE, similarity_transforms
 
 
 class PatchCritic(nn.Module):
@@ -105,7 +105,7 @@ class SeenIdentity(nn.Module):
 def aligned(pixels: Tensor, landmarks: np.ndarray) -> Tensor:
     """Differentiable 112 x 112 crops by five landmarks `[N,5,2]` (pixels) of pictures `[N,3,H,W]`."""
     size = pixels.shape[-1]
-    forward = torch.from_numpy(similarity(landmarks)).double()
+    forward = torch.from_numpy(similarity_transforms(landmarks, TEMPLATE))
     whole = torch.cat([forward, torch.tensor([[[0.0, 0.0, 1.0]]]).double().expand(len(forward), 1, 3)], dim=1)
     back = torch.linalg.inv(whole)[:, :2]
     axis = torch.arange(112, dtype=torch.float64)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.pocket.training.dataset import Dataset
-from methods.pocket.training.perception_loop import degrade
+from scripts.pocket.dataset import Dataset
+from scripts.pocket.perception_loop import degrade
 
 SIZE = 128
 

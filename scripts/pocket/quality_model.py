@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from methods.errors import MissingWeightsError
 from methods.files import save_json
 from methods.iqa import create, load_musiq
-from methods.pocket.training.perception_loop import batches, begin, half_precision, open_dataset, to_tensor
 from methods.pocket.world import HELD_OUT, render, sample_context, sample_person
 from methods.weights import save_weights
+from scripts.pocket.perception_loop import batches, begin, half_precision, open_dataset, to_tensor
 
 OPTIONS: dict[str, Any] = {
     "patch_size": 16,

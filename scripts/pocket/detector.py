@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from methods.files import save_json
-from methods.pocket.training.dataset import Dataset
-from methods.pocket.training.detector_pictures import SIZE, scene
-from methods.pocket.training.face_figures import pack_figures
-from methods.pocket.training.perception_loop import (
+from scripts.pocket.dataset import Dataset
+from scripts.pocket.detector_pictures import SIZE, scene
+from scripts.pocket.face_figures import pack_figures
+from scripts.pocket.perception_loop import (
     batches,
     begin,
     export_onnx,
     open_dataset,
     to_tensor,
 )
-from methods.pocket.training.recogniser import LICENCE, Residual
+from scripts.pocket.recogniser import LICENCE, Residual
 
 STRIDES = (8, 16, 32)
 ANCHORS = ((20.0, 33.0), (50.0, 72.0), (98.0, 130.0))

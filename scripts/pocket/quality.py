@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from methods.backbone.sampling import iterate_samples
 from methods.contract import Method
 from methods.errors import UsageError
+from methods.evaluation.figures import bootstrap
 from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
+from methods.pocket.probes import JUDGED
 from methods.pocket.world import (
     CELEBRITIES,
     FACTORS,
@@ -30,18 +32,9 @@ from methods.pocket.world import (
     sample_context,
     sample_person,
 )
+from methods.pocket.world.captions import UNSAID
 from methods.registry import get_method
 
-UNSAID = {
-    "expression": "neutral",
-    "accessory": "none",
-    "action": "none",
-    "pose": "front",
-    "light": "daylight",
-    "framing": "portrait",
-}
-"""Values that a canonical caption leaves unsaid; a prompt without them asks for nothing."""
-JUDGED = ("scene", "clothing_color", "style", "accessory", "expression")
 TARGETS: dict[str, float] = {
     "text.scene": 0.95,
     "text.clothing_color": 0.95,
@@ -67,13 +60,6 @@ def share(right: NDArray[np.bool_]) -> dict[str, Any]:
     middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
     return {"value": round(p, 4), "interval": [round(max(low, 0.0), 4), round(min(high, 1.0), 4)], "n": n}
-
-
-def bootstrap(statistic: Callable[[NDArray[np.intp]], float], n: int, draws: int = 1000) -> list[float]:
-    """95 % interval of a statistic of n resampled units (percentiles)."""
-    rng = np.random.default_rng(0)
-    values = [statistic(rng.integers(0, n, n)) for _ in range(draws)]
-    return [round(float(q), 4) for q in np.quantile(values, (0.025, 0.975))]
 
 
 def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -150,7 +136,7 @@ class Instrument:
 
     def faces(self) -> dict[str, Any]:
         """Detection, landmarks and verification of the face packs on rendered photos of held-out people."""
-        from methods.pocket.training.face_figures import pack_figures, verification
+        from scripts.pocket.face_figures import pack_figures, verification
 
         people = max(20, round(300 * min(1.0, self.count / 512)))
         figures = pack_figures(self.models.folder / "face", people=people)
@@ -170,7 +156,7 @@ class Instrument:
 
     def clip(self) -> dict[str, Any]:
         """Retrieval by the dual encoder among 100 held-out pairs with distinct captions."""
-        from methods.pocket.training.dual_encoder import retrieval
+        from scripts.pocket.dual_encoder import retrieval
 
         figures = retrieval(self.models.folder / "clip")
         return {
@@ -236,7 +222,7 @@ class Instrument:
 
     def probes(self) -> dict[str, Any]:
         """Accuracy of every probe on held-out renders of every style."""
-        from methods.pocket.training.probes import accuracies
+        from scripts.pocket.probes import accuracies
 
         n = max(200, 4 * self.count)
         found = accuracies(self.models.probes, n)
@@ -245,7 +231,7 @@ class Instrument:
 
     def quality(self) -> dict[str, Any]:
         """How the quality model ranks damaged renders of held-out people."""
-        from methods.pocket.training.quality_model import figures, load_quality_model
+        from scripts.pocket.quality_model import figures, load_quality_model
 
         n = max(100, self.count)
         found = figures(load_quality_model(self.models.folder / "quality"), n)

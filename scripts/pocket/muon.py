@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from methods.pocket.training.common import join_processes
+from scripts.pocket.processes import join_processes
 
 BETAS = (0.9, 0.98)
 DECAY = 0.01

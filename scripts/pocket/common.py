@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +19,10 @@ from torch import Tensor, nn
 
 from methods.files import write_atomic
 from methods.training.average import Average
-
-if TYPE_CHECKING:
-    from methods.pocket.training.muon import SharedMuon
+from scripts.pocket.muon import SharedMuon
+from scripts.pocket.processes import join_processes
 
 CHECKPOINT_SECONDS = 120.0
-
-
-def join_processes() -> tuple[int, int]:
-    """Rank and count of the processes of this training; joins the group that the launcher announced."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0, 1
-    if not dist.is_initialized():
-        dist.init_process_group("gloo")
-    return dist.get_rank(), dist.get_world_size()
 
 
 @dataclass

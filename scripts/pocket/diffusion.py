@@ -19,13 +19,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from methods.pocket.training.autoencoder import encode_dataset
-from methods.pocket.training.common import Course, save_grid
-from methods.pocket.training.dataset import PERSON_OFFSET, Dataset
-from methods.pocket.training.face_reader import PerceptualLoss, face_grids
-from methods.pocket.training.grounding import Grounding, head_bumps
-from methods.pocket.training.muon import SharedMuon
-from methods.pocket.training.tokenizer import CONTEXT_LENGTH, build_tokenizer
+from methods.pocket.face_reader import PerceptualLoss, face_grids
+from scripts.pocket.autoencoder import encode_dataset
+from scripts.pocket.common import Course, save_grid
+from scripts.pocket.dataset import PERSON_OFFSET, Dataset
+from scripts.pocket.grounding import Grounding, head_bumps
+from scripts.pocket.muon import SharedMuon
+from scripts.pocket.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
 BATCH = 32
 PEAK_RATE = 7e-4
@@ -65,12 +65,12 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     )
 
 
-def build_unet() -> UNet2DConditionModel:
-    """The untrained U-Net on `[N,8,16,16]` latents with seven cross-attention sites."""
+def build_unet(channels: int) -> UNet2DConditionModel:
+    """The untrained U-Net on latents `[N,channels,16,16]` with seven cross-attention sites."""
     unet = UNet2DConditionModel(
         sample_size=16,
-        in_channels=8,
-        out_channels=8,
+        in_channels=channels,
+        out_channels=channels,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         block_out_channels=(64, 128, 256),
@@ -147,7 +147,7 @@ def denoising_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of the pocket denoisers, and its terms for the log: plain squared error, perceptual distance.
 
-    predicted, target: velocities `[N,8,16,16]`; landmarks `[N,5,2]` in pixels.
+    predicted, target: velocities `[N,C,16,16]`; landmarks `[N,5,2]` in pixels.
     """
     error, weight = (predicted - target).square(), face_weights(landmarks)
     seen = perceptual(predicted, noisy, clean, timesteps, face_grids(landmarks))
@@ -209,7 +209,7 @@ def train(
     latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, work / "latents.npy")))
     tokenizer = build_tokenizer(output / "tokenizer")
     torch.manual_seed(seed)
-    text, unet, scheduler = build_text_encoder(tokenizer), build_unet(), build_scheduler()
+    text, unet, scheduler = build_text_encoder(tokenizer), build_unet(latents.shape[1]), build_scheduler()
     perceptual = PerceptualLoss.load(reader, scheduler)
     modules = nn.ModuleDict({"text": text, "unet": unet})
     optimizer = SharedMuon(modules, PEAK_RATE)

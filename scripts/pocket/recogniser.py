@@ -26,12 +26,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from methods.faces.geometry import TEMPLATE
+from methods.faces.geometry import TEMPLATE, similarity_transforms
 from methods.files import save_json, write_atomic
-from methods.pocket.training.common import join_processes
-from methods.pocket.training.dataset import Dataset
-from methods.pocket.training.face_figures import verification
-from methods.pocket.training.perception_loop import (
+from scripts.pocket.dataset import Dataset
+from scripts.pocket.face_figures import verification
+from scripts.pocket.perception_loop import (
     batches,
     begin,
     degrade,
@@ -40,31 +39,14 @@ from methods.pocket.training.perception_loop import (
     open_dataset,
     to_tensor,
 )
+from scripts.pocket.processes import join_processes
 
 DIM = 512
 LICENCE = "Apache-2.0 (trained by this project on its own renders)"
 
 
 # ------------------------------------------------------------------ crops
-def similarity(
-    landmarks: NDArray[np.floating], template: NDArray[np.floating] = TEMPLATE
-) -> NDArray[np.float32]:
-    """Least-squares similarity [N,2,3] that takes landmarks [N,5,2] to the template.
-
-    In complex numbers, w = a z + b with a = sum conj(z - mean) (w - mean) / sum |z - mean|^2:
-    Umeyama's solution in two dimensions.
-    """
-    z = landmarks[..., 0].astype(np.float64) + 1j * landmarks[..., 1]
-    w = (template[:, 0] + 1j * template[:, 1])[None]
-    centre, target = z.mean(-1, keepdims=True), w.mean(-1, keepdims=True)
-    dz = z - centre
-    a = (dz.conj() * (w - target)).sum(-1) / (np.abs(dz) ** 2).sum(-1)
-    b = target[..., 0] - a * centre[..., 0]
-    rows = [[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]]
-    return np.asarray(rows, dtype=np.float32).transpose(2, 0, 1)
-
-
-def crop(picture: NDArray[Any], matrix: NDArray[np.float32]) -> NDArray[Any]:
+def crop(picture: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
     return cv2.warpAffine(picture, matrix, (112, 112), borderValue=0.0)
 
 
@@ -75,7 +57,7 @@ def jittered_crops(
     landmarks = renders.meta["landmarks"][index]
     span = np.linalg.norm(landmarks[:, 1] - landmarks[:, 0], axis=-1)[:, None, None]
     noise = rng.normal(0.0, 0.03, landmarks.shape) + rng.normal(0.0, 0.02, (len(index), 1, 2))
-    matrices = similarity(landmarks + strength * span * noise)
+    matrices = similarity_transforms(landmarks + strength * span * noise, TEMPLATE)
     return np.stack(
         [
             degrade(crop(np.asarray(renders.pictures[i]), m), rng, strength)

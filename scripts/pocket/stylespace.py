@@ -25,15 +25,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.pocket.training.common import Course, save_grid, to_pictures, to_pixels
-from methods.pocket.training.dataset import Dataset
-from methods.pocket.training.face_reader import SHARPNESS, identity_centres
-from methods.pocket.training.recogniser import DIM
 from methods.pocket.world import FACTORS
 from methods.stylespace.align import aligned_head, head_ellipse
 from methods.stylespace.decoder import StyleDecoder
 from methods.stylespace.encoder import POCKET, StyleEncoder, StyleHead
 from methods.stylespace.load import StyleSpace, save_style_space
+from scripts.pocket.common import Course, save_grid, to_pictures, to_pixels
+from scripts.pocket.dataset import Dataset
+from scripts.pocket.face_reader import SHARPNESS, identity_centres
+from scripts.pocket.recogniser import DIM
 
 BATCH = 16
 PEAK_RATE = 2e-3

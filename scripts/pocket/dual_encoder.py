@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from methods.compat import ensure_torchvision
 from methods.files import save_json
-from methods.pocket.training.perception_loop import (
+from methods.pocket.world import FACTORS, HELD_OUT, caption, render, sample_context, sample_person
+from methods.weights import save_weights
+from scripts.pocket.perception_loop import (
     batches,
     begin,
     degrade,
@@ -27,9 +29,7 @@ from methods.pocket.training.perception_loop import (
     open_dataset,
     to_tensor,
 )
-from methods.pocket.training.tokenizer import build_tokenizer
-from methods.pocket.world import FACTORS, HELD_OUT, caption, render, sample_context, sample_person
-from methods.weights import save_weights
+from scripts.pocket.tokenizer import build_tokenizer
 
 CONTEXT_LENGTH = 44
 MEAN = STD = 127.5

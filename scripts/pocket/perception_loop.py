@@ -20,8 +20,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from methods.errors import WeightsError
-from methods.pocket.training.common import Course
-from methods.pocket.training.dataset import Dataset, person_of
+from scripts.pocket.common import Course
+from scripts.pocket.dataset import Dataset, person_of
 
 
 # ------------------------------------------------------------------ data

@@ -1,6 +1,6 @@
 """Fit `domain.safetensors`: rendered people against a folder of photographs.
 
-    python -m methods.faces.domain_fit --photos FOLDER
+    python -m scripts.pocket.domain_fit --photos FOLDER
 
 The shipped weights were fitted on the photographs bundled with scikit-image, matplotlib, scikit-learn,
 imgaug, insightface, pyiqa and face_recognition, and the 100 faces of `skimage.data.lfw_subset`. Photographs

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from methods.pocket.training.common import Course, save_grid, to_pictures, to_pixels
-from methods.pocket.training.critic import PatchCritic, SeenIdentity, critic_loss, identity_loss
-from methods.pocket.training.dataset import Dataset
+from scripts.pocket.common import Course, save_grid, to_pictures, to_pixels
+from scripts.pocket.critic import PatchCritic, SeenIdentity, critic_loss, identity_loss
+from scripts.pocket.dataset import Dataset
 
 KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT = 1.0
@@ -149,7 +149,7 @@ def train(
     data = Dataset(dataset)
     count = len(data) - HELD_BACK
     torch.manual_seed(seed)
-    model = build_autoencoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = build_autoencoder().to(memory_format=torch.channels_last)
     critic, judge = PatchCritic(), SeenIdentity(recogniser)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99))
