@@ -9,7 +9,7 @@ from typing import Any
 
 from methods.config import read_setting
 from methods.errors import UsageError
-from methods.registry import method_info, method_names
+from methods.registry import METHODS, method_info
 
 JOB_OPTIONS = {"id_weight": 1.0, "id_start": 0.0, "id_end": 1.0}
 """Options of a method's jobs rather than of the method, with their defaults."""
@@ -107,10 +107,11 @@ def parse_method(text: str) -> MethodSpec:
 def choose_methods(wanted: Sequence[str], default: Sequence[str]) -> list[MethodSpec]:
     """The methods of a run, the plain backbone first: it is the without-ID picture of every pair.
 
-    `all`, also the default without any of the suite's own, stands for every registered method.
+    `all`, also the default without any of the suite's own, stands for every method that loads: a broken
+    plug-in that nobody named keeps nothing from running.
     """
     names: list[str] = []
     for one in list(wanted) or list(default) or ["all"]:
-        names += method_names() if one == "all" else [one]
+        names += METHODS.usable() if one == "all" else [one]
     specs = {spec.label: spec for spec in map(parse_method, ["none", *names])}
     return list(specs.values())

@@ -70,7 +70,7 @@ def card_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[s
 
     A card from before cards held `weights` says nothing of them, which is no difference.
     """
-    defining = ("model", "preprocessing", "definition", "direction", "compat")
+    defining = ("model", "preprocessing", "definition", "direction", "compat", "package")
     found = [part for part in defining if one.get(part) != other.get(part)]
     told = "weights" in one and "weights" in other
     return [*found, "weights"] if told and one["weights"] != other["weights"] else found

@@ -1,62 +1,112 @@
 """Methods by name, imported only when used.
 
 Third parties add a method without touching this repository, through an entry point of the group
-`spid.methods` whose value is `package.module:Class`, a subclass of `methods.contract.Method`.
+`spid.methods` whose value is `package.module:Class`, a subclass of `methods.contract.Method`. Where that
+module imports torch, a second one of the same name in the group `spid.method_cards` may name the card alone
+(`package.info:INFO`), so that listing methods stays fast.
 """
 
 from __future__ import annotations
 
-import importlib
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from methods.errors import MissingDependencyError, SpidError, UsageError, unknown_name
+from methods.errors import UsageError, unknown_name
+from methods.plugins import Origin, Registry, resolve
 
 if TYPE_CHECKING:
     from methods.contract import Method, MethodInfo
 
-ENTRY_POINT_GROUP = "spid.methods"
-
-
-class _Lazy(NamedTuple):
-    method: str  # "module:Class"
-    info: str  # "module:INFO", importable without torch
-
-
-_BUILT_IN: dict[str, _Lazy] = {
-    "none": _Lazy("methods.none:NoMethod", "methods.none:INFO"),
-    "uniform": _Lazy("methods.uniform.method:Uniform", "methods.uniform.info:INFO"),
-    "textual-inversion": _Lazy(
-        "methods.textual_inversion.method:TextualInversion", "methods.textual_inversion.info:INFO"
-    ),
-    "spatialid": _Lazy("methods.spatialid.method:SpatialID", "methods.spatialid.info:INFO"),
-    "facewise": _Lazy("methods.facewise.method:Facewise", "methods.facewise.info:INFO"),
-    "id-ea": _Lazy("methods.id_ea.method:IDEA", "methods.id_ea.info:INFO"),
-    "pidiff": _Lazy("methods.pidiff.method:PIDiff", "methods.pidiff.info:INFO"),
-    "infinite-id": _Lazy("methods.infinite_id.method:InfiniteID", "methods.infinite_id.info:INFO"),
+_INFOS = {
+    "none": "methods.none:INFO",
+    "uniform": "methods.uniform.info:INFO",
+    "textual-inversion": "methods.textual_inversion.info:INFO",
+    "spatialid": "methods.spatialid.info:INFO",
+    "facewise": "methods.facewise.info:INFO",
+    "id-ea": "methods.id_ea.info:INFO",
+    "pidiff": "methods.pidiff.info:INFO",
+    "infinite-id": "methods.infinite_id.info:INFO",
 }
+"""name -> card, importable without torch."""
+
+
+def _fault_of_method(name: str, loaded: Any) -> str | None:
+    from methods.contract import Method
+
+    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+        return "it is not a subclass of methods.contract.Method"
+    if not isinstance(getattr(loaded, "Config", None), type):
+        return "it has no Config, the dataclass of its options"
+    if missing := sorted(loaded.__abstractmethods__):
+        return f"it does not implement {', '.join(missing)}"
+    return _fault_of_card(name, getattr(loaded, "info", None))
+
+
+def _fault_of_card(name: str, loaded: Any) -> str | None:
+    from methods.contract import MethodInfo
+
+    if not isinstance(loaded, MethodInfo):
+        return "its card (`info`) is not a MethodInfo"
+    return None if loaded.name == name else f"its card calls it {loaded.name!r}"
+
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    "spid.methods",
+    {
+        "none": "methods.none:NoMethod",
+        "uniform": "methods.uniform.method:Uniform",
+        "textual-inversion": "methods.textual_inversion.method:TextualInversion",
+        "spatialid": "methods.spatialid.method:SpatialID",
+        "facewise": "methods.facewise.method:Facewise",
+        "id-ea": "methods.id_ea.method:IDEA",
+        "pidiff": "methods.pidiff.method:PIDiff",
+        "infinite-id": "methods.infinite_id.method:InfiniteID",
+    },
+    _fault_of_method,
+)
+CARDS: Registry[MethodInfo] = Registry("method card", "spid.method_cards", {}, _fault_of_card)
 
 
 def method_names() -> list[str]:
     """Names of all methods: the built-in ones in reading order, then plug-ins alphabetically."""
-    return [*_BUILT_IN, *sorted(_plugins())]
+    return METHODS.names()
 
 
 def get_method(name: str) -> type[Method]:
     """The class of a method. Raises UsageError for an unknown name, SpidError for a broken plug-in."""
-    if name in _BUILT_IN:
-        return _resolve(_BUILT_IN[name].method)
-    if name in _plugins():
-        return _load_plugin(_plugins()[name])
-    raise unknown_name("method", name, method_names())
+    return METHODS.get(name)
 
 
 def method_info(name: str) -> MethodInfo:
     """The card of a method; for built-in methods without importing torch."""
-    if name in _BUILT_IN:
-        return _resolve(_BUILT_IN[name].info)
-    return get_method(name).info
+    if name in _INFOS:
+        return resolve(_INFOS[name])
+    return CARDS.get(name) if name in METHODS and name in CARDS else get_method(name).info
+
+
+def origin(name: str) -> Origin | None:
+    """Package and version of a plug-in method, None for a built-in one."""
+    return METHODS.origin(name)
+
+
+def check_origin(name: str, recorded: Origin | None) -> str | None:
+    """Whether a method is still the one that a run or a picture was made with.
+
+    recorded: where it came from then, None for a built-in one. Returns a line for people where package or
+    version have changed. Raises UsageError for a method that is gone with its package.
+    """
+    if name not in METHODS:
+        if recorded is None:
+            raise unknown_name("method", name, method_names())
+        raise UsageError(
+            f"The method {name!r} came with the package {recorded}, which is not installed.",
+            hint=f"Run pip install {recorded.package}=={recorded.version}",
+        )
+    now = METHODS.origin(name)
+    if now == recorded:
+        return None
+    before, after = recorded or "spid itself", now or "spid itself"
+    return f"the method {name!r} came from {before}, now it comes from {after}"
 
 
 def check_backbone(info: MethodInfo, family: str) -> None:
@@ -66,32 +116,3 @@ def check_backbone(info: MethodInfo, family: str) -> None:
             f"The method {info.name!r} does not run on {family} backbones.",
             hint=f"It runs on: {', '.join(info.backbones)}.",
         )
-
-
-@cache
-def _plugins() -> dict[str, EntryPoint]:
-    found = entry_points(group=ENTRY_POINT_GROUP)
-    return {point.name: point for point in found if point.name not in _BUILT_IN}
-
-
-def _load_plugin(point: EntryPoint) -> type[Method]:
-    from methods.contract import Method
-
-    try:
-        loaded = point.load()
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The plug-in method {point.name!r} ({point.value}) does not import: {error}.",
-            hint="Install what it needs or remove its package.",
-        ) from error
-    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
-        raise SpidError(
-            f"The plug-in method {point.name!r} ({point.value}) is no subclass of methods.contract.Method.",
-            hint="Correct its entry point or remove its package.",
-        )
-    return loaded
-
-
-def _resolve(target: str) -> Any:
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)

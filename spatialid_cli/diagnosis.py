@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from methods.errors import unknown_name
 from methods.paths import cache_dir, configs_dir, pocket_dir
 from methods.provenance import library_version, spid_version
 
@@ -68,6 +69,7 @@ def diagnose() -> Diagnosis:
     _pocket(found)
     _face_packs(found)
     _storage(found)
+    _plug_ins(found)
     found.facts["licences"] = dict(_LICENCES)
     return found
 
@@ -210,6 +212,36 @@ def _face_packs(found: Diagnosis) -> None:
                 f"unpack antelopev2.zip or buffalo_l.zip into {insightface_home()}",
             )
         )
+
+
+def _plug_ins(found: Diagnosis) -> None:
+    """What installed packages add, each imported; a fault in one of them is no problem of anything else."""
+    import methods.faces.registry
+    import methods.registry  # noqa: F401
+    from methods.plugins import PREFIX, REGISTRIES, announced
+
+    facts = found.facts["plug-ins"] = {}
+    for group in announced():
+        registry = REGISTRIES.get(group)
+        if registry is None:
+            near = unknown_name("group", group, REGISTRIES).hint
+            found.optional.append(
+                Finding(f"a package announces entry points of {group}, which nothing reads", str(near))
+            )
+            continue
+        for one in registry.plug_ins():
+            facts[f"{group.removeprefix(PREFIX)}: {one.name}"] = f"{one.origin} ({one.target}), " + (
+                "works" if one.fault is None else "unusable"
+            )
+            if one.fault is not None:
+                found.optional.append(
+                    Finding(
+                        f"the plug-in {one.kind} {one.name!r} of {one.origin} is unusable: {one.fault}",
+                        f"pip install --upgrade {one.origin.package}, or pip uninstall {one.origin.package}",
+                    )
+                )
+    if not facts:
+        facts["found"] = "none"
 
 
 def _storage(found: Diagnosis) -> None:

@@ -21,31 +21,45 @@ def list_methods(
     """List the methods, or print the card of one."""
     from dataclasses import asdict
 
-    from methods.registry import method_info, method_names
+    from methods.registry import METHODS, method_info, origin
 
     if name is not None:
         info = method_info(name)
         if as_json:
-            console.out_json(asdict(info))
+            console.out_json({**asdict(info), **_package(name)})
         else:
             _print_card(info)
         return
-    cards = [method_info(known) for known in method_names()]
+    faults = {one.name: one for one in METHODS.plug_ins() if one.fault is not None}
+    cards = [method_info(known) for known in METHODS.names() if known not in faults or origin(known) is None]
     if as_json:
-        console.out_json([asdict(card) for card in cards])
-        return
-    rows = [[card.name, card.title, card.kind, card.status, card.licence] for card in cards]
-    console.out_table(["method", "what it is", "kind", "source", "licence"], rows)
-    console.log("spid methods NAME prints paper, equations and needs of one.")
+        console.out_json([{**asdict(card), **_package(card.name)} for card in cards])
+    else:
+        rows = [[card.name, card.title, card.kind, card.status, card.licence] for card in cards]
+        console.out_table(["method", "what it is", "kind", "source", "licence"], rows)
+        console.log("spid methods NAME prints paper, equations and needs of one.")
+    for one in faults.values():
+        console.warn(f"the plug-in {one.name!r} of the package {one.origin} is left out: {one.fault}")
+
+
+def _package(name: str) -> dict[str, str | None]:
+    """Package and version of a plug-in, both None for a built-in method."""
+    from methods.registry import origin
+
+    found = origin(name)
+    return {"package": None, "version": None} if found is None else found._asdict()
 
 
 def _print_card(info: MethodInfo) -> None:
     from textwrap import fill
 
+    from methods.registry import origin
+
     console.out(f"{info.name}: {info.title}")
     console.out()
     console.out(fill(" ".join(info.summary.split()), width=100))
     console.out()
+    package = origin(info.name)
     paper = f"{info.paper} (arXiv {info.arxiv})" if info.arxiv else info.paper
     console.out_fields(
         {
@@ -53,6 +67,7 @@ def _print_card(info: MethodInfo) -> None:
             "source": info.status,
             "kind": info.kind,
             "licence": info.licence,
+            "package": f"{package or 'spid'}",
             "needs": ", ".join(info.needs) or "nothing",
             "backbones": ", ".join(info.backbones),
         }

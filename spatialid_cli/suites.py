@@ -19,7 +19,7 @@ def list_suites(
     from dataclasses import asdict
 
     from benchmarks.live import printable
-    from benchmarks.suites import load_suite, suite_names
+    from benchmarks.suites import SUITES, load_suite, suite_names
 
     if name is not None:
         suite = load_suite(name)
@@ -42,12 +42,21 @@ def list_suites(
             rows = [[prompt.id, prompt.category, printable(prompt.text)] for prompt in one.prompts]
             console.out_table(["prompt", "category", "text"], rows)
         return
-    suites = [load_suite(known) for known in suite_names()]
+    suites, faults = [], {}
+    for known in suite_names():
+        try:
+            suites.append((known, load_suite(known)))
+        except Exception as error:
+            if (origin := SUITES.origin(known)) is None:
+                raise
+            faults[known] = f"the suite {known!r} of the package {origin} cannot be listed: {error}"
     if as_json:
         console.out_json(
-            [{"name": one.name, "description": one.description, "pictures": one.pairs} for one in suites]
+            [{"name": name, "description": one.description, "pictures": one.pairs} for name, one in suites]
         )
-        return
-    rows = [[one.name, str(len(one.sets)), str(one.pairs), one.description] for one in suites]
-    console.out_table(["suite", "sets", "pictures per method", "what it is"], rows)
-    console.log("spid suites NAME shows one; a YAML file of the same form is a suite of yours.")
+    else:
+        rows = [[name, str(len(one.sets)), str(one.pairs), one.description] for name, one in suites]
+        console.out_table(["suite", "sets", "pictures per method", "what it is"], rows)
+        console.log("spid suites NAME shows one; a YAML file of the same form is a suite of yours.")
+    for fault in faults.values():
+        console.warn(fault)

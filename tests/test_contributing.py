@@ -1,43 +1,37 @@
-"""The example of CONTRIBUTING runs as it stands there, found through an entry point."""
+"""The examples of CONTRIBUTING run as they stand there, installed as a package with entry points."""
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
+from command import Spid
+from installed import Install, install  # noqa: F401
 from tiny import tiny_pipeline
 
 from methods.backbone.load import load_backbone
-from methods.hooks import Identity, Job
-from methods.registry import _plugins, get_method, method_names
+from methods.registry import get_method, method_names
 
 GUIDE = Path(__file__).resolve().parent.parent / ".github" / "CONTRIBUTING.md"
 
 
 @pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The example as an installed package: its module, and metadata with its entry point."""
-    text = GUIDE.read_text()
-    ((name, code),) = re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", text, flags=re.DOTALL)
-    ((group, line),) = re.findall(r'\[project\.entry-points\."(.*?)"\]\n(.*?)\n```', text, flags=re.DOTALL)
-    (tmp_path / name).write_text(code)
-    metadata = tmp_path / "louder-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: louder\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n{line.replace(chr(34), '')}\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    _plugins.cache_clear()
-    yield
-    _plugins.cache_clear()
-    sys.modules.pop("louder", None)
+def example(install: Install) -> Path:  # noqa: F811
+    """Everything that the guide shows, as one installed package."""
+    text = GUIDE.read_text(encoding="utf-8")
+    files = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", text, flags=re.DOTALL))
+    blocks = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    points = tomllib.loads("\n".join(blocks))["project"]["entry-points"]
+    assert set(files) == {"louder.py", "sharp.py", "two_people.yaml"} and len(points) == 4
+    return install("example", points, files)
 
 
-def test_the_example_is_found_and_does_what_it_says(example: None, tmp_path: Path) -> None:
+def test_the_method_is_found_and_does_what_it_says(example: Path, tmp_path: Path) -> None:
     from methods.backbone.sampling import sample
+    from methods.contract import Identity, Job
 
     assert "louder" in method_names()
     backbone = load_backbone(tiny_pipeline(tmp_path / "tiny", "sd1"), device="cpu")
@@ -49,3 +43,36 @@ def test_the_example_is_found_and_does_what_it_says(example: None, tmp_path: Pat
     silent, loud = sample(backbone, jobs, get_method("louder")())
     assert torch.equal(plain[0].latents, silent.latents)
     assert not torch.equal(plain[0].latents, loud.latents)
+
+
+def test_metric_encoder_and_suite_measure_a_run(example: Path, spid: Spid, tmp_path: Path) -> None:
+    from benchmarks.metrics.catalogue import select
+    from benchmarks.samples import read_samples
+
+    assert "sharpness" not in [metric.card.name for metric in select("default")]
+    card = spid("metrics", "sharpness", "--json").json[0]
+    assert card["package"] == "example 1.0" and card["model"] == "grey differences" and card["available"]
+    run = tmp_path / "run"
+    done = spid(
+        "bench", "--suite", "two-people", "--methods", "none,louder", "--metrics", "sharpness,id_sim",
+        "--model", "face=grey-faces", "--steps", "2", "--output", run,
+    )  # fmt: skip
+    assert done.code in (0, 1), done.err  # two steps make no face, which is a finding
+    samples = read_samples(run)
+    assert samples.metrics == ["id_sim", "sharpness"] and len(samples) == 2 + 2  # `none` once per noun
+    sharpness = samples.values[:, 1]
+    assert ((sharpness > 0.001) & (sharpness < 0.5)).all()
+    cards = samples.cards
+    assert cards["sharpness"]["package"] == "example 1.0" and cards["sharpness"]["weights"] is None
+    assert cards["id_sim"]["model"] == "grey pixels" and cards["id_sim"]["weights"]
+    assert "Apache-2.0" in cards["id_sim"]["licence"]
+
+
+def test_doctor_lists_all_of_it_by_package_and_version(example: Path, spid: Spid) -> None:
+    facts = spid("doctor", "--json").json["facts"]["plug-ins"]
+    assert facts == {
+        "face_encoders: grey-faces": "example 1.0 (sharp:ENCODER), works",
+        "methods: louder": "example 1.0 (louder:Louder), works",
+        "metrics: sharpness": "example 1.0 (sharp:Sharpness), works",
+        "suites: two-people": "example 1.0 (sharp:SUITE), works",
+    }

@@ -25,6 +25,7 @@ class MetricInfo:
     level: 'sample' has one value per picture, 'set' one per method. compat: name of the published protocol
     whose definition, bugs included, it reproduces (`ibench`), else None. weights: digest of the contents of
     the models' files, None for models that come with a package or by a tag.
+    package: name and version of the package of a plug-in, None for what is built in.
     """
 
     name: str
@@ -39,6 +40,7 @@ class MetricInfo:
     level: Level = "sample"
     compat: str | None = None
     weights: str | None = None
+    package: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

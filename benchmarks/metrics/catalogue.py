@@ -19,6 +19,7 @@ from benchmarks.metrics import (
 from benchmarks.metrics.base import MetricInfo
 from benchmarks.metrics.metric import Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor, content_digest
+from benchmarks.metrics.plugins import METRICS, plug_in_metrics
 from methods.errors import unknown_name
 from methods.pocket.world.context import FACTORS
 
@@ -80,6 +81,7 @@ def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
         ibench.IBenchFaceDiv2(),
         ibench.IBenchDino(),
         ibench.IBenchFgis(),
+        *plug_in_metrics(),
     ]
     return {metric.card.name: metric for metric in everything}
 
@@ -87,8 +89,9 @@ def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
 def select(wanted: Sequence[str] | str, family: str = "pocket") -> list[AnyMetric]:
     """The metrics of names and selections (a list, or one string with commas), each once, in reading order.
 
-    `default` holds what can be measured for the family: the pocket metrics need the pocket world, the others
-    weights made on photographs. Raises UsageError for an unknown name.
+    `default` holds what can be measured for the family, and no plug-in: the pocket metrics need the pocket
+    world, the others weights made on photographs. Raises UsageError for an unknown name, SpidError for a
+    plug-in with a fault.
     """
     known = metrics(family)
     names: set[str] = set()
@@ -98,6 +101,8 @@ def select(wanted: Sequence[str] | str, family: str = "pocket") -> list[AnyMetri
             names |= {metric.card.name for metric in known.values() if _selected(metric, name, family)}
         elif name in known:
             names.add(name)
+        elif name in METRICS:
+            METRICS.get(name)  # raises: it has a fault
         else:
             raise unknown_name("metric", name, [*SELECTIONS, *known], listing="spid metrics lists them.")
     return [metric for name, metric in known.items() if name in names]
@@ -108,6 +113,8 @@ def _selected(metric: AnyMetric, selection: str, family: str) -> bool:
         return True
     if selection.startswith("compat:"):
         return metric.card.compat == selection.removeprefix("compat:")
+    if metric.card.name in METRICS:
+        return False
     other = _PHOTO_ONLY if family == "pocket" else _POCKET_ONLY
     return metric.card.compat is None and not any(feature in other for feature in features(metric))
 
@@ -119,7 +126,7 @@ def features(metric: AnyMetric) -> list[str]:
 
 def describe(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> MetricInfo:
     """The card with the models that are in use."""
-    used = [extractors[feature] for feature in features(metric)]
+    used = [extractors[feature] for feature in features(metric) if feature in extractors]
 
     def joined(words: list[str]) -> str:
         return "; ".join(dict.fromkeys(words))
@@ -129,8 +136,12 @@ def describe(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> MetricIn
         model=joined([extractor.tag for extractor in used]),
         preprocessing=joined([extractor.preprocessing for extractor in used]),
         licence=joined([extractor.licence for extractor in used]),
-        weights=content_digest(file for extractor in used for file in extractor.files()),
+        weights=content_digest(
+            (file for extractor in used for file in extractor.files()),
+            (digest for extractor in used for digest in extractor.digests()),
+        ),
         level="set" if isinstance(metric, SetMetric) else "sample",
+        package=None if (origin := METRICS.origin(metric.card.name)) is None else str(origin),
     )
 
 
@@ -150,6 +161,14 @@ def missing(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> str | Non
     if (name := metric.card.name) in ibench.NOT_REPRODUCED:
         return ibench.NOT_REPRODUCED[name]
     for feature in features(metric):
+        if feature not in extractors or not _own(metric, feature, extractors[feature]):
+            package = METRICS.origin(metric.card.name)
+            return f"No model gives the feature {feature!r} that it needs. Ask those who made {package}."
         if (reason := extractors[feature].missing()) is not None:
             return reason
     return None
+
+
+def _own(metric: AnyMetric, feature: str, extractor: Extractor) -> bool:
+    """Whether a plug-in's metric gets the feature that it brought along, and not another one of that name."""
+    return feature not in metric.extractors or type(extractor) is metric.extractors[feature]

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score
 from benchmarks.metrics.catalogue import AnyMetric, describe, missing, select
-from benchmarks.metrics.metric import UNRELATED, Failure, Metric, NoScore, SetMetric, View
+from benchmarks.metrics.metric import UNRELATED, Accumulator, Failure, Metric, NoScore, SetMetric, View
 from benchmarks.metrics.models.base import Extractor
 from benchmarks.metrics.models.zoo import zoo
 from methods.errors import SpidError
@@ -72,20 +72,34 @@ class Evaluator:
         samples may be a generator: pictures are needed a batch at a time; only sums and features are kept.
         """
         wanted = [(metric, info) for metric, info in self._pairs() if isinstance(metric, SetMetric)]
-        able = {info.name: metric.begin() for metric, info in wanted if info.name not in self.unavailable}
-        chosen = [metric for metric, info in wanted if info.name in able]
-        stream = iter(samples) if able else iter(())
-        while part := list(islice(stream, self.batch_size)):
-            for view in self._views(part, chosen):
-                for state in able.values():
-                    state.add(view)
-        scores = {}
-        for _, info in wanted:
+        states: dict[str, Accumulator] = {}
+        scores: dict[str, Score] = {}
+        for metric, info in wanted:
             if info.name in self.unavailable:
                 scores[info.name] = Score(None, "unavailable", self.unavailable[info.name])
             else:
-                scores[info.name] = _checked(able[info.name].result(), info)
-        return scores
+                states[info.name] = metric.begin()
+        chosen = [metric for metric, info in wanted if info.name in states]
+        stream = iter(samples) if states else iter(())
+        infos = {info.name: info for _, info in wanted}
+        while part := list(islice(stream, self.batch_size)):
+            for view in self._views(part, chosen):
+                for name, state in list(states.items()):
+                    try:
+                        state.add(view)
+                    except Exception as error:
+                        if infos[name].package is None:
+                            raise
+                        scores[name] = _broken(infos[name], error)
+                        del states[name]
+        for name, state in states.items():
+            try:
+                scores[name] = _checked(state.result(), infos[name])
+            except Exception as error:
+                if infos[name].package is None:
+                    raise
+                scores[name] = _broken(infos[name], error)
+        return {name: scores[name] for name in infos}
 
     def _pairs(self) -> Iterator[tuple[AnyMetric, MetricInfo]]:
         return zip(self.metrics, self.infos, strict=True)
@@ -99,6 +113,10 @@ class Evaluator:
             return _checked(metric.score(view), info)
         except NoScore as error:
             return error.score
+        except Exception as error:
+            if info.package is None:
+                raise  # a mistake of ours
+            return _broken(info, error)
 
     # ------------------------------------------------------------------ features
     def _views(self, samples: Sequence[SampleView], metrics: Sequence[AnyMetric]) -> list[View]:
@@ -170,12 +188,20 @@ def _sources(sample: SampleView) -> dict[str, tuple[str, Any]]:
     return sources
 
 
+def _broken(info: MetricInfo, error: Exception) -> Score:
+    """What a plug-in's mistake becomes: a named error of its own metric, and nothing else."""
+    return Score(None, "error", f"{info.name} ({info.package}): {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return ((str(error).splitlines() or [""])[0])[:160] or type(error).__name__
+
+
 def _alone(extractor: Extractor, item: tuple[str, Any]) -> Any:
     try:
         return extractor.compute([item])[0]
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        return Failure("error", f"{extractor.tag}: {reason[:160] or type(error).__name__}")
+        return Failure("error", f"{extractor.tag}: {_line(error)}")
 
 
 def _checked(value: float | Score, info: MetricInfo) -> Score:

@@ -8,21 +8,23 @@ metric's `score` is arithmetic on a few vectors and reads like its definition.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score, Status
+from benchmarks.metrics.models.base import Extractor
 
 UNRELATED = "unrelated"
 """The prompt category (in any case) of prompts that mention no person; drift is measured on them alone."""
 
-_NAMES = {
+WHERE = {
     "picture": "the picture",
     "baseline": "the picture without identity",
     "reference": "the reference picture",
     "text": "the prompt",
 }
+"""Where a feature may be taken from, in words."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class View:
         """The feature. Raises NoScore with the status that names what is missing."""
         where = need.partition(":")[0]
         if need not in self._features:
-            raise not_applicable(f"{_NAMES[where]} is not part of this sample")
+            raise not_applicable(f"{WHERE[where]} is not part of this sample")
         value = self._features[need]
         if not isinstance(value, Failure):
             return value
@@ -70,7 +72,7 @@ class View:
             status = "no_face_ref" if where == "reference" else "no_face_gen"
         elif value.status == "unavailable":
             status = "unavailable"
-        raise NoScore(Score(None, status, f"{_NAMES[where]}: {value.reason}"))
+        raise NoScore(Score(None, status, f"{WHERE[where]}: {value.reason}"))
 
     def failed(self, need: str, status: str) -> bool:
         """Whether the feature is missing for this very reason."""
@@ -83,6 +85,8 @@ class Metric(ABC):
 
     info: ClassVar[MetricInfo]
     needs: tuple[str, ...] = ()
+    extractors: ClassVar[Mapping[str, Callable[[str], Extractor]]] = {}
+    """Features that a plug-in brings along, by name: classes that take a torch device."""
     about_person: ClassVar[bool] = False
     """Whether it says nothing about prompts of category `Unrelated`, which mention no person."""
 
@@ -109,6 +113,7 @@ class SetMetric(ABC):
 
     info: ClassVar[MetricInfo]
     needs: tuple[str, ...] = ()
+    extractors: ClassVar[Mapping[str, Callable[[str], Extractor]]] = {}
 
     @property
     def card(self) -> MetricInfo:

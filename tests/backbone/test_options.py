@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 
 from methods.config import build, load_yaml
-from methods.errors import MissingDependencyError, SpidError, UsageError
+from methods.errors import UsageError
 from methods.prompts import expand
-from methods.registry import ENTRY_POINT_GROUP, get_method, method_info, method_names
+from methods.registry import get_method, method_info, method_names
 
 
 @dataclass(frozen=True)
@@ -80,31 +80,3 @@ def test_names():
         assert method_info(name).name == name
     with pytest.raises(UsageError, match="Did you mean 'uniform'"):
         get_method("unifrom")
-
-
-def test_plug_ins(tmp_path, monkeypatch):
-    """A distribution's entry point is all it takes; a broken one says so when it is asked for."""
-    from methods import registry
-
-    info = tmp_path / "plug-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        f"[{ENTRY_POINT_GROUP}]\n"
-        "mine = plug:Mine\nwrong = plug:WRONG\nbroken = plug_absent:X\nnone = plug:Mine\n"
-    )
-    (tmp_path / "plug.py").write_text(
-        "from methods.none import NoMethod\nclass Mine(NoMethod):\n    pass\nWRONG = 3\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    registry._plugins.cache_clear()
-    try:
-        assert method_names()[-3:] == ["broken", "mine", "wrong"]
-        assert get_method("mine").__name__ == "Mine"
-        assert get_method("none").__name__ == "NoMethod"
-        with pytest.raises(SpidError, match="no subclass"):
-            get_method("wrong")
-        with pytest.raises(MissingDependencyError, match="plug_absent"):
-            get_method("broken")
-    finally:
-        registry._plugins.cache_clear()

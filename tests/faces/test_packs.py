@@ -185,19 +185,6 @@ def test_names():
         assert hint in str(caught.value)
 
 
-def test_a_plug_in_from_an_installed_package(tmp_path: Path, monkeypatch):
-    source = "def make(argument, *, providers=None): return (argument, providers)\n"
-    (tmp_path / "their_faces.py").write_text(source)
-    info = tmp_path / "their_faces-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-faces\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[spid.face_encoders]\ntheirs = their_faces:make\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert "theirs" in encoder_names()
-    assert load_encoder("theirs:large", providers=["cpu"]) == ("large", ["cpu"])
-    assert load_encoder("theirs") == (None, None)
-
-
 def test_importing_faces_needs_neither_torch_nor_onnxruntime():
     heavy = ("torch", "onnxruntime", "cv2", "dlib")
     code = f"import sys, methods.faces; print([m for m in {heavy} if m in sys.modules])"

@@ -31,6 +31,10 @@ class Extractor(ABC):
         """The files whose contents decide its numbers; none for models of a package or a tag."""
         return ()
 
+    def digests(self) -> tuple[str, ...]:
+        """Digests that stand in for the contents of files, for a model that has none here."""
+        return ()
+
     @abstractmethod
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
         """One feature or Failure per (key, picture or text), in order.
@@ -39,17 +43,20 @@ class Extractor(ABC):
         """
 
 
-def content_digest(files: Iterable[Path]) -> str | None:
-    """SHA-256 (16 digits) over the contents of the files that are there, whatever their names; None for none.
+def content_digest(files: Iterable[Path], digests: Iterable[str] = ()) -> str | None:
+    """SHA-256 (16 digits) over the contents of the files that are there, whatever their names, and over the
+    digests of what is no file; None for none.
 
     Other weights under the same name are another model, so that a card with this digest tells them apart.
     """
     found = [path for path in files if path.is_file()]
-    if not found:
+    told = set(digests)
+    if not found and not told:
         return None
     stats = [path.stat() for path in found]
     contents = sorted(
         {_content(path, stat.st_size, stat.st_mtime_ns) for path, stat in zip(found, stats, strict=True)}
+        | told
     )
     return hashlib.sha256("".join(contents).encode()).hexdigest()[:16]
 

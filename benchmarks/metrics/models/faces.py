@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics.metric import Failure
-from benchmarks.metrics.models.base import APACHE, Extractor
-from methods.errors import FaceError, SpidError
-from methods.paths import pocket_dir
+from benchmarks.metrics.models.base import Extractor
+from methods.errors import FaceError
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from methods.faces import Detection, FaceEncoder
+    from methods.faces.registry import EncoderCard
 
 _REMEMBERED = 4096
-_POCKET_PACKS = {"pocket": "face", "pocket-scoring": "face-scoring"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,44 +51,39 @@ class FaceFound:
 
 
 class Pack:
-    """A face encoder by the name that `methods.faces.load_encoder` knows, loaded on first use."""
+    """A face encoder by the name that `methods.faces.load_encoder` knows, loaded on first use.
+
+    What its card says is what the encoder says of itself; nothing is read off its name.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.tag = name if name.startswith("dlib") else f"insightface, {name.removeprefix('insightface:')}"
-        pocket = name in _POCKET_PACKS
-        self.licence = APACHE if pocket else "of the pack; insightface's are non-commercial research only"
+        self.conditioned = False
+
+    @cached_property
+    def card(self) -> EncoderCard:
+        from methods.faces.registry import encoder_card
+
+        return encoder_card(self.name)
+
+    @property
+    def tag(self) -> str:
+        return f"{self.card.tag} (conditioning recogniser: flattering)" if self.conditioned else self.card.tag
+
+    @property
+    def licence(self) -> str:
+        return self.card.licence
 
     def missing(self) -> str | None:
-        from methods.faces.packs import find_pack
-        from methods.faces.registry import encoder_names
-
-        kind, _, argument = self.name.partition(":")
-        if kind not in encoder_names() and not Path(self.name).expanduser().is_dir():
-            return f"No face encoder {self.name!r}. Give its name or its folder."
-        if kind != "insightface":
-            return None
-        try:
-            find_pack(argument)
-        except SpidError as error:
-            return str(error)
-        return None
+        return self.card.missing
 
     def files(self) -> tuple[Path, ...]:
-        """Of a pocket or insightface pack; dlib's come with their package, a plug-in's are not known."""
-        from methods.faces.packs import find_pack
+        """Those whose contents decide its results."""
+        return self.card.files
 
-        kind, _, argument = self.name.partition(":")
-        if self.name in _POCKET_PACKS:
-            folder = pocket_dir() / _POCKET_PACKS[self.name]
-        elif kind == "insightface" or Path(self.name).expanduser().is_dir():
-            try:
-                folder = find_pack(argument if kind == "insightface" else self.name).folder
-            except SpidError:
-                return ()
-        else:
-            return ()
-        return (*folder.glob("*.onnx"), folder / "pack.json")
+    def digests(self) -> tuple[str, ...]:
+        """What stands in for the contents of files, for an encoder that has none here."""
+        return () if self.card.digest is None else (self.card.digest,)
 
     @cached_property
     def encoder(self) -> FaceEncoder:
@@ -128,13 +122,23 @@ class LargestFace(Extractor):
 
     def __init__(self, detector: Detector, recogniser: Pack) -> None:
         self.detector, self.recogniser = detector, recogniser
-        self.tag, self.licence = recogniser.tag, recogniser.licence
+
+    @property
+    def tag(self) -> str:  # type: ignore[override]
+        return self.recogniser.tag
+
+    @property
+    def licence(self) -> str:  # type: ignore[override]
+        return self.recogniser.licence
 
     def missing(self) -> str | None:
         return self.detector.pack.missing() or self.recogniser.missing()
 
     def files(self) -> tuple[Path, ...]:
         return (*self.detector.pack.files(), *self.recogniser.files())
+
+    def digests(self) -> tuple[str, ...]:
+        return (*self.detector.pack.digests(), *self.recogniser.digests())
 
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
         return [self._one(key, picture) for key, picture in items]

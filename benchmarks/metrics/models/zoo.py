@@ -11,6 +11,7 @@ from benchmarks.metrics.models.faces import Detector, FirstFace, LargestFace, Pa
 from benchmarks.metrics.models.probes import Probed
 from benchmarks.metrics.models.quality import IBenchMusiq, Musiq, Piqe
 from benchmarks.metrics.models.vision import Dino, DinoFace, DreamSim, Inception
+from benchmarks.metrics.plugins import plug_in_features
 from methods.errors import UsageError, unknown_name
 
 ROLES: dict[str, tuple[str, str, str]] = {
@@ -77,11 +78,11 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
     clip = OpenClip(chosen["clip"], device)
     scoring, conditioning = Pack(chosen["face"]), Pack(chosen["face-conditioning"])
     if scoring.name == conditioning.name:
-        scoring.tag += " (conditioning recogniser: flattering)"
+        scoring.conditioned = True
     detector = Detector(scoring)
     dino = Dino(chosen["dino"], device)
     iq = (models or {}).get("iq", "musiq-spaq")  # `iq` is MUSIQ-SPAQ for every backbone: named for what it is
-    return {
+    built_in: dict[str, Extractor] = {
         "clip": ClipImage(clip),
         "clip_ibench": IBenchClipImage(clip),
         "clip_text": ClipText(clip),
@@ -99,3 +100,4 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
         "dino_face": DinoFace(dino, detector),
         "dreamsim": DreamSim(chosen["dreamsim"], device),
     }
+    return built_in | plug_in_features(set(built_in), device)
