@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from methods.errors import SpidError, UsageError, unknown_name
 from methods.paths import configs_dir, models_dir
+from methods.textfile import read_yaml
 from methods.transfer import RemoteFile, download, fits, hub_address, short, unpack_models
 
 
@@ -63,10 +64,8 @@ class Download:
 
 def catalogue() -> dict[str, Download]:
     """Everything in `configs/downloads.yaml`, by name."""
-    import yaml
-
-    text = (configs_dir() / "downloads.yaml").read_text(encoding="utf-8")
-    return {name: _entry(name, values) for name, values in yaml.safe_load(text).items()}
+    entries = read_yaml(configs_dir() / "downloads.yaml")
+    return {name: _entry(name, values) for name, values in entries.items()}
 
 
 def find(name: str) -> Download:

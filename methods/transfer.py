@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -26,6 +25,7 @@ from filelock import FileLock
 
 from methods.errors import SpidError
 from methods.files import cannot_write, save_json
+from methods.textfile import read_json
 
 Progress = Callable[[int, int], object]
 """Bytes done, bytes in all (0 where the server does not say)."""
@@ -239,10 +239,9 @@ def _check_room(part: Path, wanted: int) -> None:
 
 def _state(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path, dict)
+    except SpidError:  # never written, or cut off: the part is begun anew
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _length(path: Path) -> int:
