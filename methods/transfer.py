@@ -239,7 +239,7 @@ def _check_room(part: Path, wanted: int) -> None:
 
 def _state(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path, dict)
+        return read_json(path)
     except SpidError:  # never written, or cut off: the part is begun anew
         return {}
 
