@@ -28,6 +28,9 @@ needs lies beyond the most extreme of them."""
 MAX_UNITS = 1_000
 """More units are dealt into this many groups: a group of independent units is one independent unit."""
 
+POWER = 0.8
+"""Of `detectable`: how often a true effect of that size would be found."""
+
 METHOD = (
     "Percentile bootstrap over whole units, the same draws for every method and metric; quantile levels "
     "expanded for the number of units n as Phi(-t * sqrt(n / (n - 1))) with Student's t of n - 1 degrees of "
@@ -116,6 +119,18 @@ def _quantile(means: Floats, finite: NDArray[np.int64], level: Floats) -> Floats
     share = place - left
     result: Floats = means[left, columns] * (1 - share) + means[right, columns] * share
     return result
+
+
+def detectable(low: float, high: float, units: int, *, power: float = POWER, level: float = LEVEL) -> float:
+    """The smallest true mean that so many units show to differ from 0 with probability `power`.
+
+        (t_(n-1, (1 + level) / 2) + t_(n-1, power)) se,    se = (high - low) / 2 / t_(n-1, (1 + level) / 2)
+
+    low, high: an interval of `Bootstrap.estimate` over n = `units` >= 2 units; its half width is t standard
+    errors. Known before the mean is: it depends on the spread between units and their number alone.
+    """
+    sure = float(stdtrit(units - 1, (1 + level) / 2))
+    return (high - low) / 2 * (1 + float(stdtrit(units - 1, power)) / sure)
 
 
 def unit_sums(units: NDArray[np.int64], values: Floats, count: int) -> tuple[Floats, Floats]:

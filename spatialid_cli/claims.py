@@ -13,6 +13,7 @@ _WHAT = "What to measure"
 _MODEL = "Models"
 _OUT = "Output"
 
+_BESIDE_JUDGE = ("judge", "output", "as_json")
 _BESIDE_RESUME = ("only", "resume", "output", "as_json")
 """All others are settled by the ledger in the folder."""
 
@@ -63,6 +64,14 @@ def claims(
             "--resume", help="Go on with the ledger in --output and its own settings.", rich_help_panel=_OUT
         ),
     ] = False,
+    judge: Annotated[
+        bool,
+        typer.Option(
+            "--judge",
+            help="Judge the ledger in --output again by today's rules, from its figures; measure nothing.",
+            rich_help_panel=_OUT,
+        ),
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder.", rich_help_panel=_OUT)] = Path("outputs/claims"),
     as_json: Annotated[bool, options.as_json(_OUT)] = False,
 ) -> None:
@@ -75,6 +84,17 @@ def claims(
         _list(chosen, limit, as_json)
         return
     options.check_output(output)
+    if judge:
+        options.refuse_others(
+            context,
+            _BESIDE_JUDGE,
+            "--judge measures nothing",
+            "Leave out --judge to measure.",
+        )
+        from benchmarks.claims.ledger import judge_again
+
+        _print(judge_again(output), output, (), as_json)
+        return
     from benchmarks.claims.ledger import read_ledger, write_ledger
     from benchmarks.claims.study import Settings
     from benchmarks.live import display
@@ -106,6 +126,10 @@ def claims(
             models=collect_pairs("--model", model or [], "clip=ViT-L-14:openai"),
         )
     ledger = write_ledger(settings, output, only=chosen, observers=display, log=console.log)
+    _print(ledger, output, chosen, as_json)
+
+
+def _print(ledger: dict[str, Any], output: Path, chosen: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         console.out_json(ledger)
         return

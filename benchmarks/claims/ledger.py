@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,20 @@ def write_ledger(
     return ledger
 
 
+def judge_again(output: str | os.PathLike[str], catalogue: Catalogue | None = None) -> Ledger:
+    """Verdicts anew, by the present rules, from the figures of a folder's ledger; measures nothing.
+
+    A claim that asks another question than it did when it was measured is not measured any more. Experiments
+    keep what the ledger says of them. Raises UsageError when the folder has no ledger.
+    """
+    catalogue = catalogue or read_claims()
+    folder = Path(output)
+    ledger = read_ledger(folder)
+    ledger["claims"] = _entries(catalogue, ledger["claims"], ledger["backbone"]["family"])
+    save_ledger(folder, ledger)
+    return ledger
+
+
 def read_ledger(folder: str | os.PathLike[str]) -> Ledger:
     """ledger.json of a folder. Raises UsageError when there is none, or of another schema."""
     file = Path(folder) / "ledger.json"
@@ -129,8 +143,8 @@ def save_ledger(folder: Path, ledger: Ledger) -> None:
 def entry_of(claim: Claim, family: str) -> dict[str, Any]:
     """A claim as ledger.json has it, before it is measured.
 
-    verdict: one of VERDICTS; reason: why. result: `rules.Estimate` with p_holm, None without one. runs: the
-    folders that it was measured in.
+    verdict: one of VERDICTS; reason: why. result: `rules.Estimate` with p_holm and the `smallest` effect that
+    its units could have shown, None without one. runs: the folders that it was measured in.
     definition: digest of all that was settled before the data; another digest is another claim.
     """
     effect = asdict(claim.effect) | {"metric": claim.effect.metric_for(family)}
@@ -147,6 +161,7 @@ def entry_of(claim: Claim, family: str) -> dict[str, Any]:
             "experiment": claim.experiment,
             "effect": effect,
             "rule": asdict(claim.rule) | {"text": in_words(claim.rule, ratio=claim.effect.ratio)},
+            "people": claim.people,
             "definition": claim.definition,
             "verdict": "not measured",
             "reason": _NOT_RUN,
@@ -167,7 +182,7 @@ def decide(claim: Claim, measured: Measured, family: str) -> tuple[Verdict, str,
     found = estimate(measured.table, claim.effect, metric)
     if isinstance(found, str):
         return "not measured", found, None
-    return *judge(claim.rule, found), found
+    return *judge(claim.rule, found, claim.people), found
 
 
 def _measure(study: Study, experiment: Experiment, claims: Sequence[Claim], *, every: bool) -> Measured:
@@ -200,25 +215,31 @@ def _continued(settings: Settings, old: Ledger, folder: Path) -> Settings:
 
 def _begin(catalogue: Catalogue, study: Study, backbone: Mapping[str, Any], old: Ledger | None) -> Ledger:
     """The ledger before this call's experiments: what an earlier call measured of the same claims."""
-    kept: dict[str, Any] = {}
+    kept: list[dict[str, Any]] = []
     blocks: dict[str, Any] = {}
     if old is not None and old["backbone"] == plain(backbone):
-        kept = {entry["id"]: entry for entry in old["claims"]}
+        kept = old["claims"]
         blocks = {block["name"]: block for block in old["experiments"]}
-    entries = [entry_of(claim, study.family) for claim in catalogue.claims]
-    for place, entry in enumerate(entries):
-        before = kept.get(entry["id"])
-        if before is not None and before["definition"] == entry["definition"]:
-            entries[place] = before
     return {
         "schema": SCHEMA,
         "backbone": plain(backbone),
         "settings": plain(study.settings.as_dict()),
         "statistics": {"level": LEVEL, "draws": DRAWS, "seed": SEED, "method": METHOD},
         "counts": {},
-        "claims": entries,
+        "claims": _entries(catalogue, kept, study.family),
         "experiments": [blocks.get(one.name) or _block(study, one) for one in catalogue.experiments.values()],
     }
+
+
+def _entries(catalogue: Catalogue, kept: Sequence[dict[str, Any]], family: str) -> list[dict[str, Any]]:
+    """Every claim; those that `kept` measured by the same definition are judged again from its figures."""
+    known = {entry["id"]: entry for entry in kept}
+    entries = []
+    for claim in catalogue.claims:
+        entry, before = entry_of(claim, family), known.get(claim.id)
+        same = before is not None and before["definition"] == entry["definition"]
+        entries.append(entry | _again(claim, before) if before is not None and same else entry)
+    return entries
 
 
 def _block(study: Study, experiment: Experiment, measured: Measured | None = None) -> dict[str, Any]:
@@ -256,8 +277,9 @@ def _record(
     entries = {entry["id"]: entry for entry in ledger["claims"]}
     for claim in claims:
         verdict, reason, found = decide(claim, measured, study.family)
-        result = None if found is None else {**_rounded(asdict(found)), "p_holm": None}
-        entries[claim.id].update(verdict=verdict, reason=reason, result=result, runs=measured.runs)
+        entries[claim.id].update(
+            verdict=verdict, reason=reason, result=_result(claim, found), runs=measured.runs
+        )
     block = _block(study, experiment, measured)
     shown = list(dict.fromkeys(name for columns in measured.table.values.values() for name in columns))
     block["means"] = means(measured.table, shown)
@@ -265,6 +287,24 @@ def _record(
     ledger["experiments"][places.index(experiment.name)] = block
     if failed := sum(measured.counts.get(status, 0) for status in FAILURES):
         log(f"{experiment.name}: {failed} samples failed; see samples.jsonl in {', '.join(measured.runs)}")
+
+
+def _again(claim: Claim, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Verdict, reason, result and runs of a claim by its present rule, from a ledger's figures."""
+    found = {name: before[name] for name in ("verdict", "reason", "result", "runs")}
+    if before["result"] is not None:
+        names = [field.name for field in fields(Estimate)]
+        known = Estimate(**{name: before["result"][name] for name in names})
+        found["verdict"], found["reason"] = judge(claim.rule, known, claim.people)
+        found["result"] = _result(claim, known) | {"p_holm": before["result"]["p_holm"]}
+    return found
+
+
+def _result(claim: Claim, found: Estimate | None) -> Any:
+    if found is None:
+        return None
+    smallest = found.smallest(ratio=claim.effect.ratio)
+    return _rounded({**asdict(found), "smallest": smallest, "p_holm": None})
 
 
 def _settle(ledger: Ledger, claims: Sequence[Claim], reason: str, *, over: bool = True) -> None:

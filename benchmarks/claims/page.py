@@ -7,11 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.claims import curves
-from benchmarks.claims.tables import by_paper, compared, effect, interval, mean, summary, units
+from benchmarks.claims.tables import by_paper, compared, effect, interval, mean, smallest, summary, units
 from benchmarks.tables import sentence
 
 _WIDTH, _HEIGHT = 220, 22
-_MARKS = {"replicated": "✓", "not replicated": "✗", "inconclusive": "?", "not measured": "–"}
+_MARKS = {
+    "replicated": "✓",
+    "not replicated": "✗",
+    "inconclusive": "?",
+    "undecided": "…",
+    "not measured": "–",
+}
 
 _RULES = """
 .claims{font:15px/1.5 system-ui,sans-serif;max-width:88rem}
@@ -36,6 +42,7 @@ grid-template-columns:minmax(11rem,1.3fr) 9rem minmax(13rem,1fr) 14rem minmax(9r
 .claims .verdict{font-weight:600;white-space:nowrap}
 .claims .replicated{color:light-dark(#0a7d33,#5fd38a)}
 .claims .not-replicated{color:light-dark(#b3261e,#ff8a80)}
+.claims .undecided,
 .claims .inconclusive{color:light-dark(#8a6100,#e6b84c)}
 .claims .not-measured{color:light-dark(#5f5f5f,#a8a8a8);font-weight:400}
 .claims svg{display:block;overflow:visible}
@@ -82,8 +89,9 @@ def section(ledger: Mapping[str, Any]) -> str:
         "<h2>Claims ledger</h2>",
         f"<p>{_text(summary(ledger))}, on the backbone {_text(ledger['backbone']['name'])}. A verdict "
         "follows from the 95&nbsp;% interval (paired bootstrap over people) by a rule that was written down "
-        "with the claim; dashed lines are what the rule compares with. Open a line for what the paper says "
-        "and how it was measured.</p>",
+        "with the claim; over fewer people than the claim asks for it is undecided. Dashed lines are what "
+        "the rule compares with; <em>shows</em> is the smallest true effect that so many people show in four "
+        "measurements of five. Open a line for what the paper says and how it was measured.</p>",
     ]
     heads = "".join(f"<span>{head}</span>" for head in ("Claim", "Verdict", "Measured", "", "Published"))
     for paper, entries in by_paper(ledger).items():
@@ -113,9 +121,10 @@ def _line(entry: Mapping[str, Any]) -> str:
         measured = f'<span class="reason quiet-text">{_text(entry["reason"])}</span>'
     else:
         noun = {"identity": "people", "round": "rounds"}.get(entry["result"]["unit"], "units")
+        shows = f"{_text(units(entry))} {noun}, shows {_figure(smallest(entry))}"
         measured = (
             f'<span class="figure">{_figure(effect(entry))} {_figure(interval(entry))} '
-            f'<span class="quiet-text">{_text(units(entry))} {noun}</span></span>'
+            f'<span class="quiet-text">{shows}</span></span>'
             f'<span class="{kind}">{drawn(entry)}</span>'
         )
     return (

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.claims.types import Catalogue, Claim, Effect, Experiment, Paper, Rule, Variant
+from benchmarks.claims.types import (
+    EXPERIMENT_KINDS,
+    PEOPLE,
+    Catalogue,
+    Claim,
+    Effect,
+    Experiment,
+    Paper,
+    Rule,
+    Variant,
+)
 from methods.config import build, load_yaml
 from methods.errors import UsageError, unknown_name
 from methods.paths import configs_dir
@@ -58,6 +68,7 @@ class _Claim:
     effect: Any
     rule: Any
     published: str = ""
+    people: int = PEOPLE
 
 
 @dataclass(frozen=True)
@@ -67,9 +78,6 @@ class _Effect:
     control: str
     categories: tuple[str, ...] = ()
     ratio: bool = False
-
-
-KINDS = ("suite", "attention", "seconds", "fit_seconds")
 
 
 def read_claims(folder: str | Path | None = None) -> Catalogue:
@@ -121,8 +129,8 @@ def choose(catalogue: Catalogue, only: Sequence[str]) -> list[Claim]:
 
 def _experiment(entry: Mapping[str, Any], at: str) -> Experiment:
     given = build(_Experiment, entry, where=at)
-    if given.kind not in KINDS:
-        raise unknown_name(f"kind of {at}", given.kind, KINDS)
+    if given.kind not in EXPERIMENT_KINDS:
+        raise unknown_name(f"kind of {at}", given.kind, EXPERIMENT_KINDS)
     variants = []
     for name, value in _mapping(given.variants, f"{at}: variants").items():
         one = build(
@@ -150,7 +158,7 @@ def _claim(entry: Mapping[str, Any], paper: Paper, experiments: Mapping[str, Exp
     for side in (effect.treatment, effect.control):
         if side not in [*names, "none"]:
             raise unknown_name(f"variant of {at}", side, [*names, "none"])
-    words = {
+    words: dict[str, Any] = {
         name: " ".join(getattr(given, name).split())
         for name in ("title", "statement", "source", "operationalised", "published")
     }
@@ -166,6 +174,7 @@ def _claim(entry: Mapping[str, Any], paper: Paper, experiments: Mapping[str, Exp
             effect.ratio,
         ),
         rule=build(Rule, _mapping(given.rule, f"{at}: rule"), where=f"{at}: rule"),
+        people=given.people,
         **words,
     )
 

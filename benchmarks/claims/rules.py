@@ -8,16 +8,19 @@ With d the effect in the expected direction and [low, high] its interval:
     at_most     replicated: high <= bound                  not: low > bound
     at_least    replicated: low >= bound                   not: high < bound
 
-Everything else is inconclusive: the data allow both. So is an effect with too few units for an interval, and
-one that more than MOST_LOST of the pairs say nothing about. An effect that is smaller than what counts is an
-answer, not a lack of one: `superior` is then not replicated, although the sign may be right. No torch here.
+Everything else is inconclusive: the data allow both. So is an effect that more than MOST_LOST of the pairs
+say nothing about. An effect over fewer people than the claim asks for is undecided, whatever its interval
+says. An effect that is smaller than what counts is an answer, not a lack of one: `superior` is then not
+replicated, although the sign may be right. No torch here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, log
 
 from benchmarks.claims.types import Rule, Verdict
+from benchmarks.statistics import detectable
 
 MOST_LOST = 0.1
 """Largest share of pairs in which one of the two sides has no value."""
@@ -45,12 +48,23 @@ class Estimate:
     before: float
     after: float
 
+    def smallest(self, *, ratio: bool) -> float | None:
+        """The smallest effect that these units could have shown: a difference of either sign, or a factor.
 
-def judge(rule: Rule, estimate: Estimate) -> tuple[Verdict, str]:
-    """Verdict, and why in a few words."""
-    if estimate.low is None or estimate.high is None:
+        From the spread between units and their number, see `statistics.detectable`. None without an interval.
+        """
+        if self.low is None or self.high is None:
+            return None
+        if ratio:
+            return exp(detectable(log(self.low), log(self.high), self.units))
+        return detectable(self.low, self.high, self.units)
+
+
+def judge(rule: Rule, estimate: Estimate, people: int) -> tuple[Verdict, str]:
+    """Verdict, and why in a few words. people: how many units a verdict takes at least."""
+    if estimate.units < people or estimate.low is None or estimate.high is None:
         noun = "people" if estimate.unit == "identity" else "rounds"
-        return "inconclusive", f"{estimate.units} {noun} are too few for an interval"
+        return "undecided", f"measured over {estimate.units} {noun}; the claim asks for {people}"
     if estimate.lost > MOST_LOST * (estimate.pairs + estimate.lost):
         every = estimate.pairs + estimate.lost
         return "inconclusive", f"one side has no value in {estimate.lost} of {every} pairs"

@@ -7,13 +7,22 @@ from typing import Any
 
 Entry = Mapping[str, Any]
 
-COLUMNS = ("claim", "verdict", "effect", "95 % interval", "people", "what was compared")
+COLUMNS = ("claim", "verdict", "effect", "95 % interval", "people", "smallest", "what was compared")
+"""smallest: the smallest effect that so many people could have shown, see `rules.Estimate.smallest`."""
 
 
 def rows(ledger: Mapping[str, Any]) -> list[list[str]]:
     """One line per claim, in the order of COLUMNS."""
     return [
-        [entry["id"], entry["verdict"], effect(entry), interval(entry), units(entry), compared(entry)]
+        [
+            entry["id"],
+            entry["verdict"],
+            effect(entry),
+            interval(entry),
+            units(entry),
+            smallest(entry),
+            compared(entry),
+        ]
         for entry in ledger["claims"]
     ]
 
@@ -37,6 +46,14 @@ def units(entry: Entry) -> str:
     """How many people, or rounds, the interval rests on."""
     result = entry["result"]
     return "-" if result is None else str(result["units"])
+
+
+def smallest(entry: Entry) -> str:
+    """The smallest effect that the units could have shown, of either sign, or as a factor; - without one."""
+    result = entry["result"]
+    if result is None or result["smallest"] is None:
+        return "-"
+    return number(result["smallest"], ratio=entry["effect"]["ratio"]).removeprefix("+")
 
 
 def compared(entry: Entry) -> str:
@@ -64,10 +81,13 @@ def as_markdown(ledger: Mapping[str, Any]) -> str:
     parts = [f"# Claims ledger\n\n{summary(ledger)}, on the backbone {_cell(ledger['backbone']['name'])}.\n"]
     parts.append(
         "A verdict follows from the 95 % interval (paired bootstrap over people) by a rule that was written "
-        "down with the claim. What could not be measured says why.\n"
+        "down with the claim; over fewer people than the claim asks for it is undecided. *Smallest* is the "
+        "smallest true effect that so many people show in four measurements of five. What could not be "
+        "measured says why.\n"
     )
     for paper, entries in by_paper(ledger).items():
-        lines = [["claim", "published", "measured", "95 % interval", "replicated if", "verdict"], ["---"] * 6]
+        heads = ["claim", "published", "measured", "95 % interval", "people", "smallest", "replicated if"]
+        lines = [[*heads, "verdict"], ["---"] * (len(heads) + 1)]
         for entry in entries:
             lines.append(
                 [
@@ -75,6 +95,8 @@ def as_markdown(ledger: Mapping[str, Any]) -> str:
                     _cell(entry["published"] or "-"),
                     effect(entry),
                     interval(entry),
+                    units(entry),
+                    smallest(entry),
                     _cell(entry["rule"]["text"]),
                     f"**{entry['verdict']}**",
                 ]

@@ -6,13 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from benchmarks.statistics import MIN_UNITS
 
 Expected = Literal["higher", "lower"]
 RuleKind = Literal["superior", "not_worse", "kept", "at_most", "at_least"]
 ExperimentKind = Literal["suite", "attention", "seconds", "fit_seconds"]
-Verdict = Literal["replicated", "not replicated", "inconclusive", "not measured"]
-VERDICTS: tuple[Verdict, ...] = ("replicated", "not replicated", "inconclusive", "not measured")
+EXPERIMENT_KINDS: tuple[ExperimentKind, ...] = get_args(ExperimentKind)
+Verdict = Literal["replicated", "not replicated", "inconclusive", "undecided", "not measured"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+PEOPLE = 16
+"""Fewest people, or rounds of a timing, over whom a claim is judged, unless it says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ class Claim:
     source:          where it says so
     published:       its own numbers, "" where none are known
     operationalised: what is measured instead, and why this stands for the statement
+    people:          fewest people, or rounds of a timing, over whom it is judged; over fewer it is undecided
     """
 
     id: str
@@ -138,11 +144,20 @@ class Claim:
     effect: Effect
     rule: Rule
     published: str = ""
+    people: int = PEOPLE
+
+    def __post_init__(self) -> None:
+        if self.people < MIN_UNITS:
+            raise ValueError(f"`people` is {self.people}; an interval takes at least {MIN_UNITS}")
 
     @property
     def definition(self) -> str:
-        """Digest of everything that was settled before any data: SHA-256, 16 hexadecimal digits."""
-        text = json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        """Digest of what is asked and by which rule, settled before any data: SHA-256, 16 hexadecimal digits.
+
+        Not of `people`: how much evidence is wanted may grow without the question being another.
+        """
+        settled = {name: value for name, value in asdict(self).items() if name != "people"}
+        text = json.dumps(settled, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -54,6 +54,7 @@ claims:
     source: nowhere
     operationalised: by difference
     experiment: mine
+    people: 5
     effect: {metric: background_leakage, treatment: A, control: uniform}
     rule: {kind: kept, margin: 0.0001}
   - id: changes
@@ -62,6 +63,7 @@ claims:
     source: nowhere
     operationalised: by difference
     experiment: mine
+    people: 5
     effect: {metric: background_leakage, treatment: weak, control: uniform}
     rule: {kind: superior, expect: lower, least: 0.0000001}
   - id: special
@@ -70,6 +72,7 @@ claims:
     source: nowhere
     operationalised: by difference
     experiment: mine
+    people: 5
     effect: {metric: background_leakage, treatment: special, control: uniform}
     rule: {kind: superior, expect: lower}
   - id: elsewhere
@@ -78,6 +81,7 @@ claims:
     source: nowhere
     operationalised: by truth
     experiment: mine
+    people: 5
     effect: {metric: {pocket: attr}, treatment: A, control: uniform}
     rule: {kind: superior, expect: higher}
   - id: slow
@@ -86,6 +90,7 @@ claims:
     source: nowhere
     operationalised: slowly
     experiment: hours
+    people: 5
     effect: {metric: background_leakage, treatment: fitted, control: uniform}
     rule: {kind: superior, expect: lower}
   - id: time
@@ -94,6 +99,7 @@ claims:
     source: nowhere
     operationalised: by the clock
     experiment: time
+    people: 5
     effect: {metric: seconds, treatment: weak, control: uniform, ratio: true}
     rule: {kind: at_most, bound: 10}
 """

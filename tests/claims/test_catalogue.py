@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.claims.measures import METRICS
 from benchmarks.claims.read import choose, read_claims
 from benchmarks.claims.study import cost
+from benchmarks.claims.types import Claim
 from benchmarks.metrics.catalogue import metrics
 from benchmarks.request import parse_method
 from benchmarks.suites import load_suite
@@ -59,8 +61,33 @@ def test_what_takes_hours_says_so() -> None:
         assert experiment.on_request == (found["steps"] > 5_000), experiment.name
     curve = CATALOGUE.experiments["facewise-pairs"]
     suite = load_suite(curve.suite, sets=curve.sets)
-    assert cost(curve, curve.variants, suite, None) == {"pictures": 200, "fits": 25, "steps": 15_000}
+    assert cost(curve, curve.variants, suite, None) == {"pictures": 320, "fits": 40, "steps": 24_000}
     assert cost(curve, curve.variants, suite, 4)["pictures"] == 20
+
+
+@pytest.mark.parametrize("claim", CATALOGUE.claims, ids=lambda claim: claim.id)
+def test_every_claim_has_its_people(claim: Claim) -> None:
+    experiment = CATALOGUE.experiments[claim.experiment]
+    assert claim.people == (8 if experiment.axis else 16)
+    if experiment.kind in ("seconds", "fit_seconds"):
+        assert experiment.repeats >= claim.people
+    suite = load_suite(experiment.suite, sets=experiment.sets)
+    about = claim.effect.categories
+    people = {
+        identity.name
+        for one in suite.sets
+        if not about or any(prompt.category in about for prompt in one.prompts)
+        for identity in one.identities
+    }
+    assert len(people) >= claim.people
+
+
+def test_wanting_more_people_is_not_another_question() -> None:
+    claim = CATALOGUE.claims[0]
+    assert replace(claim, people=claim.people + 1).definition == claim.definition
+    assert replace(claim, statement="Another.").definition != claim.definition
+    with pytest.raises(ValueError, match="at least 5"):
+        replace(claim, people=4)
 
 
 def test_choosing() -> None:

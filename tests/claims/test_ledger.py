@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.claims.ledger import decide, read_ledger, write_ledger
+from benchmarks.claims.ledger import decide, judge_again, read_ledger, save_ledger, write_ledger
 from benchmarks.claims.read import read_claims
 from benchmarks.claims.study import Measured, Settings
 from benchmarks.claims.types import Catalogue
@@ -53,10 +54,21 @@ def test_a_ledger_from_nothing_and_again(settings: Make, catalogue: Catalogue, t
     assert "pocket backbones only" in found["elsewhere"]["reason"]
     assert found["time"]["reason"] == "it has not been run yet"
     assert ledger["counts"] == {
-        "replicated": 2, "not replicated": 0, "inconclusive": 0, "not measured": 4,
+        "replicated": 2, "not replicated": 0, "inconclusive": 0, "undecided": 0, "not measured": 4,
     }  # fmt: skip
     assert said == ["mine: Uniform injection and itself"]
     assert json.loads((tmp_path / "ledger.json").read_bytes()) == ledger
+
+    assert judge_again(tmp_path, catalogue) == ledger
+    more = [replace(one, people=16) if one.id == "mine/changes" else one for one in catalogue.claims]
+    again = entries(judge_again(tmp_path, replace(catalogue, claims=tuple(more))))
+    assert again["changes"]["verdict"] == "undecided"
+    assert again["changes"]["reason"] == "measured over 5 people; the claim asks for 16"
+    assert again["changes"]["result"] == found["changes"]["result"]
+    assert again["same"] == found["same"]
+    other = [replace(one, title="another question") for one in catalogue.claims]
+    assert entries(judge_again(tmp_path, replace(catalogue, claims=tuple(other))))["same"]["result"] is None
+    save_ledger(tmp_path, ledger)
 
     before = contents(tmp_path)
     assert write_ledger(settings(), tmp_path, only=only, catalogue=catalogue) == ledger
@@ -69,8 +81,8 @@ def test_claims_share_samples_and_the_ledger_keeps_what_is_not_asked_again(
     first = write_ledger(settings(limit=2), tmp_path, only=("mine/same",), catalogue=catalogue)
     second = write_ledger(settings(limit=2), tmp_path, only=("mine/changes",), catalogue=catalogue)
     assert entries(second)["same"] == entries(first)["same"]
-    assert entries(second)["changes"]["verdict"] == "inconclusive"
-    assert "2 people are too few" in entries(second)["changes"]["reason"]
+    assert entries(second)["changes"]["verdict"] == "undecided"
+    assert "over 2 people; the claim asks for 5" in entries(second)["changes"]["reason"]
     (one,), (two,) = entries(second)["same"]["runs"], entries(second)["changes"]["runs"]
     assert one != two  # other variants, another run
     shared = {path.stat().st_ino for path in (tmp_path / one).rglob("pictures/*/*.png")}
@@ -94,7 +106,7 @@ def test_another_text_of_a_suite_is_measured_beside_the_first(
             settings(limit=1), tmp_path / "out", only=("mine/same",), catalogue=read_claims(claims.parent)
         )
         runs.append(entries(ledger)["same"]["runs"])
-        assert entries(ledger)["same"]["verdict"] == "inconclusive"
+        assert entries(ledger)["same"]["verdict"] == "undecided"
     assert runs[0] != runs[1] and all((tmp_path / "out" / run).is_dir() for (run,) in runs)
 
 
@@ -119,7 +131,7 @@ def test_what_takes_hours_runs_when_it_is_named(settings: Make, catalogue: Catal
     assert entry["verdict"] == "not measured"
     assert "2 pictures and 5 fits (15 steps in all); ask for it by --only mine/slow" in entry["reason"]
     (entry,) = write_ledger(few, tmp_path, only=("mine/slow",), catalogue=hours)["claims"]
-    assert entry["verdict"] == "inconclusive" and entry["result"]["units"] == 1
+    assert entry["verdict"] == "undecided" and entry["result"]["units"] == 1
     (kept,) = write_ledger(few, tmp_path, catalogue=hours)["claims"]
     assert kept == entry
 

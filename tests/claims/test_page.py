@@ -20,7 +20,7 @@ from methods.files import save_json
 
 RESULT = {
     "value": -0.02, "low": -0.03, "high": -0.01, "p": 0.01, "p_holm": 0.02, "pairs": 5, "lost": 0,
-    "units": 5, "unit": "identity", "before": 0.1, "after": 0.08,
+    "units": 5, "unit": "identity", "before": 0.1, "after": 0.08, "smallest": 0.0133,
 }  # fmt: skip
 
 
@@ -34,7 +34,13 @@ def ledger(claims_folder: Path) -> dict[str, Any]:
         "cost": {}, "runs": ["runs/mine-1"], "statuses": {},
         "means": {"a|b": {"m": {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 9}}, "c": {}},
     }  # fmt: skip
-    counts = {"replicated": 1, "not replicated": 0, "inconclusive": 0, "not measured": len(claims) - 1}
+    counts = {
+        "replicated": 1,
+        "not replicated": 0,
+        "inconclusive": 0,
+        "undecided": 0,
+        "not measured": len(claims) - 1,
+    }
     return {"backbone": {"name": "<b>"}, "counts": counts, "claims": claims, "experiments": [block]}
 
 
@@ -55,13 +61,14 @@ def test_every_claim_and_every_reason_is_shown(ledger: dict[str, Any]) -> None:
     assert "1 replicated, 5 not measured" in made and "1 replicated, 5 not measured" in text
     assert "0.500 [0.400, 0.600]" in made and "0.500 [0.400, 0.600]" in text
     assert [row[0] for row in rows(ledger)] == [entry["id"] for entry in ledger["claims"]]
-    assert rows(ledger)[0][1:5] == ["replicated", "-0.0200", "[-0.0300, -0.0100]", "5"]
+    assert rows(ledger)[0][1:6] == ["replicated", "-0.0200", "[-0.0300, -0.0100]", "5", "0.0133"]
+    assert "| 5 | 0.0133 |" in text and "5 people, shows 0.0133" in made
 
 
 def test_markdown_tables_stay_tables(ledger: dict[str, Any]) -> None:
     for line in as_markdown(ledger).splitlines():
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)\|", line)) in (7, 3)
+            assert len(re.findall(r"(?<!\\)\|", line)) in (9, 3)
     assert "\\<script\\>" in as_markdown(ledger)
 
 

@@ -54,20 +54,31 @@ def estimate(low: float | None, high: float | None, **changes: float) -> Estimat
     ],
 )
 def test_the_interval_decides(rule: Rule, low: float, high: float, verdict: str) -> None:
-    assert judge(rule, estimate(low, high))[0] == verdict
+    assert judge(rule, estimate(low, high), 6)[0] == verdict
 
 
-def test_without_an_interval_nothing_is_concluded() -> None:
-    assert judge(UP, estimate(None, None, units=4)) == (
-        "inconclusive",
-        "4 people are too few for an interval",
+@pytest.mark.parametrize(("low", "high", "people"), [(0.2, 0.3, 15), (None, None, 4)])
+def test_too_few_people_decide_nothing(low: float | None, high: float | None, people: int) -> None:
+    assert judge(UP, estimate(low, high, units=people), 16) == (
+        "undecided",
+        f"measured over {people} people; the claim asks for 16",
     )
+
+
+def test_the_smallest_effect_is_of_the_interval_and_its_people() -> None:
+    # t with 15 degrees of freedom: 2.13145 at .975, 0.86624 at .8
+    assert estimate(0.1, 0.3, units=16).smallest(ratio=False) == pytest.approx(
+        0.1 * (1 + 0.86624 / 2.13145), rel=1e-4
+    )
+    factor = estimate(0.8, 1.25, units=16).smallest(ratio=True)
+    assert factor == pytest.approx(1.25 ** (1 + 0.86624 / 2.13145), rel=1e-4)
+    assert estimate(None, None, units=4).smallest(ratio=False) is None
 
 
 def test_pairs_that_say_nothing_leave_it_open() -> None:
     clear = estimate(0.2, 0.3)
-    assert judge(UP, replace(clear, pairs=90, lost=10))[0] == "replicated"
-    verdict, reason = judge(UP, replace(clear, pairs=80, lost=20))
+    assert judge(UP, replace(clear, pairs=90, lost=10), 6)[0] == "replicated"
+    verdict, reason = judge(UP, replace(clear, pairs=80, lost=20), 6)
     assert verdict == "inconclusive" and "20 of 100 pairs" in reason
 
 

@@ -12,7 +12,7 @@ from methods.pocket.references import reference_png
 
 def test_a_fit_of_an_evaluation_serves_the_ledger_and_ibench(tmp_path: Path) -> None:
     """Fits are kept by the bytes of the reference, so these have to be the same."""
-    [fitted] = load_suite("claims", sets=("fitted",)).sets
+    [fitted] = load_suite("claims", sets=("people",)).sets
     benched = load_suite("ibench").sets[0]
     for number in (0, 4):
         person = held_out(number, tmp_path, load_encoder("pocket"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.statistics import DRAWS, MAX_UNITS, Bootstrap, deal, holm, unit_sums
+from benchmarks.statistics import DRAWS, MAX_UNITS, Bootstrap, deal, detectable, holm, unit_sums
 
 
 def means(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,3 +132,13 @@ def test_holm_is_the_textbooks() -> None:
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     adjusted = holm(np.array([np.nan, 0.5, 0.9]))
     assert np.isnan(adjusted[0]) and adjusted[1:] == pytest.approx([1.0, 1.0])
+
+
+def test_an_effect_of_the_detectable_size_is_found_four_times_in_five() -> None:
+    people, spread = 16, 0.7
+    exact = (stats.t.ppf(0.975, people - 1) + stats.t.ppf(0.8, people - 1)) * spread / people**0.5
+    values = np.random.default_rng(5).normal(exact, spread, (people, 1000))
+    found = Bootstrap(people, draws=2000).estimate(values, np.ones_like(values))
+    assert np.mean(found.low > 0) == pytest.approx(0.8, abs=0.05)
+    said = [detectable(low, high, people) for low, high in zip(found.low, found.high, strict=True)]
+    assert np.mean(said) == pytest.approx(exact, rel=0.05)
