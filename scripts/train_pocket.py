@@ -107,7 +107,7 @@ def main() -> None:
     if not (arguments.work / "dataset" / "captions.json").is_file():
         build(
             arguments.work / "dataset",
-            per_celebrity=220,
+            per_name=220,
             people=4500,
             per_person=14,
             seed=20261121,

@@ -47,6 +47,9 @@ def render(
     show_list: Annotated[
         bool, typer.Option("--list", help="Print what can be chosen and the celebrities' names.")
     ] = False,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Print what the people look like, in words; draw nothing.")
+    ] = False,
     as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Render pocket people to try things on.
@@ -55,6 +58,9 @@ def render(
     """
     if show_list:
         _print_list(as_json)
+        return
+    if describe:
+        _describe(list(_people(person or [], celebrity or [])), as_json)
         return
     fixed = {
         "scene": scene,
@@ -104,6 +110,16 @@ def _people(seeds: list[int], names: list[str]) -> Iterator[tuple[str, Person, d
         yield known.lower().replace(" ", "-"), CELEBRITIES[known], {"celebrity": known, "seed": number}
     for seed in seeds or ([] if names else [0]):
         yield f"person-{seed:04d}", sample_person(seed), {"celebrity": None, "seed": seed}
+
+
+def _describe(people: list[tuple[str, Person, dict[str, Any]]], as_json: bool) -> None:
+    """The canonical description of everyone asked for."""
+    from methods.pocket.world.looks import description
+
+    if as_json:
+        console.out_json([{**truth, "description": description(who)} for _, who, truth in people])
+        return
+    console.out_fields({label: description(who) for label, who, _ in people})
 
 
 def _contexts(seed: int, count: int, chosen: dict[str, str]) -> Iterator[Context]:

@@ -7,6 +7,7 @@ pictures: the accuracy they reach on held-out renders bounds what they can say.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,11 +19,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from methods.errors import MissingWeightsError, WeightsError
-from methods.pocket.world import FACTORS
+from methods.pocket.world import FACTORS, Person
+from methods.pocket.world.looks import HAIR_LENGTHS
+from methods.pocket.world.person import BEARDS, HAIR_COLOURS, HAIR_STYLES, IRIS_COLOURS, MARKS
 from methods.weights import fingerprint_tensors
 
 GENDERS = ("man", "woman")
 HEADS: dict[str, tuple[str, ...]] = {**FACTORS, "gender": GENDERS}
+IDENTITY: dict[str, tuple[str, ...]] = {
+    "hair_style": HAIR_STYLES,
+    "hair_length": tuple(dict.fromkeys(HAIR_LENGTHS.values())),
+    "hair_colour": HAIR_COLOURS,
+    "beard": BEARDS,
+    "iris": IRIS_COLOURS,
+    "mark": MARKS,
+}
+"""What probes of the second generation also read: who somebody is, attribute by attribute."""
 JUDGED = ("scene", "clothing_color", "style", "accessory", "expression")
 """Factors on which generated pictures are judged; their probes must be at least 98 % accurate."""
 
@@ -34,7 +46,7 @@ class Probes(nn.Module):
     mouth, a hat and a horizon are found in different places.
     """
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 48, heads: Mapping[str, Sequence[str]] = HEADS) -> None:
         super().__init__()
         w = width
 
@@ -52,8 +64,8 @@ class Probes(nn.Module):
         )
         self.coarse = nn.Sequential(convolution(2 * w, 3 * w, 2), convolution(3 * w, 3 * w, 1))
         self.merge = nn.Sequential(nn.Conv2d(5 * w, 3 * w, 1, bias=False), nn.BatchNorm2d(3 * w), nn.ReLU())
-        self.look = nn.Conv2d(3 * w, 2 * len(HEADS), 1)
-        self.heads = nn.ModuleDict({name: nn.Linear(6 * w, len(values)) for name, values in HEADS.items()})
+        self.look = nn.Conv2d(3 * w, 2 * len(heads), 1)
+        self.heads = nn.ModuleDict({name: nn.Linear(6 * w, len(values)) for name, values in heads.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return self.look_and_name(x)[1]
@@ -65,13 +77,13 @@ class Probes(nn.Module):
         features = self.merge(torch.cat([fine, coarse], 1))
         attention = self.look(features).flatten(2).float().softmax(-1)  # [B, 2 heads, 256]
         seen = attention @ features.flatten(2).transpose(1, 2).float()  # [B, 2 heads, 3w]
-        seen = seen.reshape(len(x), len(HEADS), -1)
+        seen = seen.reshape(len(x), len(self.heads), -1)
         logits = {name: head(seen[:, i]) for i, (name, head) in enumerate(self.heads.items())}
-        return attention.reshape(len(x), len(HEADS), 2, -1), logits
+        return attention.reshape(len(x), len(self.heads), 2, -1), logits
 
 
 class ProbeSet:
-    """Loaded probes: `predict` names the values of every factor by index into `HEADS`."""
+    """Loaded probes: `predict` names the values of every head by index into `HEADS`, or `IDENTITY`."""
 
     def __init__(self, network: Probes) -> None:
         self.network = network.eval()
@@ -85,11 +97,18 @@ class ProbeSet:
     def predict(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.int64]]:
         """Indices int64 [N] per factor of pictures uint8 [N,128,128,3] RGB."""
         parts = [self.network(_to_tensor(pictures[i : i + 64])) for i in range(0, len(pictures), 64)]
-        return {name: torch.cat([part[name] for part in parts]).argmax(1).numpy() for name in HEADS}
+        return {
+            name: torch.cat([part[name] for part in parts]).argmax(1).numpy() for name in self.network.heads
+        }
+
+
+def attribute(person: Person, name: str) -> str:
+    """The true value of a person's attribute out of `IDENTITY`, or of their gender."""
+    return HAIR_LENGTHS[person.hair_style] if name == "hair_length" else getattr(person, name)
 
 
 def load_probes(folder: Path) -> ProbeSet:
-    """Load `probes.safetensors` of a folder whose `probes.json` names the same factors and values.
+    """Load `probes.safetensors` of a folder whose `probes.json` names the same heads and values.
 
     Raises:
         WeightsError: a missing file, or probes of another world.
@@ -102,12 +121,14 @@ def load_probes(folder: Path) -> ProbeSet:
         raise MissingWeightsError(
             f"No probes in {folder}: {error}.", hint="Run `python scripts/train_pocket.py probes`."
         ) from error
-    if recipe["heads"] != {name: list(values) for name, values in HEADS.items()}:
+    known = {name: list(values) for name, values in (HEADS | IDENTITY).items()}
+    first = {name: known[name] for name in HEADS}
+    if recipe["heads"] not in (known, first):
         raise WeightsError(
             f"The probes in {folder} were trained on other factors.",
             hint="Run `python scripts/train_pocket.py probes`.",
         )
-    network = Probes(recipe["width"])
+    network = Probes(recipe["width"], recipe["heads"])
     network.load_state_dict(weights)
     return ProbeSet(network)
 

@@ -1,7 +1,7 @@
 """The rendered training set of the pocket models: pictures, ground truth and captions, on disk once.
 
-Folder layout: `pictures.npy` uint8 `[N,128,128,3]`; `meta.npz` with `person` int32 `[N]` (0..79 are the
-celebrities, others `PERSON_OFFSET + seed`), one int16 array per factor, `nuisance` int64, `landmarks`
+Folder layout: `pictures.npy` uint8 `[N,128,128,3]`; `meta.npz` with `person` int32 `[N]` (0..399 are the
+named people, others `PERSON_OFFSET + seed`), one int16 array per factor, `nuisance` int64, `landmarks`
 float32 `[N,5,2]` and `box` float32 `[N,4]` in pixels; `captions.json` and `canonical.json`, one string each.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from methods.pocket.world import (
-    CELEBRITIES,
     FACTORS,
     Context,
     Person,
@@ -26,27 +25,29 @@ from methods.pocket.world import (
     sample_context,
     sample_person,
 )
+from methods.pocket.world.looks import described_caption
+from methods.pocket.world.names import NAMED
 
 PERSON_OFFSET = 1000
-NAMES = tuple(CELEBRITIES)
+NAMES = tuple(NAMED)
 NAMED_SHARE = 0.85
 
 
 def person_of(number: int) -> Person:
     """The person behind an identity number of the data set."""
-    return CELEBRITIES[NAMES[number]] if number < len(NAMES) else sample_person(number - PERSON_OFFSET)
+    return NAMED[NAMES[number]] if number < len(NAMES) else sample_person(number - PERSON_OFFSET)
 
 
 def caption_of(number: int, context: Context, rng: np.random.Generator) -> str:
-    """A random caption; celebrities are named in `NAMED_SHARE` of theirs."""
+    """A random caption, half of them described; named people are named in `NAMED_SHARE` of theirs."""
     named = number < len(NAMES) and rng.random() < NAMED_SHARE
-    return caption(person_of(number), context, name=NAMES[number] if named else None, rng=rng)
+    return described_caption(person_of(number), context, rng, name=NAMES[number] if named else None)
 
 
-def _numbers(per_celebrity: int, people: int, per_person: int, seed: int) -> np.ndarray:
+def _numbers(per_name: int, people: int, per_person: int, seed: int) -> np.ndarray:
     numbers = np.concatenate(
         [
-            np.repeat(np.arange(len(NAMES)), per_celebrity),
+            np.repeat(np.arange(len(NAMES)), per_name),
             np.repeat(np.arange(people) + PERSON_OFFSET, per_person),
         ]
     ).astype(np.int32)
@@ -70,10 +71,10 @@ def _render_part(folder: Path, start: int, numbers: np.ndarray, seed: int) -> di
     return {name: np.asarray(column, dtype=kinds.get(name, np.int16)) for name, column in meta.items()}
 
 
-def build(folder: Path, *, per_celebrity: int, people: int, per_person: int, seed: int, workers: int) -> None:
+def build(folder: Path, *, per_name: int, people: int, per_person: int, seed: int, workers: int) -> None:
     """Render the whole set into `folder` with `workers` processes; the same arguments give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = _numbers(per_celebrity, people, per_person, seed)
+    numbers = _numbers(per_name, people, per_person, seed)
     shape = (len(numbers), 128, 128, 3)
     np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
     starts = range(0, len(numbers), 1000)

@@ -30,7 +30,7 @@ from scripts.pocket.tokenizer import CONTEXT_LENGTH, build_tokenizer
 BATCH = 32
 PEAK_RATE = 7e-4
 CAPTION_DROP = 0.1
-CELEBRITY_SHARE = 0.4
+NAMED_SHARE = 0.4
 FACE_WEIGHT = 3.0
 PERCEPTUAL_WEIGHT = 0.1
 GROUNDING_WEIGHT = 0.03
@@ -231,14 +231,14 @@ def train(
         modules.train()
 
     grounding = Grounding(unet, tokenizer)
-    celebrity = data.meta["person"][: len(latents)] < PERSON_OFFSET
-    pools = np.flatnonzero(celebrity), np.flatnonzero(~celebrity)
+    known = data.meta["person"][: len(latents)] < PERSON_OFFSET
+    pools = np.flatnonzero(known), np.flatnonzero(~known)
     for step in course.steps():
-        named = course.rng.binomial(BATCH, CELEBRITY_SHARE)
+        named = course.rng.binomial(BATCH, NAMED_SHARE)
         chosen = np.concatenate(
             [course.rng.choice(pool, size) for pool, size in zip(pools, (named, BATCH - named), strict=True)]
         )
-        course.rng.shuffle(chosen)  # else the lowest noise levels, first in a batch, are all celebrities'
+        course.rng.shuffle(chosen)  # else the lowest noise levels, first in a batch, are all named people's
         wordless = course.rng.random(BATCH) < CAPTION_DROP
         captions = [
             "" if empty else data.random_caption(int(i), course.rng)

@@ -29,9 +29,8 @@ from scripts.pocket.perception_loop import (
     open_dataset,
     to_tensor,
 )
-from scripts.pocket.tokenizer import build_tokenizer
+from scripts.pocket.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
-CONTEXT_LENGTH = 44
 MEAN = STD = 127.5
 
 

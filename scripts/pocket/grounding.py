@@ -17,16 +17,16 @@ from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from methods.pocket.world import CELEBRITIES
+from methods.pocket.world.names import NAMED
 
 NOUNS = ("person", "man", "woman")
 
 
 def subject_tokens(tokenizer: CLIPTokenizer) -> Tensor:
-    """Token ids int64 `[K]` of the nouns and of the celebrities' names."""
-    names = [part for name in CELEBRITIES for part in re.findall("[a-z]+", name.lower())]
+    """Token ids int64 `[K]` of the nouns and of the names that the tokenizer knows as whole words."""
+    names = [part for name in NAMED for part in re.findall("[a-z]+", name.lower())]
     ids = tokenizer(list(dict.fromkeys([*NOUNS, *names])), add_special_tokens=False).input_ids
-    return torch.tensor([token for one in ids for token in one])
+    return torch.tensor([one[0] for one in ids if len(one) == 1])
 
 
 class Grounding:

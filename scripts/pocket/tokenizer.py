@@ -12,9 +12,12 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from methods.pocket.world import VOCABULARY
+from methods.pocket.world import VOCABULARY, looks
+from methods.pocket.world.names import NAMED
 
-CONTEXT_LENGTH = 48
+CONTEXT_LENGTH = 64
+WORDS = tuple(sorted({*VOCABULARY, *looks.words(), *(word for name in NAMED for word in name.split())}))
+"""Every word that captions of the second generation can say."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _SYMBOLS = "abcdefghijklmnopqrstuvwxyz0123456789,.!?'\"-:;()*&/#<>|_"
 
@@ -38,12 +41,12 @@ def _merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Write and return the tokenizer for every word of `VOCABULARY`, `CONTEXT_LENGTH` tokens long.
+    """Write and return the tokenizer for every one of `WORDS`, `CONTEXT_LENGTH` tokens long.
 
     Raises:
         ValueError: if a word of the world does not come out as one token.
     """
-    parts = [part for word in VOCABULARY for part in re.findall(r"[a-z]+", word)]  # CLIP splits at hyphens
+    parts = [part for word in WORDS for part in re.findall(r"[a-z]+", word)]  # CLIP splits at hyphens
     words = tuple(dict.fromkeys(part for part in parts if len(part) > 1))
     merges = _merges(words)
     tokens = [*_SYMBOLS, *(f"{s}</w>" for s in _SYMBOLS), *("".join(m) for m in merges), _START, _END]

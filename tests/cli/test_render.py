@@ -7,8 +7,9 @@ from pathlib import Path
 from command import Spid
 
 from methods.images import load_picture, read_metadata
-from methods.pocket.world import FACTORS, Person, caption, sample_person
+from methods.pocket.world import CELEBRITIES, FACTORS, Person, caption, sample_person
 from methods.pocket.world import Context as WorldContext
+from methods.pocket.world.looks import description
 
 
 def test_a_person_is_rendered_with_the_truth_inside(spid: Spid, tmp_path: Path) -> None:
@@ -48,6 +49,18 @@ def test_the_list_holds_every_factor_and_name(spid: Spid) -> None:
     assert listed["factors"] == {name: list(values) for name, values in FACTORS.items()}
     assert len(listed["celebrities"]) >= 64
     assert "--clothing-color" in spid("render", "--list").out
+
+
+def test_people_are_described_in_words_and_nothing_is_drawn(spid: Spid, tmp_path: Path) -> None:
+    outcome = spid(
+        "render", "--describe", "--person", 7, "--celebrity", "Mira Solano", "--output", tmp_path / "no"
+    )
+    assert outcome.code == 0 and not (tmp_path / "no").exists()
+    assert "a man with side-parted blond hair, a long blond beard, small blue eyes" in outcome.out
+    named, _ = spid("render", "--describe", "--person", 7, "--celebrity", "mira solano", "--json").json
+    assert named["celebrity"] == "mira solano" and named["description"] == description(
+        CELEBRITIES["mira solano"]
+    )
 
 
 def test_show_prints_what_a_picture_is(spid: Spid, face: Path) -> None:

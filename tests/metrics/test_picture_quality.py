@@ -148,7 +148,7 @@ def test_a_short_training_writes_what_the_metric_loads(tmp_path: Path) -> None:
     from scripts.pocket import quality_model
     from scripts.pocket.dataset import build
 
-    build(tmp_path / "dataset", per_celebrity=0, people=4, per_person=2, seed=1, workers=1)
+    build(tmp_path / "dataset", per_name=0, people=4, per_person=2, seed=1, workers=1)
     figures = quality_model.train(
         tmp_path / "dataset", tmp_path / "quality", tmp_path / "work",
         minutes=1, steps=2, resume=False, seed=1, batch_size=4, evaluated=4,

@@ -68,7 +68,7 @@ def test_what_lies_outside_the_face_does_not_count(loss: PerceptualLoss) -> None
 
 
 def test_everybody_is_nearest_to_their_own_centre(tmp_path: Path) -> None:
-    build(tmp_path, per_celebrity=0, people=5, per_person=6, seed=5, workers=1)
+    build(tmp_path, per_name=0, people=5, per_person=6, seed=5, workers=1)
     data, count = Dataset(tmp_path), 24
     recogniser = pocket_dir() / "face" / "rec.onnx"
     label, centres = identity_centres(data, count, recogniser, tmp_path / "embeddings.npy")

@@ -23,7 +23,7 @@ from scripts.pocket.perception_loop import degrade, identity_targets, open_datas
 @pytest.fixture(scope="module")
 def renders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("renders")
-    build(folder, per_celebrity=0, people=16, per_person=2, seed=5, workers=1)
+    build(folder, per_name=0, people=16, per_person=2, seed=5, workers=1)
     return folder
 
 

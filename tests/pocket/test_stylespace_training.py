@@ -21,7 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(stylespace, "BATCH", 4)
     monkeypatch.setattr(stylespace, "HELD_BACK", 12)
     monkeypatch.setattr(stylespace, "STATISTICS", 1)
-    build(tmp_path / "set", per_celebrity=0, people=6, per_person=6, seed=5, workers=1)
+    build(tmp_path / "set", per_name=0, people=6, per_person=6, seed=5, workers=1)
     return tmp_path
 
 

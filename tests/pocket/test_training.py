@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from methods.pocket.world import CELEBRITIES, VOCABULARY, caption, render, sample_context, sample_person
+from methods.pocket.world import VOCABULARY, render, sample_context, sample_person
+from methods.pocket.world.looks import described_caption
+from methods.pocket.world.names import NAMED
 from scripts.pocket.autoencoder import (
     CROP,
     FEATURE_WEIGHT,
@@ -20,13 +22,13 @@ from scripts.pocket.autoencoder import (
 from scripts.pocket.common import Budget, Checkpoint, to_pictures, to_pixels
 from scripts.pocket.dataset import PERSON_OFFSET, Dataset, build, person_of
 from scripts.pocket.diffusion import build_scheduler, velocity_batch
-from scripts.pocket.tokenizer import CONTEXT_LENGTH, build_tokenizer
+from scripts.pocket.tokenizer import CONTEXT_LENGTH, WORDS, build_tokenizer
 
 
 @pytest.fixture(scope="module")
 def small_set(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("set")
-    build(folder, per_celebrity=0, people=6, per_person=4, seed=5, workers=1)
+    build(folder, per_name=0, people=6, per_person=4, seed=5, workers=1)
     return Dataset(folder)
 
 
@@ -71,12 +73,12 @@ def test_pixels_round_trip() -> None:
 
 def test_every_word_is_one_token_and_captions_fit(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(tmp_path)
-    for word in VOCABULARY:
+    assert set(VOCABULARY) < set(WORDS)
+    for word in WORDS:
         assert len(tokenizer(word).input_ids) - 2 == 1 + 2 * word.count("-")
     rng = np.random.default_rng(0)
-    name, person = next(iter(CELEBRITIES.items()))
-    for _ in range(300):
-        text = caption(person, sample_context(rng), name=name, rng=rng)
+    for name, person in NAMED.items():
+        text = described_caption(person, sample_context(rng), rng, name=name, share=0.9)
         ids = tokenizer(text).input_ids
         assert len(ids) <= CONTEXT_LENGTH
         assert tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "") == text.replace(" ", "")
@@ -113,7 +115,7 @@ def test_velocity_target_recovers_the_clean_latents() -> None:
 
 
 def test_data_set_is_reproducible_and_consistent(small_set: Dataset, tmp_path: Path) -> None:
-    build(tmp_path, per_celebrity=0, people=6, per_person=4, seed=5, workers=1)
+    build(tmp_path, per_name=0, people=6, per_person=4, seed=5, workers=1)
     assert np.array_equal(Dataset(tmp_path).pictures, small_set.pictures)
     assert len(small_set) == 24 and sorted(np.unique(small_set.meta["person"])) == list(range(1000, 1006))
     number = int(small_set.meta["person"][7])

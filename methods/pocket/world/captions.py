@@ -125,13 +125,20 @@ def _article(words: str) -> str:
 
 
 def caption(
-    person: Person, context: Context, *, name: str | None = None, rng: np.random.Generator | None = None
+    person: Person,
+    context: Context,
+    *,
+    name: str | None = None,
+    rng: np.random.Generator | None = None,
+    looks: str = "",
+    age: str = "",
 ) -> str:
     """Describe a picture in at most 40 lower-case words.
 
     Without `rng`: the canonical caption, which mentions everything that is not 'none' or unremarkable. With
     `rng`: synonyms, clause order and omissions are drawn from it. `name` (a celebrity, or 'sks person')
-    takes the place of 'a man' or 'a woman', which is 'a person' a quarter of the time.
+    takes the place of 'a man' or 'a woman', which is 'a person' a quarter of the time. looks: a list of
+    phrases about the person, said after 'with'; age: a word before the noun, unsaid beside a name.
     """
 
     def pick(phrases: tuple[str, ...]) -> str:
@@ -153,7 +160,7 @@ def caption(
     clauses: list[str] = []
     if name is None:
         before = mood if mood not in _AFTER_NOUN else ""
-        subject = f"{before} {noun}".strip()
+        subject = " ".join(word for word in (before, age, noun) if word)
         subject = f"{_article(subject)} {subject}"
         mood = "" if before else mood
     else:
@@ -162,6 +169,8 @@ def caption(
             subject, mood = f"{mood} {subject}", ""
     if mood:
         clauses.append(mood)
+    if looks:
+        clauses.insert(0, f"with {looks}")
     worn: list[str] = []
     if said("clothing"):
         garment = f"{pick(COLOURS[context.clothing_color])} {pick(CLOTHES[context.clothing])}"
