@@ -87,6 +87,21 @@ class Bootstrap:
                 low[part], high[part], p[part] = _interval(means, units[part], level)
         return Estimates(value, low, high, p, n.astype(np.int64), units)
 
+    def ratio(
+        self, top: Floats, bottom: Floats | None = None, *, level: float = LEVEL
+    ) -> tuple[float, float, float]:
+        """sum(top) / sum(bottom) of the units, and its interval: NaN for fewer than MIN_UNITS.
+
+        top, bottom: one value per unit [units], of any sign; None: the mean of `top`
+        """
+        bottom = np.ones_like(top) if bottom is None else bottom
+        value = float(top.sum() / bottom.sum())
+        if self.units < MIN_UNITS:
+            return value, float("nan"), float("nan")
+        means = self._resample(top[:, None], bottom[:, None])
+        low, high, _ = _interval(means, np.array([self.units]), level)
+        return value, float(low[0]), float(high[0])
+
     def _resample(self, sums: Floats, counts: Floats) -> Floats:
         """[draws, columns], sorted along the draws; a draw without any value of a column is NaN and last."""
         with np.errstate(invalid="ignore", divide="ignore"):

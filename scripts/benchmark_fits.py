@@ -56,7 +56,7 @@ class Clock:
 
 def fit(name: str, steps: int, folder: Path) -> tuple[Clock, int]:
     """A few steps of a fit, and how many it has."""
-    from methods.evaluation.people import held_out
+    from benchmarks.studies.people import held_out
     from methods.fitting.method import FitMethod
     from methods.pocket.models import PocketModels
     from methods.registry import get_method

@@ -103,7 +103,7 @@ def main() -> None:
 
 def rendered_people(folder: Path) -> list[Identity]:
     """Eight rendered people as references give them; their pictures lie in `folder`."""
-    from methods.evaluation.people import held_out
+    from benchmarks.studies.people import held_out
     from methods.faces import load_encoder
 
     encoder = load_encoder("pocket")

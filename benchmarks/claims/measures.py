@@ -21,18 +21,16 @@ from benchmarks.metrics.leakage import head_mask
 from benchmarks.people import gather, identify_all
 from benchmarks.plan import Person, spread
 from benchmarks.store import RunFolder
+from benchmarks.studies.attention import share_inside
 from benchmarks.suites import Suite, SuitePrompt
 from methods.backbone.sampling import Result, latent_size, sample
 from methods.contract import Method
-from methods.evaluation.attention_share import inside
 from methods.files import save_json
 from methods.fitting.words import NOUN, place
 from methods.hooks import Identity, Job
 from methods.prompts import expand
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from methods.faces import FaceEncoder
 
 METRICS = {"attention": "attention_in_head", "seconds": "seconds", "fit_seconds": "fit_seconds"}
@@ -154,18 +152,6 @@ def _in_head(study: Study, result: Result, encoder: FaceEncoder) -> float | None
     height, width = latent_size(result.job, study.backbone)
     grids = {site.name: site.grid(height, width) for site in study.backbone.cross_sites}
     return share_inside(result.attention, grids, mask)
-
-
-def share_inside(
-    attention: dict[str, torch.Tensor], grids: dict[str, tuple[int, int]], mask: NDArray[np.bool_]
-) -> float:
-    """Mean over sites of the share of attention that lies in a mask.
-
-    attention: site -> [N, C], N = h * w of its grid; mask: [H, W] of the picture, averaged over each token
-    """
-    shown = torch.from_numpy(mask).float()
-    shares = [inside(columns.mean(dim=1), shown, grids[site]) for site, columns in attention.items()]
-    return sum(shares) / len(shares)
 
 
 # ------------------------------------------------------------- time

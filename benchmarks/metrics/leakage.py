@@ -28,6 +28,20 @@ def head_mask(boxes: Iterable[NDArray[np.floating]], height: int, width: int) ->
     return mask
 
 
+def background_change(
+    picture: NDArray[np.uint8], baseline: NDArray[np.uint8], boxes: Iterable[NDArray[np.floating]]
+) -> float | None:
+    """Mean absolute RGB difference of two pictures [H, W, 3], in [0, 1], outside the heads of face boxes.
+
+    None where the heads leave less than LEAST_BACKGROUND of the picture.
+    """
+    outside = ~head_mask(boxes, *picture.shape[:2])
+    if outside.mean() < LEAST_BACKGROUND:
+        return None
+    a, b = (one.astype(np.float32) / 255.0 for one in (picture, baseline))
+    return float(np.abs(a - b)[outside].mean())
+
+
 class BackgroundLeakage(Metric):
     info = MetricInfo(
         name="background_leakage",
@@ -48,14 +62,14 @@ class BackgroundLeakage(Metric):
         sample = view.sample
         if sample.baseline is None:
             raise not_applicable("there is no picture without identity")
-        a, b = (np.asarray(p, np.float32) / 255.0 for p in (sample.picture, sample.baseline))
+        a, b = np.asarray(sample.picture), np.asarray(sample.baseline)
         if a.shape != b.shape:
             raise not_applicable("the pictures with and without identity differ in size")
         boxes = [view[need].box for need in self.needs if not view.failed(need, "no_face")]
-        outside = ~head_mask(boxes, a.shape[0], a.shape[1])
-        if outside.mean() < LEAST_BACKGROUND:
+        changed = background_change(a, b, boxes)
+        if changed is None:
             raise not_applicable("the head fills the picture")
-        return float(np.abs(a - b)[outside].mean())
+        return changed
 
 
 def leaked(picture: Any, baseline: Any, factor: str, shown: str) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.studies.figures import ratio_interval
 from methods.backbone.sampling import iterate_samples
 from methods.contract import Method
 from methods.errors import UsageError
-from methods.evaluation.figures import bootstrap
 from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
 from methods.pocket.probes import JUDGED
@@ -206,14 +206,9 @@ class Instrument:
             generated = np.array([np.nan if e is None else float(r @ e) for r, e in pairs])
             lost = np.isnan(generated)
             generated = np.where(lost, impostor.mean(), generated).reshape(people, 4)
-
-            def position(units: NDArray[np.intp], generated: NDArray[np.float64] = generated) -> float:
-                low, high = impostor[units].mean(), genuine[units].mean()
-                return float((generated[units].mean() - low) / (high - low))
-
+            below = impostor.mean(axis=1)  # people, not pictures, are drawn
             figures[name] = {
-                "value": round(position(np.arange(people)), 4),
-                "interval": bootstrap(position, people),  # people, not pictures, are drawn
+                **ratio_interval(generated.mean(axis=1) - below, genuine.mean(axis=1) - below),
                 "n": len(jobs),
                 "mean_similarity": round(float(generated.mean()), 4),
                 "undetected": int(lost.sum()),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.claims.measures import _pairs, share_inside
+from benchmarks.claims.measures import _pairs
 from benchmarks.claims.study import Settings, Study
 from benchmarks.claims.types import Experiment
+from benchmarks.studies.attention import share_inside
 from benchmarks.suites import load_suite
 
 

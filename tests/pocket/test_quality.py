@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from methods.errors import UsageError
-from methods.evaluation.figures import bootstrap
 from methods.pocket.probes import JUDGED
 from methods.pocket.world import FACTORS, caption, sample_context, sample_person
 from methods.pocket.world.captions import UNSAID
@@ -41,13 +40,6 @@ def test_share_has_a_wilson_interval() -> None:
     np.testing.assert_allclose(figure["interval"], [0.8256, 0.9448], atol=2e-4)
     assert share(np.ones(50, bool))["interval"][1] == 1.0
     assert share(np.zeros(0, bool)) == {"value": None, "interval": None, "n": 0}
-
-
-def test_bootstrap_covers_the_mean() -> None:
-    values = np.random.default_rng(1).normal(3.0, 1.0, 400)
-    low, high = bootstrap(lambda units: float(values[units].mean()), len(values))
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(4 * values.std() / 20, rel=0.2)
 
 
 def test_verdicts_know_their_direction() -> None:

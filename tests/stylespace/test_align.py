@@ -54,3 +54,14 @@ def test_the_region_of_a_turned_head_comes_back_as_the_ellipse() -> None:
     stacked = np.repeat((region * 255).astype(np.uint8)[..., None], 3, axis=2)
     crop = aligned_head(stacked, landmarks, 64, surround="keep")[..., 0] / 255
     assert np.abs(crop - head_ellipse(64)).mean() < 0.02
+
+
+def test_the_head_region_is_the_ellipse_of_the_aligned_head() -> None:
+    shown = portrait(3)
+    region = head_region(shown.landmarks, 128, 128) >= 0.5
+    painted = np.where(region[..., None], np.uint8(0), np.uint8(255)) * np.ones((1, 1, 3), np.uint8)
+    crop = aligned_head(painted, shown.landmarks, 64, surround="keep")[..., 0] < 128
+    y, x = np.mgrid[:64, :64] / 64 + 0.5 / 64
+    ellipse = np.hypot((x - 0.5) / 0.42, (y - 0.47) / 0.5) <= 1
+    assert (crop != ellipse).mean() < 0.03
+    assert (region & shown.face_mask).sum() > 0.95 * shown.face_mask.sum()

@@ -1,39 +1,24 @@
 """Whether pictures show the reference person: the identity of every method, on people nobody trained on.
 
-    python scripts/evaluate_methods.py                     # 32 people x 4 prompts, to results/methods.json
-    python scripts/evaluate_methods.py --methods none,pidiff --adapter pidiff=outputs/train-pidiff/adapter
-    python scripts/evaluate_methods.py --methods none,facewise,id-ea --people 4 --set id-ea.steps=100
-
 Prompts ask for photographs; scene, clothes, expression, light and the rest differ by person and prompt, noise
 is the same for all methods. Identity is read by the scoring recogniser, which no method conditions on,
 against the one reference photograph; a picture without a face counts as 0. Renders of the person and of a
 stranger in the same contexts say what there is to be had: `position` is 1 at the person's renders and 0 at
 the stranger's. Methods that fit every person take minutes a person: they come last, and only the first
 --fit-people are fitted. Differences from none and uniform are paired, over the people that both have.
-
-Stop it at any time: every record is kept in --work, the output is written after every person, and the same
-command goes on there. A changed adapter, backbone or option is another record.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from methods.errors import SpidError, UsageError
-from methods.evaluation.figures import Figures, Remaining, mean_interval, ratio_interval
-from methods.evaluation.study import Study, Variant, options_by_method
-from methods.paths import pocket_dir
-from methods.pocket.models import PocketModels
-from methods.registry import get_method, method_info, method_names
-from spatialid_cli import console
-from spatialid_cli.request import collect_pairs
+from benchmarks.studies.figures import Figures, Remaining, mean_interval, ratio_interval
+from benchmarks.studies.study import Study, Variant
+from methods.registry import method_info
 
 BASES = ("none", "uniform")
 """What the other methods are compared with."""
@@ -56,7 +41,7 @@ def evaluate(study: Study, variants: Sequence[Variant], fit_people: int, figures
             figures.keep("renders", similarities(renders))
             figures.keep("methods", rows(found, renders))
             left = remaining.after(people - person - 1, fresh=len(study.made) > made)
-            console.log(f"{', '.join(one.name for one in chosen)}: {person + 1} of {people} people{left}")
+            study.report(f"{', '.join(one.name for one in chosen)}: {person + 1} of {people} people{left}")
 
 
 def similarities(renders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -98,8 +83,10 @@ def table(figures: Mapping[str, Any]) -> str:
     lines = [f"{'':20}{'people':>7}{'similarity':>24}{'position':>10}{'followed':>10}{'no face':>9}"]
     for name, row in figures["methods"].items():
         similarity = row["similarity"]
-        low, high = similarity["interval"]
-        words = f"{similarity['value']:.3f} [{low:.3f}, {high:.3f}]"
+        words = f"{similarity['value']:.3f}"
+        if similarity["interval"] is not None:
+            low, high = similarity["interval"]
+            words += f" [{low:.3f}, {high:.3f}]"
         lines.append(
             f"{name:20}{row['people']:7}{words:>24}{row['position']['value']:10.2f}"
             f"{row['followed']['value']:10.2f}{row['faces_not_found']:9}"
@@ -107,64 +94,3 @@ def table(figures: Mapping[str, Any]) -> str:
     for name, of in figures["renders"].items():
         lines.append(f"{f'renders, {name}':20}{of['n']:7}{of['value']:24.3f}")
     return "\n".join(lines)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse, measure, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--methods", default=",".join(method_names()), help="list; all unless given")
-    parser.add_argument("--people", type=int, default=32)
-    parser.add_argument("--fit-people", type=int, default=2, help="of them, for methods that fit everybody")
-    parser.add_argument("--prompts", type=int, default=4, help="pictures per person")
-    parser.add_argument("--steps", type=int, default=25, help="sampling steps")
-    parser.add_argument("--adapter", action="append", default=[], metavar="METHOD=FOLDER")
-    parser.add_argument("--set", action="append", default=[], metavar="METHOD.KEY=VALUE", dest="settings")
-    parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
-    parser.add_argument(
-        "--work", type=Path, default=Path("outputs/evaluate-methods"), help="records of the run"
-    )
-    parser.add_argument("--output", type=Path, default=Path("results/methods.json"))
-    arguments = parser.parse_args(argv)
-    try:
-        names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
-        for name in names:
-            get_method(name)
-        options = options_by_method(arguments.settings, names)
-        variants = [Variant(name, name, options.get(name, {})) for name in names]
-        adapters = collect_pairs("--adapter", arguments.adapter, "pidiff=outputs/train-pidiff/adapter")
-        if unknown := adapters.keys() - set(names):
-            raise UsageError(f"--adapter {min(unknown)} is not measured.", hint="Name it in --methods.")
-        study = Study(
-            arguments.work,
-            PocketModels(arguments.weights),
-            people=arguments.people,
-            prompts=arguments.prompts,
-            steps=arguments.steps,
-            batch_size=max(1, min(8, arguments.prompts)),
-            pictured={"style": "photo"},
-            adapters={name: Path(folder) for name, folder in adapters.items()},
-            report=console.log,
-        )
-        figures = Figures(
-            arguments.output,
-            {
-                "definition": "mean over people of the scoring similarity to the reference, 0 without a "
-                "face; intervals resample people",
-                "backbone": study.models.backbone.fingerprint,
-                "prompts": study.prompts,
-                "steps": study.steps,
-                "options": options,
-            },
-        )
-        evaluate(study, variants, arguments.fit_people, figures)
-    except SpidError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    print(table(figures.values))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from methods.evaluation.figures import Figures, Remaining, duration, every, mean_interval, ratio_interval
+from benchmarks.studies.figures import Figures, Remaining, duration, every, mean_interval, ratio_interval
 
 
 def test_parts_stay_under_the_same_settings_only(tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_parts_stay_under_the_same_settings_only(tmp_path: Path) -> None:
 
 def test_only_what_was_done_now_counts_for_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("methods.evaluation.figures.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("benchmarks.studies.figures.time.monotonic", lambda: now[0])
     remaining = Remaining()
     now[0] = 5.0
     assert remaining.after(9, fresh=False) == ""
@@ -42,7 +43,7 @@ def test_only_what_was_done_now_counts_for_the_time_left(monkeypatch: pytest.Mon
 
 def test_a_fit_speaks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("methods.evaluation.figures.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("benchmarks.studies.figures.time.monotonic", lambda: now[0])
     said: list[str] = []
     tell = every(15.0, said.append, "facewise")
     for step in range(1, 11):
@@ -56,6 +57,12 @@ def test_durations() -> None:
 
 
 def test_means_and_ratios_of_people() -> None:
-    values = np.array([0.2, 0.4])
-    assert mean_interval(values) == {"value": 0.3, "interval": [0.2, 0.4], "n": 2}
-    assert ratio_interval(values, values / 2) == {"value": 2.0, "interval": [2.0, 2.0], "n": 2}
+    values = np.array([0.2, 0.4, 0.3, 0.1, 0.5])
+    found = mean_interval(values)
+    assert found["value"] == 0.3 and found["n"] == 5
+    # five people, t with 4 degrees of freedom: as wide as Student's interval, within what five values can be
+    student = stats.t.ppf(0.975, 4) * values.std(ddof=1) / 5**0.5
+    low, high = found["interval"]
+    assert (high - low) / 2 == pytest.approx(student, rel=0.15)
+    assert ratio_interval(values, values / 2) == {"value": 2.0, "interval": [2.0, 2.0], "n": 5}
+    assert mean_interval(values[:4]) == {"value": 0.25, "interval": None, "n": 4}

@@ -1,16 +1,15 @@
-"""The evaluation scripts from end to end, with settings that take seconds."""
+"""scripts/study.py from end to end, with settings that take seconds."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from methods.backbone.load import load_backbone
 from methods.pidiff.method import PIDiff
-from scripts import evaluate_fits, evaluate_methods, evaluate_pidiff
+from scripts.study import main
 
 TINY = ["--prompts", "1", "--steps", "1"]
 
@@ -23,11 +22,11 @@ def _cache(pocket_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_identity_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "methods.json"
     call = [
-        *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
+        "methods", *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
         "--fit-people", "1", "--methods", "none,uniform,textual-inversion",
         "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
     ]  # fmt: skip
-    assert evaluate_methods.main(call) == 0
+    assert main(call) == 0
     said = capsys.readouterr()
     assert "none, uniform: 2 of 2 people" in said.err and "textual-inversion: 1 of 1 people" in said.err
     found = json.loads(output.read_text())
@@ -42,26 +41,26 @@ def test_identity_of_methods(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert rows["uniform"]["minus_none"]["value"] == pytest.approx(difference, abs=2e-4)
     assert all(name in said.out for name in rows)
 
-    assert evaluate_methods.main(call) == 0  # from the records
+    assert main(call) == 0  # from the records
     again = capsys.readouterr()
     assert json.loads(output.read_text()) == found and again.out == said.out
     assert "pictures:" in said.err and "pictures:" not in again.err
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "given", "said"),
+    ("study", "given", "said"),
     [
-        (evaluate_methods, ["--methods", "none, uniform", "--set", "facewise.steps=1"], "none, uniform"),
-        (evaluate_methods, ["--methods", "none, uniform", "--set", "steps=1"], "uniform; for example"),
-        (evaluate_methods, ["--methods", "none", "--adapter", "uniform=x"], "--adapter uniform"),
-        (evaluate_fits, ["--set", "spatialid.late=1"], "facewise"),
-        (evaluate_fits, ["--set", "facewise.steps=[1"], "no YAML"),
+        ("methods", ["--methods", "none, uniform", "--set", "facewise.steps=1"], "none, uniform"),
+        ("methods", ["--methods", "none, uniform", "--set", "steps=1"], "uniform; for example"),
+        ("methods", ["--methods", "none", "--adapter", "uniform=x"], "--adapter uniform"),
+        ("fits", ["--set", "spatialid.late=1"], "facewise"),
+        ("fits", ["--set", "facewise.steps=[1"], "YAML"),
     ],
 )
 def test_options_of_what_is_not_measured_are_refused(
-    evaluation: ModuleType, given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    study: str, given: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluation.main(given) == 2
+    assert main([study, *given]) == 2
     told = capsys.readouterr().err
     assert said in told and "Traceback" not in told
 
@@ -69,19 +68,20 @@ def test_options_of_what_is_not_measured_are_refused(
 def test_figures_of_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "fits.json"
     call = [
-        *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "1", "--renders", "1",
+        "fits", *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "1",
+        "--renders", "1",
         "--set", "facewise.steps=1", "--set", "facewise.batch=1", "--set", "id-ea.steps=1",
         "--set", "id-ea.batch=1", "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
     ]  # fmt: skip
-    assert evaluate_fits.main([*call, "--parts", "attention"]) == 0
-    assert evaluate_fits.main([*call, "--parts", "speed,bound"]) == 0
+    assert main([*call, "--parts", "attention"]) == 0
+    assert main([*call, "--parts", "speed,bound"]) == 0
     found = json.loads(output.read_text())
     assert set(found) == {"settings", "attention", "speed", "bound"}
     assert {"features at the word's place", "features at all places"} < set(found["bound"])
     assert "facewise" in found["attention"]["ratio_to_textual-inversion"]
     assert "textual-inversion" in found["speed"]["seconds"]["ratio_to_id-ea"]
     capsys.readouterr()
-    assert evaluate_fits.main([*call, "--parts", "sped"]) == 2
+    assert main([*call, "--parts", "sped"]) == 2
     assert "'sped'" in capsys.readouterr().err
 
 
@@ -91,28 +91,28 @@ def test_what_pidiff_must_show(tmp_path: Path, capsys: pytest.CaptureFixture[str
         PIDiff.untrained(backbone, seed=seed).save(tmp_path / name)
     output = tmp_path / "pidiff.json"
     call = [
-        *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
+        "pidiff", *TINY, "--work", str(tmp_path / "work"), "--output", str(output), "--people", "2",
         "--full", str(tmp_path / "full"),
     ]  # fmt: skip
     stage_one = ["--stage-one", str(tmp_path / "one"), "--parts", "background"]
-    assert evaluate_pidiff.main([*call, *stage_one]) == 0
+    assert main([*call, *stage_one]) == 0
     assert "background: 2 of 2 people" in capsys.readouterr().err
     found = json.loads(output.read_text())
     assert found["background"]["pictures"] == 2
     records = sorted((tmp_path / "work").glob("*/person-*.json"))
     times = [path.stat().st_mtime_ns for path in records]
     assert len(records) == 4
-    assert evaluate_pidiff.main([*call, *stage_one]) == 0  # from the records
+    assert main([*call, *stage_one]) == 0  # from the records
     assert [path.stat().st_mtime_ns for path in records] == times and json.loads(output.read_text()) == found
 
     weaker = [*call, *stage_one, "--id-weights", "1", "0"]
-    assert evaluate_pidiff.main(weaker) == 0
+    assert main(weaker) == 0
     found = json.loads(output.read_text())
-    assert found["background at id-weight 0"]["background"]["full"] == 0  # nobody: the plain picture
+    assert found["background at id-weight 0"]["background"]["full"]["value"] == 0  # nobody: the plain picture
     assert len(list((tmp_path / "work").glob("*/person-*.json"))) == 6  # its own records, the others kept
 
     styles = ["--parts", "styles", "--sheet-people", "2", "--levels", "fine"]
-    assert evaluate_pidiff.main([*call, *styles]) == 0
+    assert main([*call, *styles]) == 0
     assert (tmp_path / "pidiff-fine.png").is_file() and not (tmp_path / "pidiff-coarse.png").exists()
-    assert evaluate_pidiff.main([*call, "--parts", "background"]) == 2
+    assert main([*call, "--parts", "background"]) == 2
     assert "--stage-one" in capsys.readouterr().err

@@ -22,14 +22,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.studies.attention import TIMESTEPS, face_share
+from benchmarks.studies.figures import every, mean_interval, ratio_interval
+from benchmarks.studies.free_features import FreeFeatures
+from benchmarks.studies.people import FIRST_PERSON, held_out
 from methods.backbone.sampling import sample
 from methods.config import build, read_setting
 from methods.contract import Method
 from methods.errors import FaceError, UsageError
-from methods.evaluation.attention_share import TIMESTEPS, face_share
-from methods.evaluation.figures import every, mean_interval, ratio_interval
-from methods.evaluation.free_features import FreeFeatures
-from methods.evaluation.people import FIRST_PERSON, held_out
 from methods.faces import analyse
 from methods.files import save_json
 from methods.fitting.method import FitMethod

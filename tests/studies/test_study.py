@@ -1,4 +1,4 @@
-"""The instrument of scripts/evaluate_fits.py, on one person and fits of one step."""
+"""The instrument of scripts/study.py fits, on one person and fits of one step."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
-from methods.evaluation.attention_share import inside
-from methods.evaluation.study import Study, Variant
+from benchmarks.studies.study import Study, Variant
 from methods.pocket.models import PocketModels
 from methods.weights import load_weights, save_weights
-
-
-def test_the_share_inside_is_that_of_the_mask() -> None:
-    """A mask over the left half of 4 x 4 pixels, attention 3 : 1 between the columns of a 2 x 2 grid."""
-    mask = torch.zeros(4, 4)
-    mask[:, :2] = 1
-    assert inside(torch.tensor([3.0, 1.0, 3.0, 1.0]), mask, (2, 2)) == 0.75
-    mask[:, 1] = 0
-    assert inside(torch.tensor([3.0, 1.0, 3.0, 1.0]), mask, (2, 2)) == 0.375
 
 
 def test_a_study_measures_once_and_goes_on_from_its_records(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from people import somebody
 
+from benchmarks.studies.free_features import Config, FreeFeatures
 from methods.backbone.load import load_backbone
-from methods.evaluation.free_features import Config, FreeFeatures
 from methods.fitting.words import place
 from methods.pocket.world import HELD_OUT
 

@@ -1,13 +1,18 @@
-"""Where a word looks: the share of its cross-attention inside the true face region of rendered portraits."""
+"""Where a word looks: the share of its cross-attention inside a region of the picture.
+
+One definition, `share_inside`, for two regions: the head of a picture that is being made (the claims ledger,
+any backbone), and the true face of a rendered portrait (`face_share`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from methods.backbone.attention import AttentionSession, ColumnCapture
@@ -23,6 +28,26 @@ if TYPE_CHECKING:
 TIMESTEPS = (100, 300, 500, 700, 900)
 
 
+def share_inside(
+    attention: Mapping[str, Tensor],
+    grids: Mapping[str, tuple[int, int]],
+    mask: NDArray[np.bool_] | NDArray[np.floating],
+) -> float:
+    """Mean over sites of the share of a word's attention that lies in a mask.
+
+    attention: site -> [N, C] columns of the word's C tokens, N = h * w of the site's grid
+    grids:     site -> (h, w)
+    mask:      [H, W] of the picture, bool or in [0, 1], averaged over each token of a grid
+    """
+    shown = torch.from_numpy(np.asarray(mask, np.float32))
+    shares = []
+    for site, columns in attention.items():
+        column = columns.sum(dim=-1)
+        small = F.adaptive_avg_pool2d(shown[None, None], grids[site]).flatten().to(column)
+        shares.append(float((column * small).sum() / column.sum()))
+    return sum(shares) / len(shares)
+
+
 def face_share(
     backbone: Backbone, key: Tensor, value: Tensor, columns: Sequence[int], portraits: Sequence[Portrait]
 ) -> float:
@@ -30,7 +55,7 @@ def face_share(
 
     key, value: text features [S, T, C] by stage of the denoising; columns: the places of the word in it
     """
-    masks = torch.from_numpy(np.stack([one.face_mask for one in portraits])).float()
+    masks = [one.face_mask for one in portraits]
     pixels = torch.from_numpy(np.stack([one.pixels for one in portraits])).permute(0, 3, 1, 2)
     latents = encode_pixels(backbone, pixels.float() / 127.5 - 1.0)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
@@ -45,14 +70,6 @@ def face_share(
             times = torch.full((count,), timestep, device=backbone.device)
             noisy = schedule.noised(latents, noise, times).latents.to(backbone.dtype)
             session.predict(noisy, times, Conditioning(*of_stage))
-        for place, mask in enumerate(masks):
-            for site in backbone.cross_sites:
-                column = capture.maps(place)[site.name].sum(dim=-1)
-                shares.append(inside(column, mask, site.grid(height, width)))
+        grids = {site.name: site.grid(height, width) for site in backbone.cross_sites}
+        shares += [share_inside(capture.maps(row), grids, mask) for row, mask in enumerate(masks)]
     return float(np.mean(shares))
-
-
-def inside(column: Tensor, mask: Tensor, grid: tuple[int, int]) -> float:
-    """Share of an attention column [N] (rows of a grid) that lies inside a mask float32 [H, W] in [0, 1]."""
-    small = F.adaptive_avg_pool2d(mask[None, None], grid).flatten().to(column)
-    return float((column * small).sum() / column.sum())

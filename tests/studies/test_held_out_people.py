@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmarks.studies.people import held_out
 from benchmarks.suites import load_suite
-from methods.evaluation.people import held_out
 from methods.faces import load_encoder
 from methods.pocket.references import reference_png
 

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: means with intervals, kept between runs; and how long the rest will take."""
+"""Figures of a study: means with intervals, kept between runs; and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.statistics import MIN_UNITS, Bootstrap
 from methods.files import save_json
 
 
-def bootstrap(statistic: Callable[[NDArray[np.intp]], float], n: int, draws: int = 1000) -> list[float]:
-    """95 % interval of a statistic of n resampled units (percentiles)."""
-    rng = np.random.default_rng(0)
-    values = [statistic(rng.integers(0, n, n)) for _ in range(draws)]
-    return [round(float(q), 4) for q in np.quantile(values, (0.025, 0.975))]
-
-
 def mean_interval(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Mean and 95 % interval, people resampled."""
-    interval = bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
-    return {"value": round(float(values.mean()), 4), "interval": interval, "n": len(values)}
+    """Mean over people and its 95 % interval; None for fewer people than an interval takes."""
+    return ratio_interval(values)
 
 
-def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, Any]:
-    """Ratio of means and 95 % interval, people resampled in pairs."""
-    interval = bootstrap(lambda chosen: float(values[chosen].mean() / base[chosen].mean()), len(values))
-    return {"value": round(float(values.mean() / base.mean()), 4), "interval": interval, "n": len(values)}
+def ratio_interval(values: NDArray[np.float64], base: NDArray[np.float64] | None = None) -> dict[str, Any]:
+    """Ratio of the means of two values per person, people resampled in pairs; of one: its mean."""
+    found = Bootstrap(len(values)).ratio(values, base)
+    value, *interval = (round(one, 4) for one in found)
+    known = interval if len(values) >= MIN_UNITS else None
+    return {"value": value, "interval": known, "n": len(values)}
 
 
 class Figures:
