@@ -1,0 +1,91 @@
+"""Words of A1111 and diffusers, as those programs write them; and ours, as diffusers reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import tiny_folder
+
+from methods.errors import UsageError, WeightsError
+from methods.textual_inversion.files import read_embedding, write_embedding
+
+ROWS = torch.arange(12.0).reshape(2, 6)
+
+
+def a1111(path: Path) -> None:
+    torch.save(
+        {
+            "string_to_token": {"*": 265},
+            "string_to_param": {"*": torch.nn.Parameter(ROWS)},
+            "name": "anna",
+            "step": 500,
+            "sd_checkpoint": None,
+            "sd_checkpoint_name": None,
+        },
+        path,
+    )
+
+
+def test_a1111(tmp_path: Path) -> None:
+    a1111(tmp_path / "anna.pt")
+    assert torch.equal(read_embedding(tmp_path / "anna.pt", [6]), ROWS)
+    save_file({"emb_params": ROWS}, tmp_path / "anna.safetensors")
+    assert torch.equal(read_embedding(tmp_path / "anna.safetensors", [6]), ROWS)
+
+
+@pytest.mark.parametrize("second", ["clip_g", "t5"])
+def test_two_encoders(tmp_path: Path, second: str) -> None:
+    save_file(
+        {second: ROWS[:, 2:].contiguous(), "clip_l": ROWS[:, :2].contiguous()}, tmp_path / "a.safetensors"
+    )
+    assert torch.equal(read_embedding(tmp_path / "a.safetensors", [2, 4]), ROWS)
+
+
+def test_diffusers_has_one_row_without_an_axis(tmp_path: Path) -> None:
+    torch.save({"<anna>": ROWS[0]}, tmp_path / "learned_embeds.bin")
+    assert torch.equal(read_embedding(tmp_path / "learned_embeds.bin", [6]), ROWS[:1])
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    save_file({"a": ROWS, "b": ROWS + 1}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="not a textual-inversion file; it holds a, b"):
+        read_embedding(tmp_path / "a.safetensors", [6])
+    save_file({"emb_params": ROWS}, tmp_path / "b.safetensors")
+    with pytest.raises(WeightsError, match="encoders of width 6; this backbone's have 768"):
+        read_embedding(tmp_path / "b.safetensors", [768])
+    save_file({"emb_params": ROWS / 0}, tmp_path / "c.safetensors")
+    with pytest.raises(WeightsError, match="finite"):
+        read_embedding(tmp_path / "c.safetensors", [6])
+    save_file({"clip_l": ROWS, "clip_g": ROWS[:1].clone()}, tmp_path / "d.safetensors")
+    with pytest.raises(WeightsError, match="2 and 1 rows"):
+        read_embedding(tmp_path / "d.safetensors", [6, 6])
+    save_file({"emb_params": ROWS[None]}, tmp_path / "e.safetensors")
+    with pytest.raises(WeightsError, match="shape"):
+        read_embedding(tmp_path / "e.safetensors", [6])
+
+
+@pytest.mark.parametrize("form", ["diffusers", "a1111"])
+@pytest.mark.parametrize("widths", [[6], [2, 4]])
+def test_what_is_written_is_read(tmp_path: Path, form: str, widths: list[int]) -> None:
+    write_embedding(tmp_path / "a.safetensors", ROWS, widths, token="<anna>", form=form)  # type: ignore[arg-type]
+    assert torch.equal(read_embedding(tmp_path / "a.safetensors", widths), ROWS)
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="safetensors"):
+        write_embedding(tmp_path / "a.pt", ROWS, [6], token="<anna>")
+
+
+def test_diffusers_reads_ours(tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder("sd1"), local_files_only=True)
+    (width,) = {pipeline.text_encoder.get_input_embeddings().embedding_dim}
+    word = torch.randn(2, width, generator=torch.Generator().manual_seed(1))
+    write_embedding(tmp_path / "anna.safetensors", word, [width], token="<anna>")
+    pipeline.load_textual_inversion(str(tmp_path / "anna.safetensors"))
+    ids = pipeline.tokenizer.convert_tokens_to_ids(["<anna>", "<anna>_1"])
+    assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], word)
