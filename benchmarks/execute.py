@@ -22,7 +22,7 @@ from methods.contract import Method
 from methods.errors import PictureError, SpidError
 from methods.hooks import Identity, Job, StepInfo
 from methods.images import load_picture, read_metadata, save_png
-from methods.provenance import describe_job
+from methods.provenance import RunDescription, describe_picture, parameters_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,6 +63,7 @@ class Executor:
 
     people:   what became of every reference, by its content
     settings: width, height, steps, guidance, negative_prompt, scheduler, face_select
+    about:    method by its label -> what the descriptions of its pictures share
     """
 
     def __init__(
@@ -74,13 +75,15 @@ class Executor:
         people: Mapping[str, Identity | Trouble],
         evaluator: Evaluator,
         settings: Mapping[str, Any],
+        about: Mapping[str, RunDescription],
         observer: Observer,
         *,
         keep_going: bool = False,
     ) -> None:
         self.folder, self.plan, self.backbone = folder, plan, backbone
         self.methods, self.people, self.evaluator = methods, people, evaluator
-        self.settings, self.observer, self.keep_going = settings, observer, keep_going
+        self.settings, self.about = settings, about
+        self.observer, self.keep_going = observer, keep_going
         self.ladder = Ladder(backbone, plan.batch_size, self._on_fall)
         self.seconds = {"denoise": 0.0, "decode": 0.0, "metrics": 0.0, "encode": 0.0}
         self._names = [info.name for info in evaluator.infos if info.level == "sample"]
@@ -217,18 +220,14 @@ class Executor:
         if result.picture is None:
             return Trouble(result.status, "the latents left the finite numbers")
         plain = sample.prompt_text.replace("{", "{{").replace("}", "}}")
-        job = describe_job(self.backbone, method, result, plain, self.settings["scheduler"]) | {
-            "fingerprint": sample.id,
-            "face_select": self.settings["face_select"],
-            "batch_size": self.plan.batch_size,
-        }
+        job = describe_picture(self.about[sample.method.label], result, plain) | {"fingerprint": sample.id}
         if sample.person is not None and job["reference"] is not None:
             # no path of this machine in a file that others may get
             job["reference"] = {**job["reference"], "path": sample.person.reference}
         if self.ladder.falls:
             job["notes"] = {**job["notes"], "out of memory": "; ".join(self.ladder.falls)}
         path = self.folder.path / self.folder.picture(sample.id)
-        save_png(path, result.picture, job=job)
+        save_png(path, result.picture, parameters=parameters_text(job), job=job)
         return self._kept(result.picture, job, path.read_bytes())
 
     def _kept(self, picture: Image, job: Mapping[str, Any], data: bytes) -> Made:

@@ -40,6 +40,7 @@ def describe_method(label: str, method: Method, options: Mapping[str, Any]) -> d
         "name": label,
         "method": method.info.name,
         "config": dataclasses.asdict(method.config),
+        "files": method.record(),
         "job": dict(options),
         "weights": method.weights_fingerprint(),
         "code": method_code(type(method)),
@@ -48,9 +49,18 @@ def describe_method(label: str, method: Method, options: Mapping[str, Any]) -> d
 
 def pixels_of_method(backbone: Mapping[str, Any], method: Mapping[str, Any]) -> str:
     """Digest of what all samples of a method share. Names of files and labels change no pixel."""
+    files = method.get("files", {})
+    content = {one["path"]: one["sha256"] for one in files.values() if isinstance(one, Mapping)}
     shared = {
         "backbone": {key: value for key, value in backbone.items() if key not in ("name", "revision")},
-        "method": {key: value for key, value in method.items() if key not in ("name", "job")},
+        "method": {key: value for key, value in method.items() if key not in ("name", "job", "files")},
+        "files": {
+            key: content[one["path"]] if isinstance(one, Mapping) else one for key, one in files.items()
+        },
+    }
+    config = method.get("config", {})
+    shared["method"]["config"] = {
+        key: content.get(value, value) if isinstance(value, str) else value for key, value in config.items()
     }
     return digest(shared)
 

@@ -34,6 +34,8 @@ class Request:
     backbone: arguments of `load_backbone`, and `face_encoder`
     adapters: method -> weights; models: role -> name, see `spid metrics`
     seeds, steps, guidance, size, metrics: None for the suite's
+    root:     folder that relative paths start from when the run is taken up elsewhere; None for the working
+              directory
     """
 
     suite: str
@@ -52,6 +54,7 @@ class Request:
     metrics: str | tuple[str, ...] | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     batch_size: int | None = None
+    root: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able values that `from_dict` takes."""

@@ -31,6 +31,7 @@ from benchmarks.store import Known, RunFolder, Shard
 from benchmarks.suites import Suite, load_suite
 from methods.errors import MissingDependencyError, UsageError, WeightsError
 from methods.files import save_json
+from methods.provenance import RunDescription, describe_run
 
 if TYPE_CHECKING:
     from benchmarks.execute import Executor, Trouble
@@ -72,6 +73,7 @@ class Prepared:
     methods: dict[str, Method]
     evaluator: Evaluator
     settings: dict[str, Any]
+    about: dict[str, RunDescription]
     plan: Plan
     description: dict[str, Any]
 
@@ -120,6 +122,7 @@ def bench(
             ready.identities,
             ready.evaluator,
             ready.settings,
+            ready.about,
             observer,
             keep_going=keep_going,
         )
@@ -258,8 +261,20 @@ def prepare(
         "request": request.as_dict(),
         "environment": environment(backbone),
     }
+    about = {
+        spec.label: describe_run(
+            backbone,
+            methods[spec.label],
+            scheduler=settings["scheduler"],
+            face_select=request.face_select,
+            batch_size=size,
+            adapter=request.adapters.get(spec.name),
+        )
+        for spec in specs
+        if spec.label in methods
+    }
     return Prepared(
-        suite, people, identities, backbone, methods, evaluator, settings, plan, plain(description)
+        suite, people, identities, backbone, methods, evaluator, settings, about, plan, plain(description)
     )
 
 

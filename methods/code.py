@@ -101,7 +101,7 @@ class Sources:
         stars: list[str] = []
         places: dict[str, list[int]] = {}
         package = name if _is_package(name, self) else name.rpartition(".")[0]
-        statements = []
+        statements: list[Statement] = []
         for node in tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 found, star = bindings(node, package)
@@ -165,7 +165,7 @@ def fingerprint(roots: Iterable[Root], sources: Sources) -> str:
     """As `code_of`, of objects by name in given sources."""
     reached = closure(roots, sources)
     base = {place: _sha256(sources.statement(place).text) for place in reached}
-    seen: dict[_Place | str, str] = {**base}
+    seen: dict[_Place | str, str] = dict(base.items())
     for _ in range(_ROUNDS):
         seen = {
             place: _sha256(base[place] + "".join(sorted(f"\n{name}={_hash(to, seen)}" for name, to in links)))

@@ -115,9 +115,9 @@ class Method(ABC):
         return known[1]
 
     def record(self) -> dict[str, Any]:
-        """What else decides its pictures, for the record of a job: JSON-able, {} for nothing.
+        """What else than options and weights decides its pictures, JSON-able; {} for nothing.
 
-        Options and weights stand there anyway; a picture that an option names belongs here by its content.
+        Every file that an option names belongs here by its content: name -> `provenance.named_file(path)`.
         """
         return {}
 

@@ -33,7 +33,7 @@ from methods.errors import UsageError, unknown_name
 from methods.fitting.method import FitMethod
 from methods.hooks import Identity, Job, StepInfo
 from methods.prompts import expand
-from methods.provenance import describe_job
+from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
 
 if TYPE_CHECKING:
@@ -157,20 +157,14 @@ def generate(
     pictures: list[Generated] = []
     for method, weights, wishes in plans:
         jobs = [wish.job for wish in wishes]
+        about = describe_run(
+            model, method, scheduler=sampler, face_select=face_select, batch_size=batch_size, adapter=weights
+        )
         for place, result in iterate_samples(
             model, jobs, method, scheduler=sampler, batch_size=batch_size, callback=count, record=keep_masks
         ):
             wish = wishes[place]
-            description = (
-                describe_job(model, method, result, wish.prompt, sampler)
-                | method.record()
-                | _describe_fit(method, wish.job.identity, model)
-                | {
-                    "adapter": None if weights is None else str(weights),
-                    "face_select": face_select,
-                    "batch_size": batch_size,
-                }
-            )
+            description = describe_picture(about, result, wish.prompt)
             shown: Sequence[Identity | None] = people or [None]
             for identity in shown if wish.job.identity is None else [wish.job.identity]:
                 pictures.append(_generated(method, wish, result, description, identity))
@@ -250,12 +244,6 @@ def _tell_of_fit(
     tell: Callable[[str, int, int], object], method: str, identity: str, done: int, total: int
 ) -> None:
     tell(f"{method} to {identity}", done, total)
-
-
-def _describe_fit(method: Method, identity: Identity | None, backbone: Backbone) -> dict[str, Any]:
-    """What was learned about the identity, by its hash: a fit of other numbers makes another picture."""
-    found = None if identity is None else method.identity_fingerprint(identity, backbone)
-    return {} if found is None else {"fit": found}
 
 
 def _generated(

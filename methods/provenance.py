@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import os
 import platform
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from methods.code import code_of
+from methods.errors import UsageError
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -65,43 +72,171 @@ def method_code(method: type[Method]) -> str:
     return code_of(method, identify) if method.info.identity else code_of(method)
 
 
-def describe_job(
-    backbone: Backbone, method: Method, result: Result, prompt: str, scheduler: str
-) -> dict[str, Any]:
-    """A finished job as JSON-able values: the same description, the same bits.
+@dataclass(frozen=True, eq=False)
+class RunDescription:
+    """What all pictures of one method in one run share: described once.
+
+    shared:  entries of every description
+    backbone, method: asked for what may change during a run, or belongs to one identity
+    """
+
+    backbone: Backbone
+    method: Method
+    shared: Mapping[str, Any]
+    _people: dict[int, tuple[Identity, dict[str, Any]]] = field(default_factory=dict)
+
+    def of_identity(self, identity: Identity | None) -> dict[str, Any]:
+        """Who is shown, by what encoder, and what was learned about them."""
+        if identity is None:
+            return _describe_identity(None)
+        if id(identity) not in self._people:
+            learned = self.method.identity_fingerprint(identity, self.backbone)
+            fit = {} if learned is None else {"fit": learned}
+            self._people[id(identity)] = (identity, _describe_identity(identity) | fit)
+        return self._people[id(identity)][1]
+
+
+def describe_run(
+    backbone: Backbone,
+    method: Method,
+    *,
+    scheduler: str,
+    face_select: str,
+    batch_size: int,
+    adapter: str | os.PathLike[str] | None,
+) -> RunDescription:
+    """What `describe_picture` adds to every picture of a method; adapter: the weights as they were named.
+
+    Files stand with their content's digest, and by paths that are valid in every working directory.
+    """
+    recorded = method.record()
+    options = {name: _lasting(value) for name, value in dataclasses.asdict(method.config).items()}
+    for name, entry in recorded.items():
+        if isinstance(entry, Mapping) and "path" in entry:
+            recorded[name] = {**entry, "path": portable(entry["path"])}
+    shared = {
+        "schema": SCHEMA,
+        "method": method.info.name,
+        "method_options": options,
+        "method_weights": method.weights_fingerprint(),
+        **recorded,
+        "adapter": None if adapter is None else portable(adapter),
+        "adapter_sha256": None if adapter is None else files_digest(adapter),
+        "scheduler": scheduler,
+        "backbone": backbone.name if backbone.name == "pocket" else _lasting(backbone.name),
+        "backbone_family": backbone.family,
+        "backbone_fingerprint": backbone.fingerprint,
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "device": str(backbone.device),
+        "machine": machine(backbone),
+        "versions": library_versions(),
+        "code": {"loop": loop_code(backbone), "method": method_code(type(method))},
+        "face_select": face_select,
+        "batch_size": batch_size,
+    }
+    return RunDescription(backbone, method, shared)
+
+
+def describe_picture(run: RunDescription, result: Result, prompt: str) -> dict[str, Any]:
+    """A finished picture as JSON-able values, for `spid generate` and `spid bench` alike: the same
+    description, the same bits.
 
     prompt: as it was given, with placeholders
     """
     job = result.job
+    config = run.backbone.origin.get("config")
     return {
-        "schema": SCHEMA,
-        "method": method.info.name,
-        "method_options": dataclasses.asdict(method.config),
-        "method_weights": method.weights_fingerprint(),
+        **run.shared,
         "prompt": prompt,
         "prompt_expanded": job.prompt,
         "negative_prompt": job.negative_prompt,
-        **_describe_identity(job.identity),
+        **run.of_identity(job.identity),
         "seed": job.seed,
         "width": job.width,
         "height": job.height,
         "steps": job.steps,
         "guidance": job.guidance,
-        "scheduler": scheduler,
         "id_weight": job.id_weight,
         "id_start": job.id_start,
         "id_end": job.id_end,
-        "backbone": backbone.name,
-        "backbone_family": backbone.family,
-        "backbone_fingerprint": backbone.fingerprint,
-        "backbone_options": dict(backbone.origin),
-        "dtype": str(backbone.dtype).removeprefix("torch."),
-        "device": str(backbone.device),
-        "machine": machine(backbone),
-        "versions": library_versions(),
+        # running out of memory changes it during a run
+        "backbone_options": {**run.backbone.origin, "config": _lasting(config)},
         "status": result.status,
         "notes": dict(result.notes),
     }
+
+
+def parameters_text(job: Mapping[str, Any]) -> str:
+    """The job as the `parameters` text of AUTOMATIC1111, which most picture viewers show."""
+    lines = [" ".join(str(job.get("prompt_expanded", "")).split())]
+    if job.get("negative_prompt"):
+        lines.append(f"Negative prompt: {' '.join(str(job['negative_prompt']).split())}")
+    settings = {
+        "Steps": job.get("steps"),
+        "Sampler": job.get("scheduler"),
+        "CFG scale": job.get("guidance"),
+        "Seed": job.get("seed"),
+        "Size": f"{job.get('width')}x{job.get('height')}",
+        "Model": job.get("backbone"),
+        "Method": job.get("method"),
+        "ID weight": job.get("id_weight"),
+        "Version": "spid",
+    }
+    lines.append(
+        ", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items() if value is not None)
+    )
+    return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text) if any(mark in text for mark in ",:\n") else text
+
+
+def named_file(path: str | os.PathLike[str]) -> dict[str, str]:
+    """A file that an option names, for `Method.record`: its path and the SHA-256 of its content.
+
+    Raises UsageError when it cannot be read.
+    """
+    return {"path": str(path), "sha256": files_digest(path)}
+
+
+def files_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files, hidden ones left out.
+
+    Raises UsageError when something cannot be read.
+    """
+    from methods.backbone.source import content_hash
+
+    where = Path(path).expanduser()
+    try:
+        if not where.is_dir():
+            return content_hash(where)
+        files = sorted(
+            file
+            for file in where.rglob("*")
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(where).parts)
+        )
+        lines = [f"{file.relative_to(where).as_posix()}\0{content_hash(file)}\n" for file in files]
+    except OSError as error:
+        raise UsageError(
+            f"{where}: cannot be read ({error.strerror or error}).", hint="Check the path."
+        ) from error
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _lasting(value: Any) -> Any:
+    """An option that names a file or folder, as `portable`; any other as it is."""
+    if not isinstance(value, str) or not re.search(r"[./\\]", value):
+        return value
+    return portable(value) if Path(value).expanduser().exists() else value
+
+
+def portable(path: str | os.PathLike[str]) -> str:
+    """A path that is valid in every working directory: absolute, with the user's own folder as `~`."""
+    full = Path(os.path.abspath(Path(path).expanduser()))
+    home = Path.home()
+    return f"~/{full.relative_to(home).as_posix()}" if full.is_relative_to(home) else str(full)
 
 
 def differences(job: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -122,7 +257,7 @@ def _describe_identity(identity: Identity | None) -> dict[str, Any]:
     from methods.images import picture_hash
 
     face, encoder = identity.face, identity.encoder
-    references = [{"path": path, "sha256": picture_hash(path)} for path in identity.pictures]
+    references = [{"path": portable(path), "sha256": picture_hash(path)} for path in identity.pictures]
     return {
         "identity": identity.name,
         "reference": references[0] if references else None,
@@ -140,6 +275,7 @@ def _describe_identity(identity: Identity | None) -> dict[str, Any]:
             "name": encoder.name,
             "fingerprint": encoder.fingerprint,
             "provider": encoder.provider,
+            "code": code_of(type(encoder)),
         },
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,6 +136,7 @@ def bench(
     """
     from methods.errors import UsageError
     from methods.paths import default_output_dir
+    from methods.provenance import portable
 
     if resume:
         if output is None:
@@ -146,6 +148,9 @@ def bench(
             "Leave out --resume to give them again; differences are then named.",
         )
         request = _request_of(output)
+        output = output.expanduser().absolute()
+        if request.root is not None and (root := Path(request.root).expanduser()).is_dir():
+            os.chdir(root)  # where the paths of the run's options were valid
     else:
         if suite is None:
             raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
@@ -176,6 +181,7 @@ def bench(
             metrics=_metrics(metrics),
             models=collect_pairs("--model", model or [], "clip=ViT-L-14:openai"),
             batch_size=batch_size,
+            root=portable("."),
         )
     folder = output or default_output_dir() / Path(request.suite).stem
     options.check_output(folder)
@@ -203,8 +209,6 @@ def _work(
     as_json: bool,
 ) -> None:
     """Run here, or as several processes and then here once more, which puts everything together."""
-    import os
-
     from benchmarks.live import PlainLines, display
     from benchmarks.runner import bench
     from benchmarks.shards import parse_shard, run_processes, shard_of_environment
@@ -262,7 +266,6 @@ def _request_of(folder: Path) -> Request:
 
 def _on_own_device(request: Request, part: Shard | None) -> Request:
     """With several devices in sight and none named, the one that the launcher meant for this process."""
-    import os
     from dataclasses import replace
 
     if part is None or request.backbone.get("device"):

@@ -18,7 +18,7 @@ _HOW = "Sampling"
 _MODEL = "Backbone"
 _OUT = "Output"
 
-_BESIDE_FROM = ("source", "reference", "deterministic", "output", "save_masks", "as_json")
+_BESIDE_FROM = ("source", "reference", "adapter", "deterministic", "output", "save_masks", "as_json")
 """All others would make another picture."""
 
 
@@ -167,9 +167,10 @@ def generate(
             context,
             _BESIDE_FROM,
             "--from makes the same picture again",
-            "Only --reference, --deterministic, --output, --save-masks and --json go with it.",
+            "Only --reference, --adapter, --deterministic, --output, --save-masks and --json go with it.",
         )
-        _report(reproduce(source, folder, reference, save_masks=save_masks), as_json)
+        gallery = reproduce(source, folder, reference=reference, adapter=adapter, save_masks=save_masks)
+        _report(gallery, as_json)
         return
 
     from spatialid_cli import request
@@ -251,7 +252,7 @@ def _report(gallery: Gallery, as_json: bool) -> None:
     bad = [record for record in gallery.records if record["status"] != "ok"]
     for record in bad:
         console.warn(f"{record['method']}, seed {record['seed']}: {record['status']} ({record['prompt']})")
-    if bad:
+    if bad or not all(record.get("same_pixels", True) for record in gallery.records):
         raise typer.Exit(1)
 
 

@@ -68,6 +68,7 @@ class Gallery:
     def add(self, made: Generated, line: int = 0) -> None:
         """Write one picture of prompt number `line` with its metadata, and its masks if it has some."""
         from methods.images import save_png
+        from methods.provenance import parameters_text
 
         place = self.rows.index(Row(made.identity, line, made.prompt, made.seed)), made.method
         record = {column: made.job.get(column) for column in COLUMNS}
@@ -83,6 +84,11 @@ class Gallery:
 
             save_masks(self.folder / "masks", made.extras["masks"], made.picture, stem=stem)
         self._records[place] = record
+
+    def say(self, **facts: Any) -> None:
+        """Add facts to the record of every picture; they stand in `--json`, not in the tables."""
+        for record in self._records.values():
+            record |= facts
 
     def finish(self) -> dict[str, str]:
         """Write the tables, and the sheet when there is something to compare; returns name -> file."""
@@ -120,32 +126,10 @@ def job_hash(job: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def parameters_text(job: Mapping[str, Any]) -> str:
-    """The job as the `parameters` text of AUTOMATIC1111, which most picture viewers show."""
-    lines = [" ".join(str(job.get("prompt_expanded", "")).split())]
-    if job.get("negative_prompt"):
-        lines.append(f"Negative prompt: {' '.join(str(job['negative_prompt']).split())}")
-    settings = {
-        "Steps": job.get("steps"),
-        "Sampler": job.get("scheduler"),
-        "CFG scale": job.get("guidance"),
-        "Seed": job.get("seed"),
-        "Size": f"{job.get('width')}x{job.get('height')}",
-        "Model": job.get("backbone"),
-        "Method": job.get("method"),
-        "ID weight": job.get("id_weight"),
-        "Version": "spid",
-    }
-    lines.append(
-        ", ".join(f"{name}: {_quoted(value)}" for name, value in settings.items() if value is not None)
-    )
-    return "\n".join(lines)
-
-
 def csv_table(records: Sequence[Mapping[str, Any]]) -> str:
     """The table as CSV, one line a picture."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: csv_cell(value) for name, value in record.items()} for record in records)
     return text.getvalue()
@@ -166,11 +150,6 @@ def _markdown_cell(column: str, value: Any) -> str:
         return ""
     text = re.sub(r"([\\`*\[\]<>|])", r"\\\1", visible(" ".join(str(value).split())))
     return f"[{text}]({value})" if column == "file" else text
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
-    return json.dumps(text) if any(mark in text for mark in ",:\n") else text
 
 
 def _safe(name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import UsageError
+from methods.provenance import files_digest
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 from spatialid_cli.sampling import Display
@@ -49,64 +50,73 @@ def read_job(source: Path) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if not isinstance(job.get(name), kind) or isinstance(job[name], bool):
             raise _damaged(source, name)
-    reference = job.get("reference")
-    if reference is not None and not (
-        isinstance(reference, dict) and all(isinstance(reference.get(key), str) for key in ("path", "sha256"))
-    ):
-        raise _damaged(source, "reference")
+    for name, entry in _files(job).items():
+        if not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
+            raise _damaged(source, name)
     return job
+
+
+def _files(job: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Files of a job, path and digest: reference, adapter, and what options of the method name."""
+    found = {name: entry for name, entry in job.items() if isinstance(entry, dict) and "path" in entry}
+    if job.get("adapter") is not None:
+        found["adapter"] = {"path": job["adapter"], "sha256": job.get("adapter_sha256") or ""}
+    return found
 
 
 def _damaged(source: Path, name: str) -> UsageError:
     return UsageError(f"{source}: its job is damaged at {name!r}.", hint="Use the original file.")
 
 
-def reference_of(job: Mapping[str, Any], source: Path, replacement: Path | None) -> dict[str, Path] | None:
-    """Identity -> reference picture, the very file that the job was made with; None for a baseline.
+def find_file(source: Path, name: str, recorded: Mapping[str, str], given: Path | None) -> Path:
+    """The very file or folder that a job was made with: as given, as recorded, or beside the picture.
 
-    Raises UsageError when the file is gone or is another one.
+    Relative paths start at the working directory, then at each folder that the picture lies in: references of
+    a run lie in its folder, wherever that has gone. Raises UsageError when it is gone or another one.
     """
-    from methods.images import picture_hash
-
-    recorded = job.get("reference")
-    if job.get("identity") is None or recorded is None:
-        return None
-    path = replacement or Path(recorded["path"])
-    if not path.is_file():
-        raise UsageError(
-            f"{source}: its reference {path} is not there.", hint="Say where it is: --reference face.png"
-        )
-    if picture_hash(path) != recorded["sha256"]:
-        raise UsageError(
-            f"{path} is not the reference {source} was made with.",
-            hint="Give the original with --reference, or make a new picture without --from.",
-        )
-    return {str(job["identity"]): path}
-
-
-def check_style(job: Mapping[str, Any], source: Path) -> None:
-    """Raise UsageError unless the picture that gave style rows, if one did, is there and the same."""
-    from methods.images import picture_hash
-
-    recorded = job.get("style_reference")
-    if recorded is None:
-        return
-    if not isinstance(recorded, dict) or not all(
-        isinstance(recorded.get(k), str) for k in ("path", "sha256")
-    ):
-        raise _damaged(source, "style_reference")
-    if not Path(recorded["path"]).is_file() or picture_hash(recorded["path"]) != recorded["sha256"]:
-        raise UsageError(
-            f"{recorded['path']} is not the picture that gave {source} its style.",
-            hint="Put the original there, or make a new picture without --from.",
-        )
+    flag = {"reference": "--reference face.png", "adapter": "--adapter weights"}.get(name)
+    said = f"Say where it is: {flag}" if flag else "Put the original there, or make a new picture."
+    path = Path(recorded["path"]).expanduser()
+    tried = (
+        [given.expanduser()] if given else [path, *(folder / path for folder in source.absolute().parents)]
+    )
+    there = [one for one in tried if one.exists()]
+    if not there:
+        raise UsageError(f"{source}: its {name.replace('_', ' ')} {tried[0]} is not there.", hint=said)
+    for one in there:
+        if recorded["sha256"] in ("", files_digest(one)):  # older versions wrote no digest of an adapter
+            return one
+    noun = name.replace("_", " ")
+    what = f"the {noun} {source} was made with" if flag else f"the file that gave {source} its {noun}"
+    raise UsageError(f"{there[0]} is not {what}.", hint=said)
 
 
-def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_masks: bool) -> Gallery:
-    """Make the picture again and say whether anything that may change its bits differs from then."""
+def reproduce(
+    source: Path,
+    folder: Path,
+    *,
+    reference: Path | None = None,
+    adapter: Path | None = None,
+    save_masks: bool = False,
+) -> Gallery:
+    """Make the picture again; its record says whether it has the same pixels, and what is not as it was then.
+
+    reference, adapter: where these lie now, when they were moved
+    """
     job = read_job(source)
-    references = reference_of(job, source, replacement)
-    check_style(job, source)
+    given = {"reference": reference, "adapter": adapter}
+    for name, path in given.items():
+        if path is not None and job.get(name) is None:
+            raise UsageError(f"{source} was made without any {name}.", hint=f"Leave out --{name}.")
+    recorded = _files(job)
+    files = {name: find_file(source, name, one, given.get(name)) for name, one in recorded.items()}
+    moved = {recorded[name]["path"]: str(path) for name, path in files.items()}
+    options = dict(job["method_options"])
+    named = {name for name, value in options.items() if isinstance(value, str) and value in moved}
+    options |= {name: moved[options[name]] for name in named}
+    references = None
+    if job.get("identity") is not None and "reference" in files:
+        references = {str(job["identity"]): files["reference"]}
 
     import torch
 
@@ -141,8 +151,8 @@ def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_mask
             id_end=job["id_end"],
             scheduler=job["scheduler"],
             face_select=job["face_select"],
-            method_options={job["method"]: job["method_options"]},
-            adapter=job.get("adapter"),
+            method_options={job["method"]: options},
+            adapter=files.get("adapter"),
             batch_size=job["batch_size"],
             keep_masks=save_masks,
             progress=partial(display.show, "sampling"),
@@ -150,10 +160,14 @@ def reproduce(source: Path, folder: Path, replacement: Path | None, *, save_mask
         )
     gallery = Gallery(folder, [Row(made.identity, 0, made.prompt, made.seed)], [made.method])
     gallery.add(made)
-    changed = [name for name in differences(job, made.job) if name != "reference.path"]
+    # where files lie changes no pixel, nor does the place in a run
+    names = {"adapter", "backbone", "fingerprint", *(f"method_options.{name}" for name in named)}
+    changed = [one for one in differences(job, made.job) if not (one.endswith(".path") or one in names)]
+    same = made.picture is not None and pixels_hash(made.picture) == pixels_hash(load_picture(source))
+    gallery.say(same_pixels=same, changed=changed)
     if changed:
         console.warn(f"not as it was then: {', '.join(changed)}")
-    if made.picture is not None and pixels_hash(made.picture) == pixels_hash(load_picture(source)):
+    if same:
         console.log(f"the same pixels as {source}")
     else:
         console.warn(f"the pixels are not those of {source}")

@@ -83,7 +83,7 @@ def fingerprint(source: Source) -> str:
     digest = hashlib.sha256()
     for path in sorted(source.files):
         name = path.relative_to(root).as_posix() if source.folder else "single-file"
-        digest.update(f"{name}\0{_content_hash(path)}\n".encode())
+        digest.update(f"{name}\0{content_hash(path)}\n".encode())
     return digest.hexdigest()
 
 
@@ -139,7 +139,7 @@ def _hub(name: str, revision: str | None) -> Source:
     return _folder(folder, commit=folder.name)
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """SHA-256 of a file; that of a large one is remembered by size and modification time."""
     state = path.stat()
     if state.st_size < _REMEMBER_FROM:

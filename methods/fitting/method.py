@@ -209,10 +209,13 @@ class FitMethod(Method):
     def describe_fit(self, identity: Identity, backbone: Backbone) -> dict[str, Any]:
         """All that decides the numbers of a fit, as JSON-able values: its key in the cache."""
         face = identity.face
+        # files that options name count by what they hold (`fit_inputs`), not by where they lie
+        files = {one["path"] for one in self.record().values()}
+        options = dataclasses.asdict(self.config)
         return {
             "method": self.info.name,
             "version": self.version,
-            "config": dataclasses.asdict(self.config),
+            "config": {name: None if value in files else value for name, value in options.items()},
             "backbone": backbone.fingerprint,
             "family": backbone.family,
             "dtype": str(backbone.dtype).removeprefix("torch."),

@@ -34,6 +34,7 @@ from methods.id_ea.info import INFO
 from methods.id_ea.keys_values import KeyValueDeltas, TunedText, TunedWordAttachment
 from methods.id_ea.modules import Adapter, Enhancer
 from methods.id_ea.regulariser import Regulariser
+from methods.provenance import named_file
 from methods.weights import fill_module, fingerprint_tensors
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ class IDEA(FitMethod):
     Config = Config
     rows = 2
     keep_noun = True
+
+    def record(self) -> dict[str, Any]:
+        """The list of celebrities by its content."""
+        names = self.config.celebrities
+        return {} if names is None else {"celebrities": named_file(names)}
 
     def fit(
         self, identity: Identity, backbone: Backbone, progress: Progress | None = None

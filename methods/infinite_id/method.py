@@ -35,6 +35,7 @@ from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.info import INFO
 from methods.infinite_id.text_stream import TextStreams, text_key
 from methods.paths import cache_dir
+from methods.provenance import named_file
 
 if TYPE_CHECKING:
     from typing import Self
@@ -150,6 +151,11 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
             clip={"name": self._clip_name, "fingerprint": self._clip_fingerprint},
             config=self._training,
         )
+
+    def record(self) -> dict[str, Any]:
+        """The CLIP encoder at work, and the picture of `mix_with` by its content."""
+        mixed = {} if self.config.mix_with is None else {"mix_reference": named_file(self.config.mix_with)}
+        return {"clip": self._clip_fingerprint, **mixed}
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: c_id [n, C]. An identity without a face to look at is its embedding and unknown states.

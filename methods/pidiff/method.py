@@ -34,6 +34,7 @@ from methods.pidiff.attention import StyleAttention
 from methods.pidiff.info import INFO
 from methods.pidiff.style import mix_rows, parse_levels
 from methods.pidiff.wplus import initialise_from_wplus, is_wplus_checkpoint
+from methods.provenance import named_file
 from methods.stylespace.load import StyleSpace, load_style_space, random_style_space, save_style_space
 from methods.weights import fingerprint_tensors, load_weights
 
@@ -164,9 +165,7 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         source = self.config.style_from
         if source in (None, MEAN):
             return {}
-        from methods.images import picture_hash
-
-        return {"style_reference": {"path": source, "sha256": picture_hash(source)}}
+        return {"style_reference": named_file(source)}
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`codes`: centred W+ [rows, dim], edited if asked; `tokens`: f [rows, C].

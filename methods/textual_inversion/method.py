@@ -26,6 +26,7 @@ from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
 from methods.fitting.words import celebrity_anchor, encode, noun_embedding, place
 from methods.hooks import Attachment, Identity
+from methods.provenance import named_file
 from methods.textual_inversion.info import INFO
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class TextualInversion(FitMethod):
         super().__init__(config)
         self.keep_noun = self.config.init == "celebrity"
         self.rows = 2 if self.keep_noun else self.config.rows
+
+    def record(self) -> dict[str, Any]:
+        """The list of celebrities by its content."""
+        names = self.config.celebrities
+        return {} if names is None else {"celebrities": named_file(names)}
 
     def fit(
         self, identity: Identity, backbone: Backbone, progress: Progress | None = None
