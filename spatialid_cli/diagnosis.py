@@ -25,6 +25,7 @@ _POCKET = {
 _EXTRAS = {
     "iqa": ("pyiqa", "picture quality metrics (non-commercial licence)"),
     "dlib": ("dlib-bin", "faces in real photographs, offline"),
+    "pulid": ("facexlib", "PuLID's face parser: a white background in its references"),
     "fid": ("torch-fidelity", "Frechet distance over Inception features"),
     "train": ("onnx", "training of the pocket models"),
 }
@@ -68,6 +69,7 @@ def diagnose() -> Diagnosis:
     _onnxruntime(found, cuda)
     _pocket(found)
     _face_packs(found)
+    _pulid(found)
     _storage(found)
     _plug_ins(found)
     found.facts["licences"] = dict(_LICENCES)
@@ -242,6 +244,37 @@ def _plug_ins(found: Diagnosis) -> None:
                 )
     if not facts:
         facts["found"] = "none"
+
+
+def _pulid(found: Diagnosis) -> None:
+    """The public files of PuLID on FLUX: whether those that are there are the published ones."""
+    from methods.pulid.files import needed_files
+
+    facts = found.facts["pulid on FLUX"] = {}
+    missing = []
+    for file in needed_files():
+        known = [] if file.size is None else [f"{file.size / 1e6:.1f} MB", f"sha256 {file.sha256}"]
+        if file.found is None:
+            missing.append(file.fetch)
+            facts[file.name] = "; ".join([f"missing ({file.use})", *known])
+        elif file.fits:
+            facts[file.name] = f"{file.found}, as published" if known else str(file.found)
+        else:
+            facts[file.name] = "; ".join([f"{file.found} is not the published file", *known])
+            found.optional.append(
+                Finding(
+                    f"{file.found} ({file.use}) is not the published file: another size or SHA-256",
+                    f"spid fetch {file.fetch}",
+                )
+            )
+    if missing:
+        names = list(dict.fromkeys(missing))
+        found.optional.append(
+            Finding(
+                f"pulid on FLUX lacks {len(missing)} of its public files",
+                " && ".join(f"spid fetch {name}" for name in names),
+            )
+        )
 
 
 def _storage(found: Diagnosis) -> None:
