@@ -17,6 +17,7 @@ from benchmarks.metrics.base import SampleView, Score
 from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
 from benchmarks.store import RunFolder
+from benchmarks.targets import target_of
 from methods.backbone.sampling import Result, iterate_samples
 from methods.contract import Method
 from methods.errors import PictureError, SpidError
@@ -287,6 +288,7 @@ class Executor:
             reference_id=None if person is None else person.content,
             truth=sample.prompt.truth,
             reference_truth={} if person is None else person.entry.truth,
+            **({} if person is None else target_of(person.entry.person, sample.prompt.truth, picture.width)),
         )
 
     def _baseline(self, identifier: str) -> Image | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -52,7 +52,8 @@ class SampleView:
     for the same prompt and seed (the *without-ID* picture). reference_id and baseline_id identify those
     pictures, so that their features are computed once; equal ids mean equal pixels. truth: factor -> value
     that the prompt asks for (factors it leaves open are absent); reference_truth: factor -> value that the
-    reference picture shows. Both are empty outside the pocket world.
+    reference picture shows. Both are empty outside the pocket world. target: the asked-for picture of this
+    very person, or what makes it when a metric asks; target_id identifies it.
     """
 
     id: str
@@ -67,6 +68,8 @@ class SampleView:
     reference_id: str | None = None
     truth: Mapping[str, str] = field(default_factory=dict)
     reference_truth: Mapping[str, str] = field(default_factory=dict)
+    target: Image.Image | Callable[[], Image.Image] | None = None
+    target_id: str | None = None
 
 
 @dataclass(frozen=True)

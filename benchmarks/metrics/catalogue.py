@@ -15,6 +15,7 @@ from benchmarks.metrics import (
     quality,
     structure,
     text,
+    truth,
 )
 from benchmarks.metrics.base import MetricInfo
 from benchmarks.metrics.metric import Metric, SetMetric
@@ -27,7 +28,7 @@ AnyMetric = Metric | SetMetric
 
 SELECTIONS = ("default", "compat:ibench", "all")
 _POCKET_ONLY = ("musiq_pocket", "probes")
-_PHOTO_ONLY = ("musiq", "aesthetic", "inception", "dino", "dreamsim")
+_PHOTO_ONLY = ("musiq", "aesthetic", "inception", "dino", "dreamsim", "lpips", "pick_image", "face_second")
 
 
 def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
@@ -43,7 +44,11 @@ def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
         identity.IdSim(),
         identity.IdSimZero(),
         identity.IdSimSame(),
+        identity.IdSecond(),
         identity.IdFloor(),
+        truth.SimGt(),
+        truth.CopyPaste(),
+        truth.IdRank(),
         identity.FaceFoundRate(),
         identity.IdP(followed),
         identity.IdFollowed(followed),
@@ -51,7 +56,9 @@ def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
         quality.IqPocket(),
         quality.Piqe(),
         quality.Aesthetic(),
+        quality.PickScore(),
         leakage.BackgroundLeakage(),
+        leakage.BackgroundLpips(),
         text.Drift(),
         attributes.Attributes((*context, "gender")),
         *(attributes.AttributeFactor(factor) for factor in (*context, "gender")),
@@ -160,6 +167,10 @@ def missing(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> str | Non
     """Why a metric cannot be measured here and what to do, as far as can be told without loading."""
     if (name := metric.card.name) in ibench.NOT_REPRODUCED:
         return ibench.NOT_REPRODUCED[name]
+    if isinstance(metric, Metric) and metric.independent:
+        for feature in features(metric):
+            if (reason := getattr(extractors.get(feature), "bias", None)) is not None:
+                return reason
     for feature in features(metric):
         if feature not in extractors or not _own(metric, feature, extractors[feature]):
             package = METRICS.origin(metric.card.name)

@@ -142,7 +142,9 @@ class Evaluator:
 
     def _features(self, feature: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
         remembered = self._remembered[feature]
-        new = [(key, item) for key, item in wanted.items() if key not in remembered]
+        new = [
+            (key, item() if callable(item) else item) for key, item in wanted.items() if key not in remembered
+        ]
         fresh: dict[str, Any] = {}
         for start in range(0, len(new), self.batch_size):
             part = new[start : start + self.batch_size]
@@ -185,6 +187,8 @@ def _sources(sample: SampleView) -> dict[str, tuple[str, Any]]:
         sources["reference"] = (sample.reference_id or pixels_hash(sample.reference), sample.reference)
     if sample.baseline is not None:
         sources["baseline"] = (sample.baseline_id or pixels_hash(sample.baseline), sample.baseline)
+    if sample.target is not None:
+        sources["target"] = (f"target {sample.target_id or sample.id}", sample.target)
     return sources
 
 

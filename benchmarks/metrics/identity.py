@@ -8,7 +8,7 @@ from typing import Protocol
 from benchmarks.metrics.base import MetricInfo, Score
 from benchmarks.metrics.metric import Metric, View, not_applicable
 
-_COSINE = MetricInfo(
+COSINE = MetricInfo(
     name="id_sim",
     title="identity similarity",
     direction="higher",
@@ -32,8 +32,8 @@ def judged(view: View, value: float) -> Score:
 
 
 class IdSim(Metric):
-    about_person = True
-    info = _COSINE
+    about_person = independent = True
+    info = COSINE
     needs = ("picture:face", "reference:face")
 
     def score(self, view: View) -> Score:
@@ -41,9 +41,9 @@ class IdSim(Metric):
 
 
 class IdSimZero(Metric):
-    about_person = True
+    about_person = independent = True
     info = replace(
-        _COSINE,
+        COSINE,
         name="id_sim_zero",
         title="identity similarity, a miss counts 0",
         definition="as id_sim, but a picture in which no face is found scores 0 instead of leaving the mean",
@@ -62,7 +62,7 @@ class IdSimZero(Metric):
 class IdSimSame(Metric):
     about_person = True
     info = replace(
-        _COSINE,
+        COSINE,
         name="id_sim_same",
         title="identity similarity, conditioning recogniser",
         definition="as id_sim by the recogniser that conditioned the generation: what methods are optimised "
@@ -75,10 +75,26 @@ class IdSimSame(Metric):
         return judged(view, view["reference:face_same"].similarity(view["picture:face_same"]))
 
 
-class IdFloor(Metric):
-    about_person = True
+class IdSecond(Metric):
+    about_person = independent = True
     info = replace(
-        _COSINE,
+        COSINE,
+        name="id_second",
+        title="identity similarity, second recogniser",
+        definition="as id_sim by a second recogniser that neither conditioned the generation nor is that of "
+        "id_sim; what only one of two recognisers sees is not identity",
+        source="ConsisID and OpenS2V report two recognisers (FaceSim-Arc, FaceSim-Cur)",
+    )
+    needs = ("picture:face", "picture:face_second", "reference:face_second")
+
+    def score(self, view: View) -> Score:
+        return judged(view, view["reference:face_second"].similarity(view["picture:face_second"]))
+
+
+class IdFloor(Metric):
+    about_person = independent = True
+    info = replace(
+        COSINE,
         name="id_floor",
         title="identity similarity without identity",
         direction="none",
@@ -153,9 +169,9 @@ class FollowedByProbes:
 class IdP(Metric):
     """followed: how the prompt is judged; it belongs to the backbone's world."""
 
-    about_person = True
+    about_person = independent = True
     info = replace(
-        _COSINE,
+        COSINE,
         name="id_p",
         title="ID(P): identity where the prompt is followed",
         definition="id_sim_zero where {followed}, else 0: the mean of ID_i [prompt_i followed]",
@@ -181,7 +197,7 @@ class IdP(Metric):
 
 class IdFollowed(IdP):
     info = replace(
-        _COSINE,
+        COSINE,
         name="id_followed",
         title="identity among pictures that follow the prompt",
         definition="id_sim of the pictures where {followed}; the others leave the mean",

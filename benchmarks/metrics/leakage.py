@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,14 @@ def head_mask(boxes: Iterable[NDArray[np.floating]], height: int, width: int) ->
     return mask
 
 
+def background_mask(
+    boxes: Iterable[NDArray[np.floating]], height: int, width: int
+) -> NDArray[np.bool_] | None:
+    """True [H, W] outside the heads of face boxes; None where that is less than LEAST_BACKGROUND."""
+    outside = ~head_mask(boxes, height, width)
+    return None if outside.mean() < LEAST_BACKGROUND else outside
+
+
 def background_change(
     picture: NDArray[np.uint8], baseline: NDArray[np.uint8], boxes: Iterable[NDArray[np.floating]]
 ) -> float | None:
@@ -35,8 +43,8 @@ def background_change(
 
     None where the heads leave less than LEAST_BACKGROUND of the picture.
     """
-    outside = ~head_mask(boxes, *picture.shape[:2])
-    if outside.mean() < LEAST_BACKGROUND:
+    outside = background_mask(boxes, *picture.shape[:2])
+    if outside is None:
         return None
     a, b = (one.astype(np.float32) / 255.0 for one in (picture, baseline))
     return float(np.abs(a - b)[outside].mean())
@@ -56,20 +64,48 @@ class BackgroundLeakage(Metric):
         source="this project; SpatialID (arXiv 2602.13994) claims the effect without stating a measure",
         licence="",
     )
-    needs = ("picture:face", "baseline:face")
+    needs: tuple[str, ...] = ("picture:face", "baseline:face")
 
     def score(self, view: View) -> float:
         sample = view.sample
         if sample.baseline is None:
             raise not_applicable("there is no picture without identity")
-        a, b = np.asarray(sample.picture), np.asarray(sample.baseline)
-        if a.shape != b.shape:
+        if sample.picture.size != sample.baseline.size:
             raise not_applicable("the pictures with and without identity differ in size")
-        boxes = [view[need].box for need in self.needs if not view.failed(need, "no_face")]
-        changed = background_change(a, b, boxes)
+        faces = ("picture:face", "baseline:face")
+        boxes = [view[need].box for need in faces if not view.failed(need, "no_face")]
+        changed = self.measure(view, boxes)
         if changed is None:
             raise not_applicable("the head fills the picture")
         return changed
+
+    def measure(self, view: View, boxes: Sequence[NDArray[np.floating]]) -> float | None:
+        """The difference outside the heads, None where there is hardly anything."""
+        return background_change(np.asarray(view.sample.picture), np.asarray(view.sample.baseline), boxes)
+
+
+class BackgroundLpips(BackgroundLeakage):
+    info = MetricInfo(
+        name="background_lpips",
+        title="background changed by the identity, LPIPS",
+        direction="lower",
+        range=(0.0, float("inf")),
+        model="",
+        preprocessing="",
+        definition="LPIPS between the pictures with and without identity, averaged over the pixels outside "
+        "the heads of both (as background_leakage)",
+        source="Zhang et al. 2018 (LPIPS); its restriction to the background is this project's",
+        licence="",
+    )
+    needs = ("picture:face", "baseline:face", "picture:lpips")
+
+    def measure(self, view: View, boxes: Sequence[NDArray[np.floating]]) -> float | None:
+        sample = view.sample
+        assert sample.baseline is not None
+        outside = background_mask(boxes, sample.picture.height, sample.picture.width)
+        if outside is None:
+            return None
+        return float(view["picture:lpips"].distance(sample.picture, sample.baseline)[outside].mean())
 
 
 def leaked(picture: Any, baseline: Any, factor: str, shown: str) -> int:

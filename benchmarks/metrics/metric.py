@@ -1,8 +1,8 @@
 """What a metric is: a card, the features it needs, and one formula. Imports no torch.
 
-A need is written `where:feature`, `where` being picture, baseline, reference or text and `feature` one that
-`benchmarks.metrics.models` computes. All features are computed in batches before any metric is asked, so a
-metric's `score` is arithmetic on a few vectors and reads like its definition.
+A need is written `where:feature`, `where` being picture, baseline, reference, target or text and `feature`
+one that `benchmarks.metrics.models` computes. All features are computed in batches before any metric is
+asked, so a metric's `score` is arithmetic on a few vectors and reads like its definition.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ WHERE = {
     "picture": "the picture",
     "baseline": "the picture without identity",
     "reference": "the reference picture",
+    "target": "the asked-for picture of this person",
     "text": "the prompt",
 }
 """Where a feature may be taken from, in words."""
@@ -87,6 +88,8 @@ class Metric(ABC):
     needs: tuple[str, ...] = ()
     extractors: ClassVar[Mapping[str, Callable[[str], Extractor]]] = {}
     """Features that a plug-in brings along, by name: classes that take a torch device."""
+    independent: ClassVar[bool] = False
+    """Whether its recogniser must not be the one that conditioned the pictures."""
     about_person: ClassVar[bool] = False
     """Whether it says nothing about prompts of category `Unrelated`, which mention no person."""
 

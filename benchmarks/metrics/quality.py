@@ -72,3 +72,22 @@ class Aesthetic(_OneModel):
         licence="",
     )
     needs = ("picture:aesthetic",)
+
+
+class PickScore(Metric):
+    info = MetricInfo(
+        name="pickscore",
+        title="preference, PickScore",
+        direction="higher",
+        range=(-100.0, 100.0),
+        model="",
+        preprocessing="",
+        definition="exp(logit_scale) times the cosine of picture and prompt by a CLIP trained on people's "
+        "choices between two pictures (about 15 to 25)",
+        source="Kirstain et al. 2023 (Pick-a-Pic, arXiv 2305.01569)",
+        licence="",
+    )
+    needs = ("picture:pick_image", "text:pick_text")
+
+    def score(self, view: View) -> float:
+        return float(view["picture:pick_image"] @ view["text:pick_text"])

@@ -192,8 +192,8 @@ def test_missing_weights_are_named_with_what_to_do(tmp_path: Path, monkeypatch: 
 
 
 def test_models_are_chosen_by_role() -> None:
-    swapped = Evaluator("id_sim", backbone_family="pocket", models={"face": "pocket"})
-    assert "pocket" in swapped.infos[0].model and "conditioning" in swapped.infos[0].model
+    swapped = Evaluator("id_sim_same", backbone_family="pocket", models={"face-conditioning": "dlib"})
+    assert swapped.infos[0].model == "insightface, pocket-scoring; dlib"
     with pytest.raises(UsageError, match="clap"):
         Evaluator("id_sim", backbone_family="pocket", models={"clap": "x"})
     for role in ROLES:

@@ -58,7 +58,6 @@ class Pack:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.conditioned = False
 
     @cached_property
     def card(self) -> EncoderCard:
@@ -68,7 +67,7 @@ class Pack:
 
     @property
     def tag(self) -> str:
-        return f"{self.card.tag} (conditioning recogniser: flattering)" if self.conditioned else self.card.tag
+        return self.card.tag
 
     @property
     def licence(self) -> str:
@@ -120,8 +119,9 @@ class LargestFace(Extractor):
         "insightface's five-point template"
     )
 
-    def __init__(self, detector: Detector, recogniser: Pack) -> None:
-        self.detector, self.recogniser = detector, recogniser
+    def __init__(self, detector: Detector, recogniser: Pack, bias: str | None = None) -> None:
+        """bias: why this recogniser must not judge identity, None where nothing speaks against it."""
+        self.detector, self.recogniser, self.bias = detector, recogniser, bias
 
     @property
     def tag(self) -> str:  # type: ignore[override]

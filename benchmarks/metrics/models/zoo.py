@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.metrics.models.base import Extractor
+from benchmarks.metrics.models.base import Extractor, content_digest
 from benchmarks.metrics.models.clip import Aesthetic, ClipImage, ClipText, IBenchClipImage, OpenClip
 from benchmarks.metrics.models.faces import Detector, FirstFace, LargestFace, Pack
+from benchmarks.metrics.models.gallery import LookAlikes
+from benchmarks.metrics.models.pairs import Lpips
+from benchmarks.metrics.models.preference import PickImage, PickScore, PickText
 from benchmarks.metrics.models.probes import Probed
 from benchmarks.metrics.models.quality import IBenchMusiq, Musiq, Piqe
 from benchmarks.metrics.models.vision import Dino, DinoFace, DreamSim, Inception
@@ -22,6 +25,8 @@ ROLES: dict[str, tuple[str, str, str]] = {
     ),
     "face": ("pocket-scoring", "insightface:antelopev2", "scoring recogniser, as --face-encoder names it"),
     "face-conditioning": ("pocket", "insightface:buffalo_l", "recogniser that conditioned the generation"),
+    "face-second": ("none", "dlib", "second recogniser, neither of the two others"),
+    "gallery": ("pocket", "none", "look-alikes: pocket (rendered people) or a folder of pictures"),
     "iq": ("pocket", "musiq-spaq", "MUSIQ: pocket, musiq-spaq (in pyiqa's cache) or a weights file"),
     "aesthetic": (
         "~/.cache/emb_reader/sa_0_4_vit_l_14_linear.pth",
@@ -34,10 +39,22 @@ ROLES: dict[str, tuple[str, str, str]] = {
         "torch-fidelity's Inception weights: local (torch's hub cache) or a file",
     ),
     "dino": ("facebook/dinov2-base", "facebook/dinov2-base", "DINOv2: a folder or a cached hub id"),
+    "lpips": ("local", "local", "AlexNet's weights: local (torch's hub cache) or a file"),
+    "preference": (
+        "yuvalkirstain/PickScore_v1",
+        "yuvalkirstain/PickScore_v1",
+        "PickScore: a folder or a cached hub id",
+    ),
     "dreamsim": ("models", "models", "folder of DreamSim's checkpoints"),
     "probes": ("pocket", "pocket", "attribute probes: pocket or a folder"),
 }
 """role -> model for the pocket backbone, model for other backbones, what it may be."""
+
+_RECOGNISERS = {
+    True: ("pocket-scoring", "pocket"),
+    False: ("insightface:antelopev2", "insightface:buffalo_l", "dlib"),
+}
+"""Who may judge where nobody was chosen: rendered people, photographs. Never who conditioned the pictures."""
 
 _FEATURES = {
     "clip": "clip",
@@ -47,6 +64,9 @@ _FEATURES = {
     "dino": "dino",
     "dreamsim": "dreamsim",
     "probes": "probes",
+    "gallery": "look_alikes",
+    "lpips": "lpips",
+    "preference": "pick_image",
 }
 """role -> a feature of its model. Features of faces need both packs, so a pack is asked itself."""
 
@@ -56,8 +76,29 @@ def roles(family: str, models: Mapping[str, str] | None = None) -> dict[str, str
     for role in models or {}:
         if role not in ROLES:
             raise unknown_name("metric model", role, ROLES)
-    column = 0 if family == "pocket" else 1
-    return {role: (models or {}).get(role, defaults[column]) for role, defaults in ROLES.items()}
+    given = models or {}
+    pocket = family == "pocket"
+    chosen = {role: given.get(role, defaults[not pocket]) for role, defaults in ROLES.items()}
+    if "face" not in given:
+        chosen["face"] = _other(_RECOGNISERS[pocket], [chosen["face-conditioning"]])
+    if "face-second" not in given and not pocket:
+        taken = [chosen["face-conditioning"], chosen["face"]]
+        chosen["face-second"] = _other(_RECOGNISERS[pocket][::-1], taken)
+    return chosen
+
+
+def _other(candidates: Sequence[str], taken: Sequence[str]) -> str:
+    """The first recogniser that is not taken, installed or not: what is installed decides no number."""
+    free = [name for name in candidates if not any(_same(Pack(name), Pack(one)) for one in taken)]
+    return (free or list(candidates))[0]
+
+
+def _same(one: Pack, other: Pack) -> bool:
+    """Whether two encoders are one, under the same name or another one."""
+    if one.name == other.name:
+        return True
+    digests = [content_digest(pack.files(), pack.digests()) for pack in (one, other)]
+    return digests[0] is not None and digests[0] == digests[1]
 
 
 def check_models(family: str, models: Mapping[str, str]) -> None:
@@ -77,9 +118,11 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
     chosen = roles(family, models)
     clip = OpenClip(chosen["clip"], device)
     scoring, conditioning = Pack(chosen["face"]), Pack(chosen["face-conditioning"])
-    if scoring.name == conditioning.name:
-        scoring.conditioned = True
+    second = Pack(chosen["face-second"])
     detector = Detector(scoring)
+    face = LargestFace(detector, scoring, _bias("face", scoring, conditioning))
+    third = LargestFace(detector, second, _bias("face-second", second, conditioning, scoring))
+    preference = PickScore(chosen["preference"], device)
     dino = Dino(chosen["dino"], device)
     iq = (models or {}).get("iq", "musiq-spaq")  # `iq` is MUSIQ-SPAQ for every backbone: named for what it is
     built_in: dict[str, Extractor] = {
@@ -87,7 +130,12 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
         "clip_ibench": IBenchClipImage(clip),
         "clip_text": ClipText(clip),
         "aesthetic": Aesthetic(clip, str(Path(chosen["aesthetic"]))),
-        "face": LargestFace(detector, scoring),
+        "face": face,
+        "face_second": third,
+        "look_alikes": LookAlikes(chosen["gallery"], face),
+        "lpips": Lpips(chosen["lpips"], device),
+        "pick_image": PickImage(preference),
+        "pick_text": PickText(preference),
         "face_same": LargestFace(detector, conditioning),
         "face_first": FirstFace(detector, scoring),
         "piqe": Piqe(device),
@@ -101,3 +149,17 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
         "dreamsim": DreamSim(chosen["dreamsim"], device),
     }
     return built_in | plug_in_features(set(built_in), device)
+
+
+def _bias(role: str, judge: Pack, *others: Pack) -> str | None:
+    """Why a recogniser must not judge identity, None where nothing speaks against it."""
+    if judge.name == "none":
+        return "There is no third recogniser of rendered people. Give face-second=NAME."
+    if _same(judge, others[0]):
+        return (
+            f"{judge.name} conditioned the pictures, so what it sees is flattering. Give another recogniser: "
+            f"{role}=NAME."
+        )
+    if any(_same(judge, other) for other in others):
+        return f"{judge.name} is already the recogniser of id_sim. Give another one: {role}=NAME."
+    return None
