@@ -18,12 +18,12 @@ from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
 from benchmarks.store import RunFolder
 from benchmarks.targets import target_of
-from methods.backbone.sampling import Result, iterate_samples
 from methods.contract import Method
 from methods.errors import PictureError, SpidError
 from methods.hooks import Identity, Job, StepInfo
 from methods.images import load_picture, read_metadata, save_png
 from methods.provenance import RunDescription, describe_picture, parameters_text
+from methods.sampling import Result, iterate_samples
 
 if TYPE_CHECKING:
     from PIL.Image import Image

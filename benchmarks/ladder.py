@@ -9,8 +9,8 @@ import torch
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
-    from methods.backbone.sampling import Result
     from methods.hooks import Job
+    from methods.sampling import Result
 
 _SAID_BY_ALLOCATORS = ("out of memory", "can't allocate memory", "failed to allocate")
 
@@ -50,15 +50,10 @@ class Ladder:
             self.batch_size = tried // 2
             fall = f"batch {tried} -> {self.batch_size}"
         elif not backbone.origin.get("vae_tiling"):
-            backbone.vae_slicing = True
-            backbone.vae.enable_tiling()
-            backbone.origin = {**backbone.origin, "vae_slicing": True, "vae_tiling": True}
+            backbone.decode_in_tiles()
             fall = "decoding in tiles"
         elif not backbone.offload and backbone.device.type != "cpu":
-            for module in (backbone.unet, backbone.vae, *backbone.text.models):
-                module.to("cpu")
-            backbone.offload = backbone.text.offload = True
-            backbone.origin = {**backbone.origin, "cpu_offload": True}
+            backbone.offload_idle()
             fall = "idle models off the device"
         else:
             return False

@@ -174,7 +174,7 @@ def prepare(
     from benchmarks.metrics.evaluate import Evaluator
     from benchmarks.metrics.models.zoo import check_models
     from methods.backbone.load import load_backbone
-    from methods.backbone.schedulers import SCHEDULERS
+    from methods.backbone.noise import SCHEDULERS
     from methods.errors import unknown_name
     from methods.hooks import Identity
 

@@ -16,8 +16,8 @@ from typing import Any
 _EXPORTS = {
     "load_backbone": "methods.backbone.load",
     "Backbone": "methods.backbone.backbone",
-    "sample": "methods.backbone.sampling",
-    "Result": "methods.backbone.sampling",
+    "sample": "methods.sampling",
+    "Result": "methods.sampling",
     "get_method": "methods.registry",
     "method_info": "methods.registry",
     "method_names": "methods.registry",

@@ -24,8 +24,7 @@ import torch
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import Result, check_job, iterate_samples
-from methods.backbone.schedulers import SCHEDULERS
+from methods.backbone.noise import SCHEDULERS
 from methods.backbone.source import check_there, is_pocket
 from methods.config import build
 from methods.contract import Method, MethodInfo
@@ -35,6 +34,7 @@ from methods.hooks import Identity, Job, StepInfo
 from methods.prompts import expand
 from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
+from methods.sampling import Result, check_job, iterate_samples
 
 if TYPE_CHECKING:
     from PIL.Image import Image

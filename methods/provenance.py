@@ -20,9 +20,9 @@ from methods.errors import UsageError
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
-    from methods.backbone.sampling import Result
     from methods.contract import Method
     from methods.hooks import Identity
+    from methods.sampling import Result
 
 SCHEMA = 1
 _LIBRARIES = (
@@ -60,7 +60,7 @@ def library_versions() -> dict[str, str | None]:
 def loop_code(backbone: Backbone) -> str:
     """Fingerprint of the code that samples on a backbone: the loop, and what loads and runs the model."""
     from methods.backbone.load import load_backbone
-    from methods.backbone.sampling import iterate_samples
+    from methods.sampling import iterate_samples
 
     return code_of(iterate_samples, load_backbone, type(backbone), type(backbone.text))
 

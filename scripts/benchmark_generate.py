@@ -51,10 +51,10 @@ def sampling(repeats: int, reference: Path) -> dict[str, list[float]]:
     import torch
 
     from methods.backbone.load import load_backbone
-    from methods.backbone.sampling import sample
     from methods.faces import analyse, load_encoder
     from methods.hooks import Identity, Job
     from methods.registry import get_method
+    from methods.sampling import sample
 
     backbone = load_backbone("pocket", device="cpu")
     face = analyse(reference, load_encoder("pocket"), cache=False)

@@ -32,10 +32,10 @@ import torch  # noqa: E402
 
 from methods.backbone.backbone import Backbone  # noqa: E402
 from methods.backbone.load import load_backbone  # noqa: E402
-from methods.backbone.sampling import sample  # noqa: E402
 from methods.contract import Method  # noqa: E402
 from methods.hooks import Identity, Job  # noqa: E402
 from methods.registry import get_method, method_names  # noqa: E402
+from methods.sampling import sample  # noqa: E402
 
 PEOPLE = 8
 PROMPT = "a photo of a person at the beach"

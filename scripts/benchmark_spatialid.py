@@ -18,9 +18,9 @@ import torch
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import sample
 from methods.contract import Method
 from methods.hooks import Identity, Job
+from methods.sampling import sample
 from methods.spatialid.method import Config, SpatialID
 from methods.uniform.method import Uniform
 

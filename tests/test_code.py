@@ -13,11 +13,11 @@ import pytest
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import iterate_samples
 from methods.backbone.text import TextEncoder
 from methods.code import Root, Sources, _roots, closure, code_of, fingerprint
 from methods.generate import identify
 from methods.registry import get_method, method_names
+from methods.sampling import iterate_samples
 from methods.statements import statement_of
 
 LOOP = (iterate_samples, load_backbone, Backbone, TextEncoder)

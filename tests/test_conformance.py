@@ -13,14 +13,13 @@ import torch
 from people import somebody
 from tiny import FAMILIES, tiny_backbone
 
-from methods.backbone.attention import AttentionSession
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import sample
 from methods.contract import Method, MethodInfo
 from methods.hooks import Attachment, Conditioning, Job, RowLayout, StepInfo
 from methods.paths import pocket_dir
 from methods.registry import get_method, method_info, method_names
+from methods.sampling import sample
 
 METHODS = method_names()
 BACKBONES = [*FAMILIES, "pocket"]
@@ -62,7 +61,7 @@ def job(backbone: Backbone, **changes: object) -> Job:
 
 
 def unet_state(backbone: Backbone) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in backbone.unet.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in backbone.denoiser.unet.state_dict().items()}
 
 
 def test_describes_itself(method: Method) -> None:
@@ -76,10 +75,13 @@ def test_describes_itself(method: Method) -> None:
 def test_leaves_no_trace(method: Method, backbone: Backbone) -> None:
     """Weights, processors and pictures are bit for bit what they were."""
     [before] = sample(backbone, [job(backbone, identity=None)])
-    weights, processors = unet_state(backbone), dict(backbone.unet.attn_processors)
+    unet = backbone.denoiser.unet
+    weights, processors = unet_state(backbone), dict(unet.attn_processors)
     sample(backbone, [job(backbone, guidance=g) for g in (4.0, 1.0)], method)
-    assert all(torch.equal(weights[name], tensor) for name, tensor in backbone.unet.state_dict().items())
-    assert all(backbone.unet.attn_processors[name] is one for name, one in processors.items())
+    assert all(
+        torch.equal(weights[name], tensor) for name, tensor in backbone.denoiser.unet.state_dict().items()
+    )
+    assert all(backbone.denoiser.unet.attn_processors[name] is one for name, one in processors.items())
     [after] = sample(backbone, [job(backbone, identity=None)])
     assert torch.equal(before.latents, after.latents)
     assert before.picture is not None and after.picture is not None
@@ -201,7 +203,7 @@ def half() -> Callable[[Backbone], Backbone]:
 
 def test_session_needs_nothing_but_hooks(backbone: Backbone) -> None:
     """Entering and leaving without a step: an error before the first one leaves no processors behind."""
-    before = dict(backbone.unet.attn_processors)
-    with AttentionSession(backbone.unet, backbone.sites, Attachment()):
-        assert all(one is not before[name] for name, one in backbone.unet.attn_processors.items())
-    assert all(one is before[name] for name, one in backbone.unet.attn_processors.items())
+    before = dict(backbone.denoiser.unet.attn_processors)
+    with backbone.denoiser.attached(Attachment()):
+        assert all(one is not before[name] for name, one in backbone.denoiser.unet.attn_processors.items())
+    assert all(one is before[name] for name, one in backbone.denoiser.unet.attn_processors.items())

@@ -30,8 +30,8 @@ def example(install: Install) -> Path:  # noqa: F811
 
 
 def test_the_method_is_found_and_does_what_it_says(example: Path, tmp_path: Path) -> None:
-    from methods.backbone.sampling import sample
-    from methods.contract import Identity, Job
+    from methods.hooks import Identity, Job
+    from methods.sampling import sample
 
     assert "louder" in method_names()
     backbone = load_backbone(tiny_pipeline(tmp_path / "tiny", "sd1"), device="cpu")

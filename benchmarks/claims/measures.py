@@ -23,12 +23,12 @@ from benchmarks.plan import Person, spread
 from benchmarks.store import RunFolder
 from benchmarks.studies.attention import share_inside
 from benchmarks.suites import Suite, SuitePrompt
-from methods.backbone.sampling import Result, latent_size, sample
 from methods.contract import Method
 from methods.files import save_json
 from methods.fitting.words import NOUN, place
 from methods.hooks import Identity, Job
 from methods.prompts import expand
+from methods.sampling import Result, latent_size, sample
 
 if TYPE_CHECKING:
     from methods.faces import FaceEncoder

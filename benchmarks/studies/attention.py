@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from methods.backbone.attention import AttentionSession, ColumnCapture
+from methods.backbone.attention import ColumnCapture
 from methods.backbone.vae import encode_pixels
 from methods.fitting.attachment import stage_of
 from methods.hooks import Attachment, Conditioning
-from methods.training.diffusion import NoiseSchedule
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -59,17 +58,16 @@ def face_share(
     pixels = torch.from_numpy(np.stack([one.pixels for one in portraits])).permute(0, 3, 1, 2)
     latents = encode_pixels(backbone, pixels.float() / 127.5 - 1.0)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents.device)
-    schedule = NoiseSchedule(backbone)
     count, _, height, width = latents.shape
     shares = []
     for timestep in TIMESTEPS:
         stage = stage_of(float(timestep) / 1000, len(key))
         capture = ColumnCapture(torch.tensor([list(columns)] * count, device=backbone.device))
-        with AttentionSession(backbone.unet, backbone.sites, Attachment(), capture) as session:
+        with backbone.denoiser.attached(Attachment(), capture) as predict:
             of_stage = [one[stage].expand(count, -1, -1).to(backbone.dtype) for one in (key, value)]
-            times = torch.full((count,), timestep, device=backbone.device)
-            noisy = schedule.noised(latents, noise, times).latents.to(backbone.dtype)
-            session.predict(noisy, times, Conditioning(*of_stage))
+            levels = torch.full((count,), timestep / 1000, dtype=torch.float64)
+            noisy, time, _ = backbone.noise.noised(latents, noise, levels)
+            predict(noisy.to(backbone.dtype), time, Conditioning(*of_stage))
         grids = {site.name: site.grid(height, width) for site in backbone.cross_sites}
         shares += [share_inside(capture.maps(row), grids, mask) for row, mask in enumerate(masks)]
     return float(np.mean(shares))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from methods.contract import MethodInfo
 from methods.fitting.attachment import Spoken
-from methods.fitting.denoiser import Denoiser, Noising
+from methods.fitting.denoising import Noising, denoising
 from methods.fitting.method import FitMethod
 from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
@@ -76,15 +76,15 @@ class FreeFeatures(FitMethod):
         rng = torch.Generator().manual_seed(config.seed)
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
 
-        with Denoiser(backbone, Attachment()) as denoise:
+        with denoising(backbone, Attachment()) as denoise:
 
             def losses() -> dict[str, Tensor]:
-                noisy, timesteps, target = noising.draw(config.batch)
+                noisy, time, target = noising.draw(config.batch)
                 chosen = sentences.choose(config.batch, rng)
                 hidden = torch.stack(
                     [self._add(plain[one], sentences.placed[one], features) for one in chosen]
                 )
-                return {"denoising": F.mse_loss(denoise(noisy, timesteps, hidden, hidden, None), target)}
+                return {"denoising": F.mse_loss(denoise(noisy, time, hidden, hidden, None), target)}
 
             groups = [{"params": [features], "lr": config.rate}]
             log = optimise(groups, losses, steps=config.steps, progress=progress)

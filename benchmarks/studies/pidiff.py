@@ -21,7 +21,6 @@ from PIL import Image
 
 from benchmarks.metrics.leakage import background_change
 from benchmarks.studies.figures import Figures, Remaining, mean_interval
-from methods.backbone.sampling import sample
 from methods.contract import Method
 from methods.errors import FaceError
 from methods.files import save_json
@@ -29,6 +28,7 @@ from methods.hooks import Identity, Job
 from methods.images import contact_sheet
 from methods.pidiff.method import Config, PIDiff, reference_image
 from methods.pocket.models import PocketModels
+from methods.sampling import sample
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone

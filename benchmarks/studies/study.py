@@ -26,7 +26,6 @@ from benchmarks.studies.attention import TIMESTEPS, face_share
 from benchmarks.studies.figures import every, mean_interval, ratio_interval
 from benchmarks.studies.free_features import FreeFeatures
 from benchmarks.studies.people import FIRST_PERSON, held_out
-from methods.backbone.sampling import sample
 from methods.config import build, read_setting
 from methods.contract import Method
 from methods.errors import FaceError, UsageError
@@ -50,6 +49,7 @@ from methods.pocket.world import (
 from methods.pocket.world.captions import UNSAID
 from methods.prompts import expand
 from methods.registry import get_method
+from methods.sampling import sample
 
 STRANGERS = 250_000
 """How far a person's stranger is from the person, in numbers of people."""

@@ -1,24 +1,12 @@
-"""One attention processor for every site, with the hooks of a method.
-
-Numerically the same as diffusers' AttnProcessor2_0 as long as no hook says otherwise. Three things differ:
-keys and values of the static text are projected once per batch instead of once per step; keys and values
-may see different text; columns of cross-attention maps can be watched without building the maps.
-"""
+"""Attention kernels that all families share, and the watch on columns of attention maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Any
-from weakref import WeakKeyDictionary
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from methods.backbone.sites import attention_layer
-from methods.hooks import Attachment, Conditioning, Pass, RowLayout, Site
+from methods.hooks import RowLayout, Site
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -39,141 +27,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     query [R, heads, N, d], key and value [R, heads, M, d] -> [R, N, heads * d]
     """
     return merge_heads(F.scaled_dot_product_attention(query, key, value))
-
-
-class AttentionSession:
-    """All attention sites of a U-Net at work for one batch; a context manager.
-
-    Inside, every site runs a `SiteProcessor`; on exit the processors found on entry are put back.
-    Call `begin` before each U-Net call, or make the call by `predict`. Differentiable when gradients are
-    enabled (nothing is cached then).
-    """
-
-    def __init__(
-        self,
-        unet: nn.Module,
-        sites: Sequence[Site],
-        hooks: Attachment,
-        capture: ColumnCapture | None = None,
-    ) -> None:
-        self.hooks = hooks
-        self.capture = capture
-        self.step: Pass
-        self.conditioning: Conditioning
-        self._unet: Any = unet
-        self._layers = [(site, attention_layer(unet, site)) for site in sites]
-        self._projected: WeakKeyDictionary[Conditioning, dict[int, tuple[Tensor, Tensor]]] = (
-            WeakKeyDictionary()
-        )
-        self._restore = ExitStack()
-
-    def __enter__(self) -> AttentionSession:
-        for site, layer in self._layers:
-            self._restore.callback(layer.set_processor, layer.processor)
-            layer.set_processor(SiteProcessor(site, self))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._restore.close()
-
-    def begin(self, step: Pass, conditioning: Conditioning) -> None:
-        """Announce the step and the text of the next U-Net call."""
-        self.step = step
-        self.conditioning = conditioning
-
-    def predict(
-        self, latents: Tensor, timesteps: Tensor, text: Conditioning, added: dict[str, Tensor] | None = None
-    ) -> Tensor:
-        """One U-Net call as trainings and fits make it: every row has a timestep of its own, none is guided.
-
-        latents [B, C, h, w], timesteps int64 [B], text of B rows, added: SDXL's `size_conditions`
-        -> prediction [B, C, h, w]. The hooks see a `Pass`, which knows no time.
-        """
-        height, width = latents.shape[-2:]
-        self.begin(Pass(RowLayout(jobs=len(latents), guided=False), (height, width)), text)
-        return self._unet(latents, timesteps, text.key, added_cond_kwargs=added).sample
-
-    def read_text(self, site: Site, layer: Any, query: Tensor) -> Tensor:
-        """Text attention of a site: query [R, heads, N, d] -> [R, N, width]; zeros if the hooks read none."""
-        if not self.hooks.reads_text:
-            return torch.zeros_like(merge_heads(query))
-        key, value = self.text_keys_values(site, layer)
-        key = key if layer.norm_k is None else layer.norm_k(key)
-        if self.capture is not None:
-            self.capture.watch(site, self.step.rows, query, key)
-        return attend(query, key, value)
-
-    def text_keys_values(self, site: Site, layer: Any) -> KeyValue:
-        """Keys and values of the current text at a site, [R, heads, T, d] each; projected on first use."""
-        if torch.is_grad_enabled():
-            return self._project(site, layer)
-        known = self._projected.setdefault(self.conditioning, {})
-        if site.index not in known:
-            known[site.index] = self._project(site, layer)
-        return known[site.index]
-
-    def _project(self, site: Site, layer: Any) -> KeyValue:
-        text = self.conditioning
-        norm: Callable[[Tensor], Tensor] = layer.norm_encoder_hidden_states if layer.norm_cross else _same
-        key = layer.to_k(norm(text.key))
-        value = layer.to_v(norm(text.value))
-        key, value = split_heads(key, layer.heads), split_heads(value, layer.heads)
-        return self.hooks.text_keys_values(site, text, key, value)
-
-
-class SiteProcessor:
-    """The attention of one site: to be set as the processor of a diffusers `Attention` layer."""
-
-    def __init__(self, site: Site, session: AttentionSession) -> None:
-        self.site = site
-        self.session = session
-
-    @torch.compiler.disable  # hooks are free Python and see every step: compiled, each would compile anew
-    def __call__(
-        self,
-        layer: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
-    ) -> Tensor:
-        """Attention layer of the U-Net on [R, N, C] or [R, C, h, w]; the text comes from the session."""
-        site, session = self.site, self.session
-        x = hidden_states
-        if layer.spatial_norm is not None:
-            x = layer.spatial_norm(x, temb)
-        shape = x.shape
-        if len(shape) == 4:
-            x = x.flatten(2).transpose(1, 2)
-        if layer.group_norm is not None:
-            x = layer.group_norm(x.transpose(1, 2)).transpose(1, 2)
-
-        query = split_heads(layer.to_q(x), layer.heads)
-        query = query if layer.norm_q is None else layer.norm_q(query)
-        if site.kind == "self":
-            key = split_heads(layer.to_k(x), layer.heads)
-            value = split_heads(layer.to_v(x), layer.heads)
-            key = key if layer.norm_k is None else layer.norm_k(key)
-            key, value = session.hooks.keys_values(site, session.step, query, key, value)
-            output = attend(query, key, value)
-        else:
-            output = session.read_text(site, layer, query)
-            added = session.hooks.image_attention(site, session.step, query, output)
-            if added is not None:
-                output = output + added
-
-        to_out, dropout = layer.to_out
-        output = dropout(to_out(output))
-        if len(shape) == 4:
-            output = output.transpose(1, 2).reshape(shape)
-        if layer.residual_connection:
-            output = output + hidden_states
-        return output / layer.rescale_output_factor
 
 
 class ColumnCapture:
@@ -215,7 +68,3 @@ def column_probabilities(query: Tensor, key: Tensor, columns: Tensor) -> Tensor:
     one_hot = F.one_hot(columns, key.shape[2]).transpose(1, 2).to(query)  # [R, T, C]
     chosen = one_hot[:, None].expand(-1, query.shape[1], -1, -1)
     return F.scaled_dot_product_attention(query, key, chosen).mean(dim=1)
-
-
-def _same(x: Tensor) -> Tensor:
-    return x

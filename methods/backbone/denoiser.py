@@ -51,13 +51,13 @@ class Denoiser(Protocol):
     sites:    all attention layers; `Site.index` is a place in this order
     hooks:    which hooks of an `Attachment` it calls, and `reads_text` where text can be switched off
     guidance: `rows`: guidance needs an unconditional row for each conditional one;
-              `embedded`: its scale is an input (`Pass.guidance`)
+              `embedded`: its scale is an input (`Pass.guidance`); `none`: it takes none
     multiple: width and height of a picture, in pixels, are multiples of this
     """
 
     sites: tuple[Site, ...]
     hooks: frozenset[Hook]
-    guidance: Literal["rows", "embedded"]
+    guidance: Literal["rows", "embedded", "none"]
     multiple: int
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:

@@ -8,14 +8,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from methods.backbone.families.reading import configuration
+from methods.backbone.families.registry import family_of
 from methods.errors import MissingWeightsError, SpidError, WeightsError
 from methods.files import save_json
 from methods.paths import cache_dir, pocket_dir
 from methods.textfile import read_json
 
-_COMPONENTS = (
-    "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
-)  # fmt: skip
+_SINGLE_FILE = "StableDiffusionPipeline"  # its family tells SDXL by the keys of the file
 _HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w.-]+")
 _REMEMBER_FROM = 64 * 2**20  # bytes; smaller files are hashed anew each time
 
@@ -25,12 +25,14 @@ class Source:
     """A located pipeline: a folder in diffusers layout, or a single file (then `folder` is None).
 
     files:   everything that decides what the pipeline computes
+    pipeline: class name in model_index.json; of a single file, that of the layout it must have
     variant: `fp16` where only half-precision files are there
     commit:  of the hub repository it came from
     """
 
     folder: Path | None
     files: tuple[Path, ...]
+    pipeline: str
     variant: str | None = None
     commit: str | None = None
 
@@ -59,7 +61,7 @@ def locate(name: str, revision: str | None = None) -> Source:
     if path.is_file():
         if path.suffix != ".safetensors":
             raise WeightsError(f"{path} is no .safetensors file.", hint="Convert it where you trust it.")
-        return Source(folder=None, files=(path,))
+        return Source(folder=None, files=(path,), pipeline=_SINGLE_FILE)
     if path.is_dir():
         return _folder(path)
     check_there(name)
@@ -92,30 +94,34 @@ def _folder(folder: Path, commit: str | None = None) -> Source:
         raise MissingWeightsError(
             f"{folder} is no pipeline: it has no model_index.json.", hint="Give a folder in diffusers layout."
         )
-    files = [path for part in _COMPONENTS for path in sorted((folder / part).glob("*")) if path.is_file()]
+    pipeline = str(configuration(folder / "model_index.json").get("_class_name"))
+    parts = family_of(pipeline, str(folder)).components
+    files = [path for part in parts for path in sorted((folder / part).glob("*")) if path.is_file()]
     weights = [path for path in files if path.suffix == ".safetensors"]
-    if not any(path.parent.name == "unet" for path in weights):
+    if not any(path.parent.name == parts[0] for path in weights):
         raise MissingWeightsError(
-            f"No .safetensors weights in {folder / 'unet'}.",
+            f"No .safetensors weights in {folder / parts[0]}.",
             hint="Convert the pipeline in a trusted environment (save_pretrained writes .safetensors).",
         )
     plain = [path for path in weights if path.stem.count(".") == 0]
-    variant = None if any(path.parent.name == "unet" for path in plain) else "fp16"
+    variant = None if any(path.parent.name == parts[0] for path in plain) else "fp16"
     chosen = plain if variant is None else [path for path in weights if f".{variant}" in path.name]
     texts = [path for path in files if path.suffix in (".json", ".txt")]
     own = [path for name in ("model_index.json", "spid.json") if (path := folder / name).is_file()]
-    return Source(folder, tuple(own + texts + chosen), variant, commit)
+    return Source(folder, tuple(own + texts + chosen), pipeline, variant, commit)
 
 
 def _hub(name: str, revision: str | None) -> Source:
     """A snapshot of a hub repository; half-precision files are fetched only where there are no others."""
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants, hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = ["model_index.json", *(f"{part}/*" for part in _COMPONENTS)]
     unwanted = ["*.bin", "*.ckpt", "*.msgpack", "*.onnx", "*.onnx_data", "*non_ema*", "*.xml", "*.pb"]
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
     try:
+        index = Path(hf_hub_download(name, "model_index.json", revision=revision, local_files_only=offline))
+        parts = family_of(str(configuration(index).get("_class_name")), name).components
+        wanted = ["model_index.json", *(f"{part}/*" for part in parts)]
         for ignored in ([*unwanted, "*.fp16.*"], unwanted):
             folder = Path(
                 snapshot_download(
@@ -126,7 +132,7 @@ def _hub(name: str, revision: str | None) -> Source:
                     local_files_only=offline,
                 )
             )
-            if any((folder / "unet").glob("*.safetensors")):
+            if any((folder / parts[0]).glob("*.safetensors")):
                 break
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         cache = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"

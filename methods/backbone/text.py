@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from methods.backbone.device import resident
+from methods.backbone.device import Placement
 from methods.hooks import Conditioning, Job, RowLayout
 
 if TYPE_CHECKING:
@@ -19,43 +19,50 @@ if TYPE_CHECKING:
 _REMEMBERED = 256  # encodings kept per backbone; one of SDXL takes 0.3 MB
 
 
-def size_conditions(text: Conditioning, width: int, height: int) -> dict[str, Tensor] | None:
-    """SDXL's added conditions for uncropped pictures of one size in pixels; None for other backbones.
-
-    pooled text [R, P] and time ids [R, 6]: original size, crop corner, target size (height, width each)
-    """
-    pooled = text.pooled
-    if pooled is None:
-        return None
-    ids = torch.tensor([(height, width, 0, 0, height, width)], dtype=pooled.dtype, device=pooled.device)
-    return {"text_embeds": pooled, "time_ids": ids.expand(len(pooled), -1)}
-
-
 class TextFeatures(NamedTuple):
-    """One encoded prompt: hidden [T, C], pooled [P] (SDXL) or None, and what did not fit into T tokens."""
+    """One encoded prompt: hidden [T, C], pooled [P] or None, and what did not fit into T tokens."""
 
     hidden: Tensor
     pooled: Tensor | None
     truncated: str
 
 
-@dataclass(eq=False)
-class TextEncoder:
-    """The tokenizers and text encoders of a pipeline: one pair for SD 1.x and 2.x, two for SDXL.
-
-    zero_empty_negative: SDXL's `force_zeros_for_empty_prompt`: an empty negative prompt is all zeros.
+class TextEncoder(ABC):
+    """Prompts to features: what the loop, the methods and the trainings may ask of a pipeline's encoders.
 
     Every prompt is encoded alone and remembered, so its features do not depend on its company in a batch.
+
+    models:    the encoders, which lie where `placement` says
+    zero_empty_negative: an empty negative prompt is all zeros (SDXL's `force_zeros_for_empty_prompt`)
     """
 
-    tokenizers: tuple[CLIPTokenizer, ...]
-    models: tuple[nn.Module, ...]
-    device: torch.device
-    offload: bool = False
-    zero_empty_negative: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self, models: Sequence[nn.Module], placement: Placement, *, zero_empty_negative: bool = False
+    ) -> None:
+        self.models = tuple(models)
+        self.placement = placement
+        self.zero_empty_negative = zero_empty_negative
         self._known: OrderedDict[str, TextFeatures] = OrderedDict()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features are."""
+        return self.placement.device
+
+    @abstractmethod
+    def _encode(self, prompt: str) -> TextFeatures:
+        """Features of one prompt, computed."""
+
+    @abstractmethod
+    def encode_batch(self, prompts: Sequence[str]) -> Conditioning:
+        """Features of prompts in one pass, key and value [B, T, C] (the same tensor), pooled [B, P] or None.
+
+        Without gradients. An empty prompt gives what the network was trained to drop to.
+        """
+
+    @abstractmethod
+    def token_positions(self, prompt: str, word: str) -> list[int]:
+        """Places in T of the first occurrence of a word (or words) among the tokens; [] if absent."""
 
     def encode(self, prompt: str) -> TextFeatures:
         """Features of one prompt, on the device; plain tensors also inside `torch.inference_mode`."""
@@ -91,6 +98,21 @@ class TextEncoder:
         pooled = [one.pooled for one in features if one.pooled is not None]
         return Conditioning(key=hidden, value=hidden, pooled=torch.stack(pooled) if pooled else None)
 
+
+class ClipEncoder(TextEncoder):
+    """CLIP's: one pair of tokenizer and encoder for SD 1.x and 2.x, two for SDXL."""
+
+    def __init__(
+        self,
+        tokenizers: Sequence[CLIPTokenizer],
+        models: Sequence[nn.Module],
+        placement: Placement,
+        *,
+        zero_empty_negative: bool = False,
+    ) -> None:
+        super().__init__(models, placement, zero_empty_negative=zero_empty_negative)
+        self.tokenizers = tuple(tokenizers)
+
     def token_positions(self, prompt: str, word: str) -> list[int]:
         """Places of the first occurrence of a word (or words) among the tokens of a prompt; [] if absent.
 
@@ -124,7 +146,7 @@ class TextEncoder:
         hidden: list[Tensor] = []
         pooled = None
         for own, model in zip(ids, self.models, strict=True):
-            with resident(model, self.device, self.offload):
+            with self.placement.resident(model):
                 output = model(own.to(self.device), output_hidden_states=len(self.models) > 1)
             if len(self.models) == 1:
                 hidden.append(output[0])
@@ -132,6 +154,15 @@ class TextEncoder:
                 hidden.append(output.hidden_states[-2])
                 pooled = output[0]
         return torch.cat(hidden, dim=-1), pooled
+
+    @torch.no_grad()
+    def encode_batch(self, prompts: Sequence[str]) -> Conditioning:
+        hidden, pooled = self.forward(self.token_ids(prompts))
+        if self.zero_empty_negative:
+            worded = torch.tensor([bool(prompt) for prompt in prompts], device=hidden.device)
+            hidden = hidden * worded.view(-1, 1, 1)
+            pooled = None if pooled is None else pooled * worded.view(-1, 1)
+        return Conditioning(hidden, hidden, pooled)
 
     def _encode(self, prompt: str) -> TextFeatures:
         hidden, pooled = self.forward(self.token_ids([prompt]))

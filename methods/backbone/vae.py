@@ -11,8 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from methods.backbone.device import resident
-
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
@@ -23,7 +21,7 @@ _PICTURES_AT_ONCE = 4  # on an accelerator; a CPU gains nothing, and one at a ti
 
 @torch.no_grad()
 def encode_pixels(backbone: Backbone, pixels: Tensor) -> Tensor:
-    """Encode pixels [P, 3, H, W] in [-1, 1] to latents at the U-Net's scale, float32 [P, C, h, w].
+    """Encode pixels [P, 3, H, W] in [-1, 1] to latents at the network's scale, float32 [P, C, h, w].
 
     They are the mean of the VAE's posterior. Pictures pass one at a time; float16 autoencoders that overflow
     (`force_upcast`) run in float32.
@@ -31,19 +29,26 @@ def encode_pixels(backbone: Backbone, pixels: Tensor) -> Tensor:
     vae = backbone.vae
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
     dtype = torch.float32 if upcast else vae.dtype
-    with resident(vae, backbone.device, backbone.offload), _in_dtype(vae, dtype):
+    with backbone.resident(vae), _in_dtype(vae, dtype):
         chunks = pixels.to(backbone.device).to(dtype).split(1)
         latents = torch.cat([vae.encode(chunk).latent_dist.mean.float() for chunk in chunks])
     mean, std = vae.config.latents_mean, vae.config.latents_std
     if mean is not None and std is not None:
         latents = (latents - _channels(mean, latents)) / _channels(std, latents)
+    if shift := vae.config.shift_factor:
+        latents = latents - shift
     return latents * vae.config.scaling_factor
 
 
 def encode_picture(backbone: Backbone, picture: Image.Image) -> Tensor:
     """Latents of one RGB picture, float32 [C, h, w] (see `encode_pixels`)."""
-    pixels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None]
-    return encode_pixels(backbone, pixels.float() / 127.5 - 1.0)[0]
+    return encode_pixels(backbone, to_pixels(picture)[None])[0]
+
+
+def to_pixels(picture: Image.Image) -> Tensor:
+    """An RGB picture as the VAE sees it: float32 [3, H, W] in [-1, 1]."""
+    levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    return levels.float() / 127.5 - 1.0
 
 
 @torch.inference_mode()
@@ -57,7 +62,7 @@ def decode(backbone: Backbone, latents: Tensor) -> tuple[Tensor, list[dict[str, 
     half = backbone.dtype != torch.float32
     notes: list[dict[str, str]] = [{} for _ in latents]
     upcast = backbone.dtype == torch.float16 and vae.config.force_upcast
-    with resident(vae, backbone.device, backbone.offload):
+    with backbone.resident(vae):
         pixels = _decode(backbone, latents, torch.float32 if upcast else backbone.dtype)
         if half and not upcast:
             finite_in = torch.isfinite(latents).flatten(1).all(dim=1)
@@ -85,6 +90,8 @@ def _decode(backbone: Backbone, latents: Tensor, dtype: torch.dtype) -> Tensor:
     vae = backbone.vae
     mean, std = vae.config.latents_mean, vae.config.latents_std
     latents = latents / vae.config.scaling_factor
+    if shift := vae.config.shift_factor:
+        latents = latents + shift
     if mean is not None and std is not None:
         latents = latents * _channels(std, latents) + _channels(mean, latents)
     one_by_one = backbone.vae_slicing or latents.device.type == "cpu"

@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 
 from methods.backbone.attention import split_heads
-from methods.backbone.device import resident
-from methods.backbone.sites import attention_layer
 from methods.hooks import Attachment, Conditioning, Pass, Site
 
 if TYPE_CHECKING:
@@ -61,7 +59,7 @@ class AttentionLoss(Attachment):
         """reference: text features [S, T, C] of the sentences with "person"; layers: `all` or `coarse`."""
         sites = [site for site in backbone.cross_sites if layers == "all" or site.cell > 1]
         self.reduction = reduction
-        with resident(backbone.unet, backbone.device, backbone.offload):
+        with backbone.resident(*backbone.denoiser.modules()):
             self.reference: Mapping[int, Tensor] = {
                 site.index: _keys(backbone, site, reference) for site in sites
             }
@@ -101,5 +99,4 @@ class AttentionLoss(Attachment):
 @torch.no_grad()
 def _keys(backbone: Backbone, site: Site, text: Tensor) -> Tensor:
     """K_r of a site: text features [S, T, C] -> [S, heads, T, d]."""
-    layer = attention_layer(backbone.unet, site)
-    return split_heads(layer.to_k(text), layer.heads)
+    return split_heads(backbone.denoiser.projections(site).k(text), site.heads)

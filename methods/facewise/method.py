@@ -24,7 +24,7 @@ from methods.facewise.generator import TokenGenerator
 from methods.facewise.info import INFO
 from methods.facewise.loss import AttentionLoss
 from methods.fitting.attachment import Spoken
-from methods.fitting.denoiser import Denoiser, Noising
+from methods.fitting.denoising import Noising, denoising
 from methods.fitting.method import FitMethod
 from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
@@ -103,18 +103,18 @@ class Facewise(FitMethod):
             made = zip(generators, noun, strict=True)
             return torch.cat([generator(v) for generator, v in made], dim=-1)
 
-        with Denoiser(backbone, watch if config.weight else Attachment()) as denoise:
+        with denoising(backbone, watch if config.weight else Attachment()) as denoise:
 
             def losses() -> dict[str, Tensor]:
-                noisy, timesteps, target = noising.draw(config.batch)
+                noisy, time, target = noising.draw(config.batch)
                 chosen = sentences.choose(config.batch, rng)
                 placed = [sentences.placed[number] for number in chosen]
-                stage = stages_of(timesteps, config.pairs)
+                stage = stages_of(time, config.pairs)
                 pairs = tokens()[stage]  # [B, 2, 1, C]
                 key, value, pooled = _encode_pairs(backbone, placed, pairs, shared=config.shared)
                 if config.weight:
                     watch.expect(chosen, self._columns(placed))
-                terms = {"denoising": F.mse_loss(denoise(noisy, timesteps, key, value, pooled), target)}
+                terms = {"denoising": F.mse_loss(denoise(noisy, time, key, value, pooled), target)}
                 if config.weight:
                     terms["attention"] = config.weight * watch.take()
                 return terms
@@ -158,9 +158,9 @@ class Facewise(FitMethod):
         return columns
 
 
-def stages_of(timesteps: Tensor, pairs: int) -> Tensor:
-    """s(t) = min(S - 1, floor(S t / 1000)) of timesteps int64 [B]."""
-    return (timesteps * pairs // 1000).clamp(max=pairs - 1)
+def stages_of(time: Tensor, pairs: int) -> Tensor:
+    """s(t) = min(S - 1, floor(S t)) of times float64 [B] in [0, 1] (see `stage_of`)."""
+    return (time * pairs + 1e-9).long().clamp(max=pairs - 1)
 
 
 def _encode_pairs(

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from methods.backbone.text import TextEncoder
+from methods.backbone.text import ClipEncoder, TextEncoder
+from methods.errors import UsageError
 
 NOUN = "person"
 """The plain word for anybody: what a learned word starts from, replaces or precedes."""
@@ -45,7 +44,7 @@ def place(text: TextEncoder, prompt: str, rows: int, *, keep_noun: bool = False)
     ids: list[Tensor] = []
     learned: list[tuple[int, int]] = []
     source: list[int] = []
-    for number, tokenizer in enumerate(text.tokenizers):
+    for number, tokenizer in enumerate(_clip(text).tokenizers):
         length = tokenizer.model_max_length
         plain = tokenizer(prompt, truncation=False, verbose=False).input_ids
         noun = tokenizer(NOUN, add_special_tokens=False).input_ids
@@ -82,7 +81,9 @@ def encode(text: TextEncoder, prompts: Sequence[Placed], words: Tensor) -> tuple
         for model, part in zip(text.models, parts, strict=True):
             put = _Put(batch, at, part[batch, row])
             hooks.callback(model.get_input_embeddings().register_forward_hook(put).remove)  # type: ignore[operator]
-        return text.forward([torch.stack(own) for own in zip(*(one.ids for one in prompts), strict=True)])
+        return _clip(text).forward(
+            [torch.stack(own) for own in zip(*(one.ids for one in prompts), strict=True)]
+        )
 
 
 def embedding_widths(text: TextEncoder) -> list[int]:
@@ -110,6 +111,15 @@ def celebrity_anchor(text: TextEncoder, names: Sequence[str]) -> Tensor:
     return hidden[0, room.at].float()
 
 
+def _clip(text: TextEncoder) -> ClipEncoder:
+    """The encoder, if words can be put into it."""
+    if not isinstance(text, ClipEncoder):
+        raise UsageError(
+            "Learned words need a backbone whose text is read by CLIP.", hint="Give an SD or SDXL backbone."
+        )
+    return text
+
+
 def _make_room(
     plain: Sequence[int], noun: Sequence[int], rows: int, keep_noun: bool
 ) -> list[tuple[int, int, int]]:
@@ -131,7 +141,7 @@ def _make_room(
 def _embedding_columns(text: TextEncoder, words: Iterable[str], column: int | None) -> Tensor:
     """Mean token embedding [1, sum of widths] over words: of their `column`-th token, or of all tokens."""
     parts = []
-    for tokenizer, model in zip(text.tokenizers, text.models, strict=True):
+    for tokenizer, model in zip(_clip(text).tokenizers, text.models, strict=True):
         ids = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
         if column is not None:
             ids = [one[column : column + 1] for one in ids]

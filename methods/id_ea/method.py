@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.backbone.device import seeded
 from methods.errors import UsageError
 from methods.fitting.attachment import Spoken, WordAttachment
 from methods.fitting.celebrities import celebrity_names
-from methods.fitting.denoiser import Denoiser, Noising
+from methods.fitting.denoising import Noising, denoising
 from methods.fitting.method import FitMethod
 from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
@@ -138,15 +139,15 @@ class IDEA(FitMethod):
             enhancer.requires_grad_(False)
         groups.append({"params": modules, "lr": config.rate_of_modules()})
 
-        with Denoiser(
+        with denoising(
             backbone, TunedText(dict(deltas.items())) if config.mode == "paper" else Attachment()
         ) as denoise:
 
             def losses() -> dict[str, Tensor]:
-                noisy, timesteps, target = noising.draw(config.batch)
+                noisy, time, target = noising.draw(config.batch)
                 hidden, pooled = encode(text, sentences.draw(config.batch, rng), word[None])
                 hidden = adapter(hidden.float(), enhancer(face, anchor))
-                predicted = denoise(noisy, timesteps, hidden, hidden, pooled)
+                predicted = denoise(noisy, time, hidden, hidden, pooled)
                 return {"denoising": F.mse_loss(predicted, target), "distance": weight * distance(word)}
 
             log = optimise(groups, losses, steps=config.steps, progress=progress, eps=1e-7)
@@ -202,8 +203,7 @@ class IDEA(FitMethod):
 
     def _modules(self, embedding: int, backbone: Backbone) -> tuple[Enhancer, Adapter]:
         """Fresh modules by the seed, the same on every device."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
+        with seeded(self.config.seed):
             enhancer = Enhancer(embedding, backbone.context_width)
             adapter = Adapter(backbone.context_width)
         return enhancer.to(backbone.device), adapter.to(backbone.device)

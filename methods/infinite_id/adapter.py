@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.backbone.attention import split_heads
-from methods.backbone.sites import attention_layer, enumerate_sites, text_width
+from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
 from methods.uniform.adapter import TokenProjection
@@ -26,6 +26,8 @@ from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from methods.backbone.denoiser import Denoiser
 
 FACE_TOKENS = 4
 """As many as public FaceID adapters make of one embedding."""
@@ -80,7 +82,7 @@ class InfiniteAdapter(nn.Module):
     @classmethod
     def from_backbone(
         cls,
-        unet: nn.Module,
+        denoiser: Denoiser,
         *,
         states: tuple[int, int],
         embedding_dim: int = 512,
@@ -90,14 +92,14 @@ class InfiniteAdapter(nn.Module):
 
         The random mappers follow torch's global seed.
         """
-        sites = enumerate_sites(unet)
+        sites = denoiser.sites
         adapter = cls(sites, states=states, embedding_dim=embedding_dim, face_tokens=face_tokens)
         with torch.no_grad():
             for site in sites:
                 if site.kind == "cross":
-                    layer, own = attention_layer(unet, site), adapter.at(site)
-                    own.to_k_id.weight.copy_(layer.to_k.weight)
-                    own.to_v_id.weight.copy_(layer.to_v.weight)
+                    text, own = denoiser.projections(site), adapter.at(site)
+                    own.to_k_id.weight.copy_(text.k.weight)
+                    own.to_v_id.weight.copy_(text.v.weight)
         return adapter
 
     @classmethod

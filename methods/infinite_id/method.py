@@ -26,6 +26,7 @@ from methods.adapters import (
     save_adapter_folder,
     shipped_adapter,
 )
+from methods.backbone.device import seeded
 from methods.config import build
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Attachment, Identity, Job
@@ -122,9 +123,8 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
         """Reads the states of `config.clip`; without one of the pocket encoder, whatever the backbone."""
         clip = load_states_encoder(getattr(config, "clip", None) or POCKET, backbone.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            adapter = InfiniteAdapter.from_backbone(backbone.unet, states=clip.shape)
+        with seeded(seed):
+            adapter = InfiniteAdapter.from_backbone(backbone.denoiser, states=clip.shape)
         return cls.ready(adapter, backbone, config, clip=clip)
 
     @classmethod

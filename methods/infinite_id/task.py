@@ -1,4 +1,4 @@
-"""Identity-enhanced training: what the mappers and the image attention learn, on a frozen U-Net.
+"""Identity-enhanced training: what the mappers and the image attention learn, on a frozen network.
 
     L = E || y - U(z_t, t, c_id) ||^2,    every cross-attention h = Attn(Q, c_id W_k', c_id W_v')
 
@@ -21,8 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.backbone.attention import AttentionSession, attend
-from methods.backbone.text import size_conditions
+from methods.backbone.attention import attend
+from methods.backbone.denoiser import Predict
+from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
 from methods.faces import align
@@ -30,7 +31,6 @@ from methods.hooks import Attachment, Conditioning, Pass, Site
 from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, save_adapter
-from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
@@ -104,8 +104,7 @@ class InfiniteTask(TrainingTask):
         self.stages = (Stage("train", config.steps),)
         self.same_share = config.same_share
         self._hooks = _IdentityAttention(self.module, reads_text=not config.identity_enhanced)
-        self._schedule = NoiseSchedule(backbone)
-        self._session: AttentionSession
+        self._predict: Predict
 
     def features_key(self) -> dict[str, str]:
         return {"clip": self._clip.fingerprint, "version": "2"}
@@ -133,8 +132,7 @@ class InfiniteTask(TrainingTask):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        backbone = self.backbone
-        with AttentionSession(backbone.unet, backbone.sites, self._hooks) as self._session:
+        with self.backbone.denoiser.attached(self._hooks) as self._predict:
             yield
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
@@ -142,13 +140,9 @@ class InfiniteTask(TrainingTask):
         states = batch.reference["states"].float() * known[:, :, None]
         self._hooks.tokens = self.module.tokens(states, batch.reference["embedding"] * known)
 
-        noised = self._schedule.draw(batch.target["latents"], rng)
-        text = self._text(batch.prompts)
-        height, width = noised.latents.shape[-2:]
-        factor = self.backbone.latent_factor
-        added = size_conditions(text, width * factor, height * factor)
+        noised = rng.noised(self.backbone.noise, batch.target["latents"])
         noisy = noised.latents.to(self.backbone.dtype)
-        predicted = self._session.predict(noisy, noised.timesteps, text, added)
+        predicted = self._predict(noisy, noised.time, self._text(batch.prompts))
         error = (predicted.float() - noised.target).square().mean(dim=1)  # [B, h, w]
         weight = 1 + self.config.face_weight * batch.target["face"]
         weighted = (error * weight).mean(dim=(1, 2)) / weight.mean(dim=(1, 2))
@@ -174,7 +168,7 @@ class InfiniteTask(TrainingTask):
     def _text(self, prompts: Sequence[str]) -> Conditioning:
         """Features of the prompts; of the empty prompt, which nobody reads, where the text is off."""
         if not self.config.identity_enhanced:
-            return encode_prompts(self.backbone, prompts)
+            return self.backbone.text.encode_batch(prompts)
         hidden, pooled, _ = self.backbone.text.encode_negative("")
         rows = hidden.expand(len(prompts), -1, -1)
         return Conditioning(rows, rows, None if pooled is None else pooled.expand(len(prompts), -1))
@@ -195,10 +189,9 @@ def _start(backbone: Backbone, config: TaskConfig) -> tuple[InfiniteAdapter, Sta
         method = InfiniteID.load(config.initial, backbone, Config(clip=config.clip))
         return method.adapter.requires_grad_(True), method.encoder(backbone)
     clip = load_states_encoder(config.clip or POCKET, backbone.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         adapter = InfiniteAdapter.from_backbone(
-            backbone.unet,
+            backbone.denoiser,
             states=clip.shape,
             embedding_dim=config.embedding_dim,
             face_tokens=config.face_tokens,

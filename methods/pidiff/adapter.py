@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.backbone.attention import KeyValue, attend, split_heads
-from methods.backbone.sites import attention_layer, enumerate_sites, text_width
+from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
 from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from methods.backbone.denoiser import Denoiser
 
 
 class StyleTokens(nn.Module):
@@ -83,20 +85,20 @@ class StyleAdapter(nn.Module):
         )
 
     @classmethod
-    def from_backbone(cls, unet: nn.Module, *, rows: int, dim: int, gate: float = 0.0) -> Self:
+    def from_backbone(cls, denoiser: Denoiser, *, rows: int, dim: int, gate: float = 0.0) -> Self:
         """An untrained adapter: query, keys and values start as copies of the text attention's, float32.
 
         gate: 0 starts at the backbone itself. The random projection follows torch's global seed.
         """
-        sites = enumerate_sites(unet)
+        sites = denoiser.sites
         adapter = cls(sites, rows=rows, dim=dim)
         with torch.no_grad():
             for site in sites:
                 if site.kind == "cross":
-                    layer, block = attention_layer(unet, site), adapter.at(site)
-                    block.to_q_wplus.weight.copy_(layer.to_q.weight)
-                    block.to_k_wplus.weight.copy_(layer.to_k.weight)
-                    block.to_v_wplus.weight.copy_(layer.to_v.weight)
+                    text, block = denoiser.projections(site), adapter.at(site)
+                    block.to_q_wplus.weight.copy_(text.q.weight)
+                    block.to_k_wplus.weight.copy_(text.k.weight)
+                    block.to_v_wplus.weight.copy_(text.v.weight)
                     block.gate.fill_(gate)
         return adapter
 

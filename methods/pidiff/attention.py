@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from methods.backbone.attention import AttentionSession, KeyValue
-from methods.backbone.sites import enumerate_sites
-from methods.hooks import Attachment, Conditioning, Job, Pass, RowLayout, Site, StepInfo
+from methods.backbone.attention import KeyValue
+from methods.backbone.denoiser import Denoiser, Predict
+from methods.hooks import Attachment, Conditioning, Job, Pass, Site, StepInfo
 from methods.pidiff.adapter import StyleAdapter
 
 
@@ -41,8 +41,8 @@ class StyleAttention(Attachment):
     def on_step(self, step: StepInfo) -> None:
         """Weight alpha of every row at this step, [R, 1, 1]; None when no row has an identity to add."""
         late = step.index / step.count >= self.start
-        weights = [job.id_weight_at(step) if late else 0.0 for job in self.jobs]
-        alpha = torch.tensor(step.rows.per_row(weights), device=self._null.device, dtype=self._null.dtype)
+        weights = step.weights(self.jobs) if late else [0.0]
+        alpha = torch.tensor(weights, device=self._null.device, dtype=self._null.dtype)
         self.weight = alpha.view(-1, 1, 1) if any(weights) else None
 
     def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
@@ -50,13 +50,9 @@ class StyleAttention(Attachment):
             return None
         block = self.adapter.at(site)
         if site.index not in self._projected:
-            self._projected[site.index] = block.keys_values(self._token_rows(step.rows))
+            tokens = torch.stack(step.rows.per_row(self._tokens, uncond=self._null))  # [R, rows, C]
+            self._projected[site.index] = block.keys_values(tokens)
         return self.weight * block(output, self._projected[site.index])
-
-    def _token_rows(self, rows: RowLayout) -> Tensor:
-        """Tokens of every row [R, rows, C]: the null code's for unconditional rows, the job's own else."""
-        uncond = [self._null] * rows.jobs if rows.guided else []
-        return torch.stack(uncond + self._tokens)
 
 
 class TrainingAttention(Attachment):
@@ -86,28 +82,27 @@ class TrainingAttention(Attachment):
         return added
 
 
-class Denoiser:
-    """The U-Net's prediction with and without the identity; made by `style_attention`."""
+class Denoise:
+    """The network's prediction with and without the identity; made by `style_attention`."""
 
-    def __init__(self, session: AttentionSession, hooks: TrainingAttention) -> None:
-        self._session, self._hooks = session, hooks
+    def __init__(self, predict: Predict, hooks: TrainingAttention) -> None:
+        self._predict, self._hooks = predict, hooks
 
     def __call__(
         self,
         latents: Tensor,
-        timesteps: Tensor,
-        text: Tensor,
+        time: Tensor,
+        text: Conditioning,
         codes: Tensor | None,
         *,
         outside: Tensor | None = None,
-        added_conditions: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """Prediction [B, C, h, w] at full weight; codes None is the plain backbone.
 
-        latents [B, C, h, w], timesteps [B], text [B, T, width], codes [B, rows, dim], outside [B, 1, h, w]
+        latents [B, C, h, w], time float64 [B], text of B rows, codes [B, rows, dim], outside [B, 1, h, w]
         """
         self._hooks.codes, self._hooks.outside, self._hooks.leaks = codes, outside, []
-        return self._session.predict(latents, timesteps, Conditioning(text, text), added_conditions)
+        return self._predict(latents, time, text)
 
     def leak(self) -> Tensor:
         """Mean over sites of what the last call's blocks added outside the head; a scalar."""
@@ -115,8 +110,8 @@ class Denoiser:
 
 
 @contextmanager
-def style_attention(unet: nn.Module, adapter: StyleAdapter) -> Iterator[Denoiser]:
-    """Install the blocks into the U-Net for training; the processors found are put back on exit."""
+def style_attention(denoiser: Denoiser, adapter: StyleAdapter) -> Iterator[Denoise]:
+    """Install the blocks into the network for training; on exit the network is as it was."""
     hooks = TrainingAttention(adapter)
-    with AttentionSession(unet, enumerate_sites(unet), hooks) as session:
-        yield Denoiser(session, hooks)
+    with denoiser.attached(hooks) as predict:
+        yield Denoise(predict, hooks)

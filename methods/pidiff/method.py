@@ -26,6 +26,7 @@ from methods.adapters import (
     save_adapter_folder,
     shipped_adapter,
 )
+from methods.backbone.device import seeded
 from methods.config import build
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Identity, Job
@@ -108,10 +109,9 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         space = (
             load_style_space(config.style_encoder) if config.style_encoder else random_style_space(seed=seed)
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             shape = space.shape
-            adapter = StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim, gate=1.0)
+            adapter = StyleAdapter.from_backbone(backbone.denoiser, rows=shape.rows, dim=shape.dim, gate=1.0)
         return cls.ready(adapter, space, backbone, config)
 
     @classmethod
@@ -146,7 +146,7 @@ class PIDiff(AdapterMethod[StyleAdapter]):
                 hint="Give it: --set style_encoder=e4e_ffhq_encode.pt",
             )
         space = load_style_space(config.style_encoder)
-        adapter = StyleAdapter.from_backbone(backbone.unet, rows=space.shape.rows, dim=space.shape.dim)
+        adapter = StyleAdapter.from_backbone(backbone.denoiser, rows=space.shape.rows, dim=space.shape.dim)
         initialise_from_wplus(adapter, state, space.average, str(path))
         return cls.ready(adapter, space, backbone, config)
 

@@ -29,14 +29,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from methods.backbone.text import size_conditions
+from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.pidiff.adapter import StyleAdapter
-from methods.pidiff.attention import Denoiser, style_attention
+from methods.pidiff.attention import Denoise, style_attention
 from methods.pidiff.method import Config, PIDiff, save_adapter
 from methods.stylespace.align import aligned_head, head_region
 from methods.stylespace.load import load_style_space
-from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
@@ -123,8 +122,7 @@ class PIDiffTask(TrainingTask):
         self.same_share = config.same_share
         self.rates = {"gate": config.gate_rate}
         self._stage = self.stages[0].name
-        self._schedule = NoiseSchedule(backbone)
-        self._denoise: Denoiser
+        self._denoise: Denoise
 
     def features_key(self) -> Mapping[str, Any]:
         return {"style_space": self.space.fingerprint, "version": 4}
@@ -148,7 +146,7 @@ class PIDiffTask(TrainingTask):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        with style_attention(self.backbone.unet, self.module) as self._denoise:
+        with style_attention(self.backbone.denoiser, self.module) as self._denoise:
             yield
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
@@ -160,19 +158,13 @@ class PIDiffTask(TrainingTask):
             prompts = [TEMPLATES[place] for place in rng.integers(len(TEMPLATES)).tolist()]
         prompts = ["" if empty else prompt for empty, prompt in zip(wordless, prompts, strict=True)]
 
-        text = encode_prompts(self.backbone, prompts)
+        text = self.backbone.text.encode_batch(prompts)
         clean = batch.target["aligned" if aligned else "latents"]
-        noised = self._schedule.draw(clean, rng)
-        factor = self.backbone.latent_factor
-        height, width = (side * factor for side in clean.shape[-2:])
-        added = size_conditions(text, width, height)
+        noised = rng.noised(self.backbone.noise, clean)
         noisy = noised.latents.to(self.backbone.dtype)
 
         def predict(codes: Tensor | None, outside: Tensor | None = None) -> Tensor:
-            denoised = self._denoise(
-                noisy, noised.timesteps, text.key, codes, outside=outside, added_conditions=added
-            )
-            return denoised.float()
+            return self._denoise(noisy, noised.time, text, codes, outside=outside).float()
 
         if aligned:
             return {"loss": F.mse_loss(predict(codes), noised.target)}
@@ -207,10 +199,9 @@ def _start(backbone: Backbone, config: TaskConfig) -> tuple[StyleSpace, StyleAda
         method = PIDiff.load(config.initial, backbone, Config(style_encoder=config.style_encoder))
         return method.space, method.adapter.requires_grad_(True)
     space = load_style_space(config.style_encoder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         shape = space.shape
-        return space, StyleAdapter.from_backbone(backbone.unet, rows=shape.rows, dim=shape.dim)
+        return space, StyleAdapter.from_backbone(backbone.denoiser, rows=shape.rows, dim=shape.dim)
 
 
 def wild_losses(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from methods.backbone.device import seeded
 from methods.errors import MissingWeightsError, WeightsError
 from methods.files import save_json
 from methods.paths import pocket_dir
@@ -87,8 +88,7 @@ def load_style_space(source: str | Path | None = None) -> StyleSpace:
 
 def random_style_space(shape: StyleShape = POCKET, *, seed: int = 0) -> StyleSpace:
     """An untrained style space: for tests, and where training starts."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         encoder = StyleEncoder(shape).eval().requires_grad_(False)
         average = torch.zeros(shape.rows, shape.dim)
     return StyleSpace("random", encoder, average)

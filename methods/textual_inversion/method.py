@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from methods.errors import UsageError
 from methods.fitting.attachment import Spoken
 from methods.fitting.celebrities import celebrity_names
-from methods.fitting.denoiser import Denoiser, Noising
+from methods.fitting.denoising import Noising, denoising
 from methods.fitting.method import FitMethod
 from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
@@ -91,12 +91,12 @@ class TextualInversion(FitMethod):
         rng = torch.Generator().manual_seed(config.seed)
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
 
-        with Denoiser(backbone, Attachment()) as denoise:
+        with denoising(backbone, Attachment()) as denoise:
 
             def losses() -> dict[str, Tensor]:
-                noisy, timesteps, target = noising.draw(config.batch)
+                noisy, time, target = noising.draw(config.batch)
                 hidden, pooled = encode(backbone.text, sentences.draw(config.batch, rng), word[None])
-                predicted = denoise(noisy, timesteps, hidden, hidden, pooled)
+                predicted = denoise(noisy, time, hidden, hidden, pooled)
                 terms = {"denoising": F.mse_loss(predicted, target)}
                 if config.anchor:
                     terms["anchor"] = config.anchor * (word - initial).square().sum(-1).mean()

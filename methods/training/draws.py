@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from methods.backbone.noise import Noise, Noised
+
 
 def generator_seed(*key: int) -> int:
     """A 63-bit seed that depends on every number of the key (non-negative integers)."""
@@ -55,12 +57,18 @@ class SampleRng:
         return self._stack([torch.randint(high, shape, generator=one) for one in self._generators])
 
     def levels(self) -> Tensor:
-        """Uniform in [0, 1), float32 [B], stratified over all samples of the optimizer step.
+        """Uniform in [0, 1), float32 [B] on the CPU, stratified over all samples of the optimizer step.
 
-        For timesteps: every step sees all noise levels evenly, which lowers the variance of the loss.
+        For noise levels: every step sees all of them evenly, which lowers the variance of the loss.
         """
-        places = torch.tensor([n % self.batch for n in self.numbers], device=self.device)
-        return ((places + self.uniform()) / self.batch).clamp(max=1 - 2**-24)
+        places = torch.tensor([n % self.batch for n in self.numbers])
+        drawn = torch.stack([torch.rand((), generator=one) for one in self._generators])
+        return ((places + drawn) / self.batch).clamp(max=1 - 2**-24)
+
+    def noised(self, noise: Noise, clean: Tensor) -> Noised:
+        """Clean latents [B, C, h, w] noised to `levels`, by a backbone's forward process."""
+        levels = self.levels()
+        return noise.noised(clean, self.normal(*clean.shape[1:]), levels)
 
     def drops(self, share: float) -> tuple[Tensor, list[bool]]:
         """Which samples lose their identity, bool [B], and which their words, a list of B.

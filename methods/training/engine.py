@@ -19,9 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from methods.backbone.backbone import Backbone
+from methods.backbone.device import seeded
 from methods.backbone.load import load_backbone
 from methods.backbone.source import is_pocket
 from methods.errors import UsageError
@@ -92,8 +91,7 @@ def train(
         raise UsageError(f"precision: float16 needs CUDA, not {processes.device}.", hint="Take bfloat16.")
     model = backbone or load_backbone(config.backbone, dtype=config.backbone_dtype, device=processes.device)
     check_backbone(chosen.info, model.family)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         task = chosen.training_task(model, options)
     source.size = _size(config, model)
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from methods.backbone.schedulers import make_scheduler
+from methods.backbone.noise import Diffusion, Noised, make_scheduler
 from methods.errors import UsageError, WeightsError
 from methods.pocket.face_reader import PerceptualLoss, face_grids
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.faces import Face
-    from methods.training.diffusion import Noised
 
 
 def face_loss(path: str | None, backbone: Backbone) -> PerceptualLoss | None:
@@ -41,7 +40,8 @@ def face_loss(path: str | None, backbone: Backbone) -> PerceptualLoss | None:
             f"{path}: no such file, which options.face_reader names.",
             hint="Make it with: python scripts/train_pocket.py face-reader (it writes reader.safetensors).",
         )
-    scheduler = make_scheduler("ddim", backbone.scheduler_config)
+    assert isinstance(backbone.noise, Diffusion)
+    scheduler = make_scheduler("ddim", backbone.noise.config)
     return PerceptualLoss.load(Path(path), scheduler, backbone.device)
 
 
@@ -65,5 +65,6 @@ def with_face(
     """
     if loss is None:
         return terms
-    face = loss(predicted, noised.latents, clean, noised.timesteps, grid)
+    timesteps = (noised.time * 1000).round().long().to(predicted.device)
+    face = loss(predicted, noised.latents, clean, timesteps, grid)
     return {**terms, "loss": terms["loss"] + weight * face, "face": face}

@@ -226,17 +226,19 @@ class Loop:
     @contextmanager
     def _attached(self) -> Iterator[None]:
         """Everything that has to be in place around forward and backward."""
-        unet = self.task.backbone.unet
+        networks: tuple[Any, ...] = self.task.backbone.denoiser.modules()
         with ExitStack() as stack:
             device = self.processes.device
             stack.enter_context(torch.random.fork_rng([] if device.type == "cpu" else [device]))
             stack.enter_context(self.task.backbone.attention_backend(gradients=True))
             if device.type == "cpu":  # a tenth less time for convolutions that need no reordering
-                unet.to(memory_format=torch.channels_last)
-                stack.callback(unet.to, memory_format=torch.contiguous_format)
+                for network in networks:
+                    network.to(memory_format=torch.channels_last)
+                    stack.callback(network.to, memory_format=torch.contiguous_format)
             if self.config.gradient_checkpointing:
-                unet.enable_gradient_checkpointing()
-                stack.callback(unet.disable_gradient_checkpointing)
+                for network in networks:
+                    network.enable_gradient_checkpointing()
+                    stack.callback(network.disable_gradient_checkpointing)
             stack.enter_context(self.task.attached())
             yield
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from methods.backbone.sampling import sample
 from methods.contract import Method
 from methods.hooks import Identity, Job
 from methods.images import contact_sheet, save_png
+from methods.sampling import sample
 from methods.training.task import Example
 
 if TYPE_CHECKING:

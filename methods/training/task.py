@@ -12,11 +12,11 @@
 
         @contextmanager
         def attached(self):                                         # hooks stay in place until after backward
-            with identity_attention(self.backbone.unet, self.module) as self._denoise:
+            with identity_attention(self.backbone.denoiser, self.module) as self._denoise:
                 yield
 
         def losses(self, batch, rng):
-            noised = self._schedule.draw(batch.target["latents"], rng)      # a NoiseSchedule
+            noised = rng.noised(self.backbone.noise, batch.target["latents"])
             ...
             return {"loss": loss, "mse": loss}
 

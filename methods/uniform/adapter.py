@@ -18,13 +18,15 @@ from torch import Tensor, nn
 
 from methods.adapters import OTHER_BACKBONE, check_text_width
 from methods.backbone.attention import split_heads
-from methods.backbone.sites import attention_layer, enumerate_sites, text_width
+from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
 from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from methods.backbone.denoiser import Denoiser
 
 
 class TokenProjection(nn.Module):
@@ -100,19 +102,19 @@ class UniformAdapter(nn.Module):
         )
 
     @classmethod
-    def from_backbone(cls, unet: nn.Module, *, tokens: int = 4, embedding_dim: int = 512) -> Self:
-        """An untrained adapter for a U-Net: keys and values start as copies of the text's, float32.
+    def from_backbone(cls, denoiser: Denoiser, *, tokens: int = 4, embedding_dim: int = 512) -> Self:
+        """An untrained adapter for a network: keys and values start as copies of the text's, float32.
 
         The random projection follows torch's global seed.
         """
-        sites = enumerate_sites(unet)
+        sites = denoiser.sites
         adapter = cls(sites, embedding_dim=embedding_dim, tokens=tokens)
         with torch.no_grad():
             for site in sites:
                 if site.kind == "cross":
-                    layer, own = attention_layer(unet, site), adapter.at(site)
-                    own.to_k_ip.weight.copy_(layer.to_k.weight)
-                    own.to_v_ip.weight.copy_(layer.to_v.weight)
+                    text, own = denoiser.projections(site), adapter.at(site)
+                    own.to_k_ip.weight.copy_(text.k.weight)
+                    own.to_v_ip.weight.copy_(text.v.weight)
         return adapter
 
     @classmethod

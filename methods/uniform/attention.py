@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.backbone.attention import attend
-from methods.hooks import Attachment, Conditioning, Job, Pass, RowLayout, Site, StepInfo
+from methods.backbone.denoiser import Denoiser
+from methods.hooks import Attachment, Conditioning, Job, Pass, Site, StepInfo
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.lora import LoraMerge
 
@@ -25,8 +26,7 @@ class IdentityAttention(Attachment):
 
     def __init__(
         self,
-        unet: nn.Module,
-        sites: Sequence[Site],
+        denoiser: Denoiser,
         adapter: UniformAdapter,
         jobs: Sequence[Job],
         tokens: Sequence[Tensor | None],
@@ -39,7 +39,7 @@ class IdentityAttention(Attachment):
         self._tokens = [null if own is None else own for own in tokens]
         self._null = null
         self._projected: dict[int, tuple[Tensor, Tensor]] = {}
-        self._lora = LoraMerge(unet, sites, adapter, lora_scale)
+        self._lora = LoraMerge(denoiser, adapter, lora_scale)
         self._merged_text: tuple[Conditioning, Conditioning] | None = None
 
     def __exit__(self, *exception: object) -> None:
@@ -47,9 +47,9 @@ class IdentityAttention(Attachment):
 
     def on_step(self, step: StepInfo) -> None:
         """Weight alpha of every row at this step, [R, 1, 1]; None when no row has an identity to add."""
-        weights = [job.id_weight_at(step) for job in self.jobs]
+        weights = step.weights(self.jobs)
         active = any(weights)
-        alpha = torch.tensor(step.rows.per_row(weights), device=self._null.device, dtype=self._null.dtype)
+        alpha = torch.tensor(weights, device=self._null.device, dtype=self._null.dtype)
         self.weight = alpha.view(-1, 1, 1) if active else None
         self._lora.switch(active)
 
@@ -68,7 +68,8 @@ class IdentityAttention(Attachment):
         Keys and values are projected once per batch.
         """
         if site.index not in self._projected:
-            self._projected[site.index] = self.adapter.keys_values(site, self._token_rows(step.rows))
+            tokens = torch.stack(step.rows.per_row(self._tokens, uncond=self._null))  # [R, n, C]
+            self._projected[site.index] = self.adapter.keys_values(site, tokens)
         key, value = self._projected[site.index]
         return attend(query, key, value)
 
@@ -76,8 +77,3 @@ class IdentityAttention(Attachment):
         if self.weight is None:
             return None
         return self.weight * self.response(site, step, query)
-
-    def _token_rows(self, rows: RowLayout) -> Tensor:
-        """Tokens of every row [R, n, C]: the null identity for unconditional rows, the job's own else."""
-        uncond = [self._null] * rows.jobs if rows.guided else []
-        return torch.stack((uncond + self._tokens) * len(rows.streams))

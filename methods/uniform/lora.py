@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
-from methods.backbone.sites import attention_layer
-from methods.hooks import Site
-
 if TYPE_CHECKING:
+    from methods.backbone.denoiser import Denoiser
     from methods.uniform.adapter import UniformAdapter
 
 
@@ -21,24 +18,18 @@ class LoraMerge:
     original parameters are put aside and put back, never recomputed: what was there returns bit for bit.
     """
 
-    def __init__(
-        self, unet: nn.Module, sites: Sequence[Site], adapter: UniformAdapter, scale: float = 1.0
-    ) -> None:
+    def __init__(self, denoiser: Denoiser, adapter: UniformAdapter, scale: float = 1.0) -> None:
         self.merged = False
         self._swaps: list[tuple[nn.Linear, nn.Parameter, nn.Parameter]] = []
         if adapter.lora_rank == 0:
             return
-        for site in sites:
-            layer, own = attention_layer(unet, site), adapter.at(site)
-            pairs = (
-                (layer.to_q, own.to_q_lora),
-                (layer.to_k, own.to_k_lora),
-                (layer.to_v, own.to_v_lora),
-                (layer.to_out[0], own.to_out_lora),
-            )
-            for linear, low_rank in pairs:
-                merged = (linear.weight + scale * low_rank.delta().to(linear.weight)).detach()
-                self._swaps.append((linear, linear.weight, nn.Parameter(merged, requires_grad=False)))
+        for site in denoiser.sites:
+            own = adapter.at(site)
+            additions = (own.to_q_lora, own.to_k_lora, own.to_v_lora, own.to_out_lora)
+            for linear, low_rank in zip(denoiser.projections(site), additions, strict=True):
+                original = cast(nn.Parameter, linear.weight)
+                merged = (original + scale * low_rank.delta().to(original)).detach()
+                self._swaps.append((linear, original, nn.Parameter(merged, requires_grad=False)))
 
     def switch(self, on: bool) -> None:
         """Merge or restore; nothing to do for a checkpoint without low-rank additions."""

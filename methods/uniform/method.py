@@ -25,6 +25,7 @@ from methods.adapters import (
     save_adapter_folder,
     shipped_adapter,
 )
+from methods.backbone.device import seeded
 from methods.config import build
 from methods.hooks import Identity, Job
 from methods.uniform.adapter import UniformAdapter
@@ -81,9 +82,8 @@ class Uniform(AdapterMethod[UniformAdapter]):
 
     @classmethod
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            adapter = UniformAdapter.from_backbone(backbone.unet)
+        with seeded(seed):
+            adapter = UniformAdapter.from_backbone(backbone.denoiser)
         return cls._ready(adapter, backbone, config)
 
     @classmethod
@@ -113,8 +113,7 @@ class Uniform(AdapterMethod[UniformAdapter]):
         """What an `IdentityAttention` (or a subclass of it) is made of, for a batch of jobs."""
         null = self._project(torch.zeros(self.adapter.embedding_dim, device=backbone.device))
         return {
-            "unet": backbone.unet,
-            "sites": backbone.sites,
+            "denoiser": backbone.denoiser,
             "adapter": self.adapter,
             "jobs": jobs,
             "tokens": self.tokens_of(jobs, backbone),

@@ -1,4 +1,4 @@
-"""What `uniform` learns: the identity tokens' projection and their keys and values, on a frozen U-Net.
+"""What `uniform` learns: the identity tokens' projection and their keys and values, on a frozen network.
 
     L = E || y - U(z_t, t, text, Z) ||^2,    Z = LayerNorm(MLP(e))
 
@@ -20,10 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.backbone.text import size_conditions
+from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
-from methods.training.diffusion import NoiseSchedule, encode_prompts
 from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
@@ -81,15 +80,13 @@ class UniformTask(TrainingTask):
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
         self._perceptual = face_loss(config.face_reader, backbone)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             adapter = UniformAdapter.from_backbone(
-                backbone.unet, tokens=config.tokens, embedding_dim=config.embedding_dim
+                backbone.denoiser, tokens=config.tokens, embedding_dim=config.embedding_dim
             )
         self.module = adapter.float().to(backbone.device)
         self.stages = (Stage("train", config.steps),)
         self.same_share = config.same_share
-        self._schedule = NoiseSchedule(backbone)
         self._denoise: Denoise
 
     def features_key(self) -> dict[str, str]:
@@ -111,7 +108,7 @@ class UniformTask(TrainingTask):
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        with identity_attention(self.backbone.unet, self.module) as self._denoise:
+        with identity_attention(self.backbone.denoiser, self.module) as self._denoise:
             yield
 
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
@@ -119,22 +116,13 @@ class UniformTask(TrainingTask):
         embedding = batch.reference["embedding"] * ~faceless[:, None]
         prompts = ["" if empty else text for empty, text in zip(wordless, batch.prompts, strict=True)]
 
-        text = encode_prompts(self.backbone, prompts)
-        noised = self._schedule.draw(batch.target["latents"], rng)
-        height, width = noised.latents.shape[-2:]
-        factor = self.backbone.latent_factor
-        predicted = self._denoise(
-            noised.latents.to(self.backbone.dtype),
-            noised.timesteps,
-            text.key,
-            embedding,
-            size_conditions(text, width * factor, height * factor),
-        )
-        terms = {"loss": F.mse_loss(predicted.float(), noised.target)}
+        text = self.backbone.text.encode_batch(prompts)
         clean, grid = batch.target["latents"], batch.target["grid"]
-        return with_face(
-            terms, self._perceptual, self.config.likeness, predicted.float(), noised, clean, grid
-        )
+        noised = rng.noised(self.backbone.noise, clean)
+        noisy = noised.latents.to(self.backbone.dtype)
+        predicted = self._denoise(noisy, noised.time, text, embedding).float()
+        terms = {"loss": F.mse_loss(predicted, noised.target)}
+        return with_face(terms, self._perceptual, self.config.likeness, predicted, noised, clean, grid)
 
     def preview(self, folder: Path, step: int) -> None:
         sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")

@@ -1,9 +1,9 @@
 """Training an identity adapter through the same attention that generates pictures.
 
-with identity_attention(unet, adapter) as denoise:
-    for latents, timesteps, text, embedding, target in batches:
-        loss = F.mse_loss(denoise(latents, timesteps, text, embedding), target)
-        loss.backward()                       # gradients of the adapter only, if the U-Net is frozen
+with identity_attention(backbone.denoiser, adapter) as denoise:
+    for latents, time, text, embedding, target in batches:
+        loss = F.mse_loss(denoise(latents, time, text, embedding), target)
+        loss.backward()                       # gradients of the adapter only, if the network is frozen
 """
 
 from __future__ import annotations
@@ -13,48 +13,35 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from methods.backbone.attention import AttentionSession, attend
-from methods.backbone.sites import enumerate_sites
+from methods.backbone.attention import attend
+from methods.backbone.denoiser import Denoiser
 from methods.hooks import Attachment, Conditioning, Pass, Site
 from methods.uniform.adapter import UniformAdapter
 
 
 class Denoise(Protocol):
-    """The U-Net's prediction [B, C, h, w] with the identity injected at full weight.
+    """The network's prediction [B, C, h, w] with the identity injected at full weight.
 
-    latents [B, C, h, w], timesteps [B], text [B, T, width], embedding [B, D] (zero rows: identity dropped)
+    latents [B, C, h, w], time float64 [B], text of B rows, embedding [B, D] (zero rows: identity dropped)
     """
 
-    def __call__(
-        self,
-        latents: Tensor,
-        timesteps: Tensor,
-        text: Tensor,
-        embedding: Tensor,
-        added_conditions: dict[str, Tensor] | None = None,
-    ) -> Tensor: ...
+    def __call__(self, latents: Tensor, time: Tensor, text: Conditioning, embedding: Tensor) -> Tensor: ...
 
 
 @contextmanager
-def identity_attention(unet: nn.Module, adapter: UniformAdapter) -> Iterator[Denoise]:
-    """Install the adapter into the U-Net for training; the processors found are put back on exit.
+def identity_attention(denoiser: Denoiser, adapter: UniformAdapter) -> Iterator[Denoise]:
+    """Install the adapter into the network for training; on exit the network is as it was.
 
-    Differentiable in the adapter (and in the U-Net, if it requires gradients); works under autocast.
+    Differentiable in the adapter (and in the network, if it requires gradients); works under autocast.
     """
     hooks = _Training(adapter)
-    with AttentionSession(unet, enumerate_sites(unet), hooks) as session:
+    with denoiser.attached(hooks) as predict:
 
-        def denoise(
-            latents: Tensor,
-            timesteps: Tensor,
-            text: Tensor,
-            embedding: Tensor,
-            added_conditions: dict[str, Tensor] | None = None,
-        ) -> Tensor:
+        def denoise(latents: Tensor, time: Tensor, text: Conditioning, embedding: Tensor) -> Tensor:
             hooks.tokens = adapter.tokens(embedding)
-            return session.predict(latents, timesteps, Conditioning(text, text), added_conditions)
+            return predict(latents, time, text)
 
         yield denoise
 

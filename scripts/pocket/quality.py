@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.studies.figures import ratio_interval
-from methods.backbone.sampling import iterate_samples
 from methods.contract import Method
 from methods.errors import UsageError
 from methods.hooks import Identity, Job
@@ -34,6 +33,7 @@ from methods.pocket.world import (
 )
 from methods.pocket.world.captions import UNSAID
 from methods.registry import get_method
+from methods.sampling import iterate_samples
 
 TARGETS: dict[str, float] = {
     "text.scene": 0.95,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import FAMILIES, Hooked, tiny_backbone
 
-from methods.backbone.attention import AttentionSession, attend, column_probabilities
-from methods.backbone.sampling import sample
+from methods.backbone.attention import attend, column_probabilities
 from methods.hooks import Attachment, Conditioning, Job
 from methods.none import NoMethod
+from methods.sampling import sample
 
 JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=3)
 
@@ -17,7 +17,7 @@ JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=3)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sites_describe_the_unet(family):
     backbone = tiny_backbone(family)
-    assert [site.index for site in backbone.sites] == list(range(len(backbone.unet.attn_processors)))
+    assert [site.index for site in backbone.sites] == list(range(len(backbone.denoiser.unet.attn_processors)))
     seen: dict[str, tuple[int, int]] = {}
 
     class Look(Attachment):
@@ -41,7 +41,7 @@ def test_sites_describe_the_unet(family):
 
 
 def test_processors_come_back_after_an_error():
-    unet = tiny_backbone("sd1").unet
+    unet = tiny_backbone("sd1").denoiser.unet
     before = dict(unet.attn_processors)
 
     class Failing(Attachment):
@@ -56,7 +56,7 @@ def test_processors_come_back_after_an_error():
 def test_text_is_projected_once_per_conditioning():
     """One projection of keys and one of values per site and text, however many steps."""
     backbone = tiny_backbone("sd1")
-    layers = [backbone.unet.get_submodule(site.name) for site in backbone.cross_sites]
+    layers = [backbone.denoiser.unet.get_submodule(site.name) for site in backbone.cross_sites]
     calls = []
     handles = [layer.to_k.register_forward_hook(lambda *_: calls.append("k")) for layer in layers]
     handles += [layer.to_v.register_forward_hook(lambda *_: calls.append("v")) for layer in layers]
@@ -91,7 +91,7 @@ def test_keys_and_values_may_see_different_text():
             return Conditioning(key=torch.zeros_like(text.key), value=text.value)
 
         def image_attention(self, site, step, query, output):
-            outputs[site.name] = output, backbone.unet.get_submodule(site.name).to_v(self.value)
+            outputs[site.name] = output, backbone.denoiser.unet.get_submodule(site.name).to_v(self.value)
 
     sample(backbone, [JOB], Hooked(Split()))
     for output, value in outputs.values():
@@ -136,7 +136,7 @@ def test_capture_is_the_mean_over_steps_of_the_conditional_rows():
             return text
 
         def image_attention(self, site, step, query, output):
-            layer = backbone.unet.get_submodule(site.name)
+            layer = backbone.denoiser.unet.get_submodule(site.name)
             key = layer.to_k(self.text.key).unflatten(-1, (site.heads, -1)).transpose(1, 2)
             full = torch.softmax(query @ key.transpose(-1, -2) / site.head_dim**0.5, dim=-1).mean(dim=1)
             cond = full[step.rows.cond]
@@ -162,9 +162,8 @@ def test_the_processor_is_differentiable():
             return gain * output
 
     latents, text = torch.randn(1, 4, 8, 8), torch.randn(1, 16, 32)
-    with AttentionSession(backbone.unet, backbone.sites, Gain()) as session:
-        session.begin(None, Conditioning(text, text))
-        backbone.unet(latents, 5, text).sample.square().mean().backward()
+    with backbone.denoiser.attached(Gain()) as predict:
+        predict(latents, 0.005, Conditioning(text, text)).square().mean().backward()
     assert gain.grad is not None and gain.grad.abs() > 0
 
 

@@ -8,10 +8,10 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from tiny import FAMILIES, faceid_state_with_lora, tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import initial_noise, sample
-from methods.backbone.schedulers import SCHEDULERS, make_scheduler
+from methods.backbone.noise import SCHEDULERS, make_scheduler
 from methods.hooks import Identity, Job
 from methods.paths import pocket_dir
+from methods.sampling import initial_noise, sample
 from methods.uniform.method import Uniform
 
 ULPS = 16
@@ -55,7 +55,7 @@ def test_none(family, scheduler):
         Job("the red beach", 48, 72, guidance=7.5, seed=5, steps=4),
         Job("person on the beach", 64, 64, guidance=1.0, seed=6, steps=6),
     ]
-    pipeline = reference_pipeline(tiny_folder(family), family, scheduler, backbone.scheduler_config)
+    pipeline = reference_pipeline(tiny_folder(family), family, scheduler, backbone.noise.config)
     expected = [reference_latents(pipeline, backbone, job) for job in jobs]
     for result, reference in zip(sample(backbone, jobs, scheduler=scheduler), expected, strict=True):
         assert torch.equal(result.latents, reference)  # one job at a time, even the rounding is the same
@@ -70,7 +70,7 @@ def test_none(family, scheduler):
 def test_pictures(family):
     backbone = tiny_backbone(family)
     job = Job("photo of the person", 64, 48, guidance=5.0, seed=3, steps=4)
-    pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.scheduler_config)
+    pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.noise.config)
     [result] = sample(backbone, [job], scheduler="ddim")
     expected = pipeline(
         job.prompt,
@@ -99,7 +99,7 @@ def test_uniform(family, scheduler):
         Job("photo of the person", 64, 64, 5.0, seed=3, steps=5, identity=identities[0]),
         Job("the red beach", 64, 64, 3.0, seed=4, steps=5, identity=identities[1], id_weight=0.6),
     ]
-    pipeline = reference_pipeline(tiny_folder(family), family, scheduler, backbone.scheduler_config)
+    pipeline = reference_pipeline(tiny_folder(family), family, scheduler, backbone.noise.config)
     load_faceid(pipeline, method.adapter.state_dict())
     plain = sample(backbone, jobs, scheduler=scheduler)
     for result, without in zip(sample(backbone, jobs, method, scheduler=scheduler), plain, strict=True):
@@ -119,7 +119,7 @@ def test_uniform_with_low_rank_additions(family):
     method = Uniform.from_state(state, backbone)
     identity = Identity("a", torch.nn.functional.normalize(torch.randn(512), dim=0))
     job = Job("photo of the person", 64, 64, 5.0, seed=3, steps=4, identity=identity)
-    pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.scheduler_config)
+    pipeline = reference_pipeline(tiny_folder(family), family, "ddim", backbone.noise.config)
     load_faceid(pipeline, state)
     both_rows = torch.stack([torch.zeros(512), identity.embedding])[:, None, None]
     expected = reference_latents(pipeline, backbone, job, ip_adapter_image_embeds=[both_rows])
@@ -135,7 +135,7 @@ def test_the_shipped_adapter():
     generator = torch.Generator().manual_seed(1)
     identity = Identity("a", torch.nn.functional.normalize(torch.randn(512, generator=generator), dim=0))
     job = Job("a photo of a person on a beach", 128, 128, 4.0, seed=3, steps=3, identity=identity)
-    pipeline = reference_pipeline(pocket_dir() / "sd", "pocket", "ddim", backbone.scheduler_config)
+    pipeline = reference_pipeline(pocket_dir() / "sd", "pocket", "ddim", backbone.noise.config)
     load_faceid(pipeline, state)
     both_rows = torch.stack([torch.zeros(512), identity.embedding])[:, None, None]
     expected = reference_latents(pipeline, backbone, job, ip_adapter_image_embeds=[both_rows])

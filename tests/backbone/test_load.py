@@ -11,10 +11,10 @@ from single_file import write_single_file
 from tiny import FAMILIES, tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import sample
 from methods.backbone.source import is_pocket, locate
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Job
+from methods.sampling import sample
 
 JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=2)
 
@@ -24,7 +24,7 @@ def test_families_are_recognised(family):
     backbone = tiny_backbone(family)
     assert backbone.family == family
     assert backbone.default_size == (64, 64) and backbone.latent_factor == 8
-    assert not any(parameter.requires_grad for parameter in backbone.unet.parameters())
+    assert not any(parameter.requires_grad for parameter in backbone.denoiser.unet.parameters())
 
 
 def test_fingerprint_follows_content(tmp_path):

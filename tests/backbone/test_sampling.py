@@ -10,10 +10,10 @@ import torch
 from tiny import Hooked, tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import initial_noise, sample
-from methods.backbone.schedulers import SCHEDULERS
+from methods.backbone.noise import SCHEDULERS
 from methods.errors import UsageError
 from methods.hooks import Attachment, Job, RowLayout, Stream
+from methods.sampling import initial_noise, sample
 
 JOBS = [
     Job("photo of the person", 64, 64, guidance=4.0, seed=1, steps=3),

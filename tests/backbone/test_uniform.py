@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from tiny import faceid_state_with_lora, tiny_backbone
 
-from methods.backbone.sampling import sample
 from methods.errors import UsageError, WeightsError
-from methods.hooks import Identity, Job
+from methods.hooks import Conditioning, Identity, Job, RowLayout, StepInfo
+from methods.sampling import sample
 from methods.uniform.adapter import UniformAdapter
 from methods.uniform.method import Uniform, save_adapter
 from methods.uniform.training import identity_attention
@@ -25,11 +25,11 @@ def job(**changes) -> Job:
 
 
 def state_of(backbone) -> dict[str, torch.Tensor]:
-    return UniformAdapter.from_backbone(backbone.unet).state_dict()
+    return UniformAdapter.from_backbone(backbone.denoiser).state_dict()
 
 
 def test_starts_as_a_copy_of_the_texts_projections():
-    unet = tiny_backbone("sd1").unet
+    unet = tiny_backbone("sd1").denoiser.unet
     state = state_of(tiny_backbone("sd1"))
     names = [name.removesuffix(".processor") for name in unet.attn_processors]
     for index, name in enumerate(names):
@@ -101,7 +101,7 @@ def test_save_and_load(tmp_path):
 
 def test_half_precision_files_run_in_the_backbones_dtype(tmp_path):
     backbone = tiny_backbone("sd1")
-    adapter = UniformAdapter.from_backbone(backbone.unet)
+    adapter = UniformAdapter.from_backbone(backbone.denoiser)
     save_adapter(tmp_path, adapter, family="sd1", dtype=torch.float16)
     loaded = Uniform.load(tmp_path, backbone)
     assert {value.dtype for value in loaded.adapter.state_dict().values()} == {torch.float32}
@@ -180,39 +180,37 @@ def test_response_is_the_attention_before_any_weight():
 def test_training_learns_through_the_generating_attention():
     backbone = tiny_backbone("sd1")
     torch.manual_seed(0)
-    adapter = UniformAdapter.from_backbone(backbone.unet)
-    latents, text = torch.randn(4, 4, 8, 8), torch.randn(4, 16, 32)
-    timesteps, embedding = torch.tensor([10, 300, 600, 900]), F.normalize(torch.randn(4, 512), dim=-1)
-    teacher = UniformAdapter.from_backbone(backbone.unet)
+    adapter = UniformAdapter.from_backbone(backbone.denoiser)
+    latents, states = torch.randn(4, 4, 8, 8), torch.randn(4, 16, 32)
+    text, unet = Conditioning(states, states), backbone.denoiser.unet
+    timesteps = torch.tensor([10, 300, 600, 900])
+    time, embedding = timesteps.double() / 1000, F.normalize(torch.randn(4, 512), dim=-1)
+    teacher = UniformAdapter.from_backbone(backbone.denoiser)
     with torch.no_grad():
-        plain = backbone.unet(latents, timesteps, text).sample
-        with identity_attention(backbone.unet, teacher) as denoise:
-            target = denoise(latents, timesteps, text, embedding)
+        plain = unet(latents, timesteps, states).sample
+        with identity_attention(backbone.denoiser, teacher) as denoise:
+            target = denoise(latents, time, text, embedding)
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=3e-3)
     losses = []
-    with identity_attention(backbone.unet, adapter) as denoise:
+    with identity_attention(backbone.denoiser, adapter) as denoise:
         for _ in range(20):
-            loss = F.mse_loss(denoise(latents, timesteps, text, embedding), target)
+            loss = F.mse_loss(denoise(latents, time, text, embedding), target)
             optimizer.zero_grad()
             loss.backward()
             assert all(parameter.grad is not None for parameter in adapter.parameters())
             optimizer.step()
             losses.append(loss.item())
-        predicted = denoise(latents, timesteps, text, embedding).detach()
+        predicted = denoise(latents, time, text, embedding).detach()
     assert losses[-1] < 0.5 * losses[0]
-    assert all(parameter.grad is None for parameter in backbone.unet.parameters())
+    assert all(parameter.grad is None for parameter in backbone.denoiser.unet.parameters())
     with torch.no_grad():
-        assert torch.equal(backbone.unet(latents, timesteps, text).sample, plain)
+        assert torch.equal(unet(latents, timesteps, states).sample, plain)
 
     method = Uniform.from_state(adapter.state_dict(), backbone)
     one = [Identity("a", embedding[0])]
     hooks = method.attach(backbone, [job(identity=one[0], guidance=1.0)])
-    from methods.backbone.attention import AttentionSession
-    from methods.hooks import Conditioning, RowLayout, StepInfo
-
-    with torch.no_grad(), AttentionSession(backbone.unet, backbone.sites, hooks) as session:
+    with torch.no_grad(), backbone.denoiser.attached(hooks) as predict:
         step = StepInfo(RowLayout(1, False), (8, 8), index=0, count=1, time=0.01, noise_level=0.1)
         hooks.on_step(step)
-        session.begin(step, Conditioning(text[:1], text[:1]))
-        generated = backbone.unet(latents[:1], 10, text[:1]).sample
+        generated = predict(latents[:1], step.time, Conditioning(states[:1], states[:1]), step)
     torch.testing.assert_close(generated, predicted[:1], rtol=1e-4, atol=1e-5)

@@ -43,7 +43,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     folder = tmp_path_factory.mktemp("studio")
     save_png(folder / "astronaut.png", Image.fromarray(data.astronaut()))
     backbone = load_backbone(tiny_pipeline(folder / "tiny", "sd1"), device="cpu")
-    adapter = UniformAdapter.from_backbone(backbone.unet, embedding_dim=128)
+    adapter = UniformAdapter.from_backbone(backbone.denoiser, embedding_dim=128)
     Uniform._ready(adapter, backbone, None).save(folder / "adapter")
     return Studio(folder / "astronaut.png", folder / "tiny", folder / "adapter")
 
@@ -209,7 +209,7 @@ def test_a_picture_without_a_face_is_refused_before_sampling(
 def test_an_interrupt_keeps_whole_pictures_only(
     make: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import methods.backbone.sampling as sampling
+    import methods.sampling as sampling
 
     original, calls = sampling.to_picture, []
 

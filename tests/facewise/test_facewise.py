@@ -9,14 +9,14 @@ import torch
 from fitted import fit_method, job, person
 from tiny import tiny_backbone
 
-from methods.backbone.sampling import sample
 from methods.errors import UsageError
 from methods.facewise.generator import TokenGenerator
 from methods.facewise.loss import AttentionLoss, attention_map, map_loss
 from methods.facewise.method import Config, stages_of
 from methods.fitting.attachment import stage_of
-from methods.fitting.denoiser import Denoiser
+from methods.fitting.denoising import denoising
 from methods.fitting.words import noun_embedding
+from methods.sampling import sample
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +38,10 @@ def test_before_the_first_step_every_token_is_the_word(shared: bool) -> None:
 
 
 def test_stages_count_from_the_clean_end() -> None:
-    timesteps = torch.tensor([0, 199, 200, 599, 999])
-    assert stages_of(timesteps, 5).tolist() == [0, 0, 1, 2, 4]
-    assert [stage_of(float(t) / 1000, 5) for t in timesteps] == [0, 0, 1, 2, 4]
-    assert stages_of(timesteps, 1).tolist() == [0] * 5
+    times = torch.tensor([0, 199, 200, 599, 999]).double() / 1000
+    assert stages_of(times, 5).tolist() == [0, 0, 1, 2, 4]
+    assert [stage_of(float(t), 5) for t in times] == [0, 0, 1, 2, 4]
+    assert stages_of(times, 1).tolist() == [0] * 5
     assert stage_of(1.0, 5) == 4
 
 
@@ -74,17 +74,17 @@ def test_only_keys_that_left_the_word_cost_anything() -> None:
     reference = backbone.text.encode("photo of the person").hidden[None]
     watch = AttentionLoss(backbone, reference, reduction="map", layers="all")
     noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    timesteps = torch.tensor([100, 900])
+    time = torch.tensor([0.1, 0.9], dtype=torch.float64)
     plain = reference.expand(2, -1, -1)
     other = (
         plain + 0.5 * torch.randn(plain.shape, generator=torch.Generator().manual_seed(1))
     ).requires_grad_()
-    with Denoiser(backbone, watch) as denoise:
+    with denoising(backbone, watch) as denoise:
         watch.expect([0, 0], None)
-        denoise(noise, timesteps, plain, other, None)
+        denoise(noise, time, plain, other, None)
         assert watch.take().item() < 1e-9
         watch.expect([0, 0], None)
-        denoise(noise, timesteps, other, plain, None)
+        denoise(noise, time, other, plain, None)
         loss = watch.take()
     assert loss.item() > 1e-4
     loss.backward()

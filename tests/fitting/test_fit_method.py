@@ -10,11 +10,11 @@ from fitted import FITS, fit_method, job, person
 from tiny import tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
-from methods.backbone.sampling import sample
 from methods.errors import NonFiniteError, UsageError, WeightsError
 from methods.fitting.method import identity_key
 from methods.hooks import Identity
 from methods.paths import cache_dir
+from methods.sampling import sample
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_a_damaged_cache_entry_is_fitted_again(tmp_path: Path) -> None:
 
 def test_an_interrupted_fit_leaves_nothing_and_changes_nothing(tmp_path: Path) -> None:
     backbone = tiny_backbone("sd1")
-    processors = dict(backbone.unet.attn_processors)
+    processors = dict(backbone.denoiser.unet.attn_processors)
     method = fit_method("facewise", tmp_path)
 
     def interrupt(*step: object) -> None:
@@ -88,7 +88,7 @@ def test_an_interrupted_fit_leaves_nothing_and_changes_nothing(tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         tokens(method, person(tmp_path))
     assert not (cache_dir() / "fits").exists()
-    assert all(backbone.unet.attn_processors[name] is one for name, one in processors.items())
+    assert all(backbone.denoiser.unet.attn_processors[name] is one for name, one in processors.items())
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -166,7 +166,7 @@ def test_fits_run_in_bfloat16_with_modules_that_visit_the_device(name: str, tmp_
     fitted = method.tokens(person(tmp_path), low)
     learned = fitted["tokens" if name == "facewise" else "word"]
     assert learned.dtype == torch.float32 and torch.isfinite(learned).all()
-    assert low.text.offload and low.unet.dtype == low.vae.dtype == torch.bfloat16
+    assert low.offload and low.denoiser.unet.dtype == low.vae.dtype == torch.bfloat16
 
 
 def test_a_cross_initialised_word_starts_at_the_celebrities(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tiny import tiny_backbone
 
 from methods.backbone.vae import encode_pixels
 from methods.errors import UsageError
-from methods.fitting.denoiser import Noising
+from methods.fitting.denoising import Noising
 from methods.fitting.photo import crop, photo_latents
 from methods.hooks import Identity
 
@@ -61,9 +61,9 @@ def test_the_target_is_what_the_u_net_predicts(family: str) -> None:
     backbone = tiny_backbone(family)
     clean = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     noising = Noising(backbone, clean, torch.Generator().manual_seed(1))
-    noisy, timesteps, target = noising.draw(8)
-    assert timesteps.tolist() == sorted(timesteps.tolist()) and len(set((timesteps // 125).tolist())) == 8
-    abar = noising.schedule.abar[timesteps].view(-1, 1, 1, 1)
+    noisy, time, target = noising.draw(8)
+    assert time.tolist() == sorted(time.tolist()) and len(set((time // 0.125).tolist())) == 8
+    abar = backbone.noise.abar[(time * 1000).round().long()].view(-1, 1, 1, 1)
     a, s = abar.sqrt(), (1 - abar).sqrt()
     found = (noisy - s * target) / a if family == "sd1" else a * noisy - s * target
     torch.testing.assert_close(found, clean.expand_as(found), rtol=1e-3, atol=1e-3)

@@ -9,11 +9,10 @@ import torch
 from fitted import fit_method, job, person
 from tiny import tiny_backbone
 
-from methods.backbone.sampling import sample
-from methods.backbone.sites import attention_layer
 from methods.errors import UsageError
 from methods.id_ea.method import IDEA, Config
 from methods.id_ea.modules import Adapter, Enhancer
+from methods.sampling import sample
 
 
 @pytest.fixture(autouse=True)
@@ -66,16 +65,16 @@ def test_tuned_keys_and_values_are_a_u_net_with_other_weights(tmp_path: Path) ->
     tuned, untouched = sample(backbone, [wanted, other], method, batch_size=2)
     method._tokens[id(anna)] = (anna, plain_text | zero)
     without = sample(backbone, [wanted], method)[0]
-    layers = [(site, attention_layer(backbone.unet, site)) for site in backbone.cross_sites]
+    layers = [(site, backbone.denoiser.projections(site)) for site in backbone.cross_sites]
     try:
         for site, layer in layers:
-            layer.to_k.weight.data += fitted[f"kv.{site.index}_k"]
-            layer.to_v.weight.data += fitted[f"kv.{site.index}_v"]
+            layer.k.weight.data += fitted[f"kv.{site.index}_k"]
+            layer.v.weight.data += fitted[f"kv.{site.index}_v"]
         expected = sample(backbone, [wanted], method)[0]
     finally:
         for site, layer in layers:
-            layer.to_k.weight.data -= fitted[f"kv.{site.index}_k"]
-            layer.to_v.weight.data -= fitted[f"kv.{site.index}_v"]
+            layer.k.weight.data -= fitted[f"kv.{site.index}_k"]
+            layer.v.weight.data -= fitted[f"kv.{site.index}_v"]
     torch.testing.assert_close(tuned.latents, expected.latents, rtol=1e-3, atol=1e-3)
     assert (tuned.latents - without.latents).abs().max() > 1e-2
     torch.testing.assert_close(untouched.latents, sample(backbone, [other])[0].latents, rtol=1e-3, atol=1e-3)

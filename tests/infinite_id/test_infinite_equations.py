@@ -7,10 +7,10 @@ from people import somebody
 from tiny import tiny_backbone
 
 from methods.backbone.attention import attend
-from methods.backbone.sampling import sample
 from methods.hooks import Job
 from methods.infinite_id.attention import adain, adain_mean, mix
 from methods.infinite_id.method import InfiniteID
+from methods.sampling import sample
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

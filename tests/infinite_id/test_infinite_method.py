@@ -12,11 +12,11 @@ from people import somebody
 from tiny import tiny_backbone
 
 from methods.adapters import WEIGHTS_FILE
-from methods.backbone.sampling import sample
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Identity, Job
 from methods.infinite_id.clip import load_states_encoder
 from methods.infinite_id.method import Config, InfiniteID, mixed_tokens
+from methods.sampling import sample
 from methods.weights import load_weights, read_metadata, save_weights
 
 A, B = somebody(1, "a"), somebody(2, "b")

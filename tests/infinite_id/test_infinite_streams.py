@@ -12,12 +12,12 @@ from people import somebody
 from tiny import Hooked, tiny_backbone
 
 from methods.backbone.backbone import Backbone
-from methods.backbone.sampling import sample
 from methods.errors import SpidError
 from methods.hooks import Attachment, Job, Run
 from methods.infinite_id.attention import TwoStreams
 from methods.infinite_id.method import Config, InfiniteID
 from methods.infinite_id.text_stream import StreamInMemory, TextStreams, stream_bytes
+from methods.sampling import sample
 
 A, B, C = (somebody(number, name) for number, name in ((1, "a"), (2, "b"), (3, "c")))
 JOB = Job("photo of the person", 64, 64, guidance=4.0, seed=5, steps=3, identity=A)
@@ -28,7 +28,9 @@ JOBS = [JOB, replace(JOB, identity=B, prompt="the red beach", seed=6), replace(J
 def rows_seen(backbone: Backbone) -> Iterator[list[int]]:
     """Rows of every U-Net call made inside."""
     rows: list[int] = []
-    handle = backbone.unet.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    handle = backbone.denoiser.unet.register_forward_pre_hook(
+        lambda module, inputs: rows.append(len(inputs[0]))
+    )
     try:
         yield rows
     finally:

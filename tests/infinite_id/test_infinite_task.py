@@ -11,11 +11,11 @@ from PIL import Image
 from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
-from methods.backbone.sampling import sample
 from methods.errors import UsageError
 from methods.hooks import Job
 from methods.infinite_id.method import InfiniteID
 from methods.infinite_id.task import InfiniteTask, TaskConfig
+from methods.sampling import sample
 from methods.training.draws import SampleRng
 from methods.training.task import Batch, Example
 from methods.weights import load_weights
@@ -53,11 +53,11 @@ def loss(task: InfiniteTask, batch: Batch) -> torch.Tensor:
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_only_mappers_and_image_attention_learn(family):
     backbone = tiny_backbone(family)
-    task, before = task_of(backbone, drop=0.0), dict(backbone.unet.attn_processors)
+    task, before = task_of(backbone, drop=0.0), dict(backbone.denoiser.unet.attn_processors)
     with task.attached():
         task.losses(batch_of(task), SampleRng(0, [0, 1]))["loss"].backward()
-    assert all(one is before[name] for name, one in backbone.unet.attn_processors.items())
-    assert not any(parameter.grad is not None for parameter in backbone.unet.parameters())
+    assert all(one is before[name] for name, one in backbone.denoiser.unet.attn_processors.items())
+    assert not any(parameter.grad is not None for parameter in backbone.denoiser.unet.parameters())
     names = {name.split(".")[0] for name, _ in task.module.named_parameters()}
     assert names == {"clip_mapper", "face_mapper", "image_attention"}
     for name, parameter in task.module.named_parameters():

@@ -9,13 +9,13 @@ import torch
 from people import somebody
 from tiny import tiny_backbone
 
-from methods.backbone.sampling import sample
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Job, RowLayout, StepInfo
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.method import Config, PIDiff
 from methods.pidiff.style import mix_rows, parse_levels
 from methods.pidiff.wplus import GROUPS, initialise_from_wplus
+from methods.sampling import sample
 from methods.stylespace.encoder import StyleShape
 from methods.stylespace.load import random_style_space, save_style_space
 
@@ -54,7 +54,7 @@ def test_the_block_reads_tokens_with_the_text_attentions_output() -> None:
 
 def test_closed_gates_are_the_backbone_itself() -> None:
     backbone = tiny_backbone("sd1")
-    adapter = StyleAdapter.from_backbone(backbone.unet, rows=18, dim=64)
+    adapter = StyleAdapter.from_backbone(backbone.denoiser, rows=18, dim=64)
     method = PIDiff.ready(adapter, random_style_space(), backbone)
     one, two = sample(backbone, [job()], method)[0], sample(backbone, [job(identity=None)])[0]
     torch.testing.assert_close(one.latents, two.latents, rtol=0, atol=0)
@@ -62,9 +62,9 @@ def test_closed_gates_are_the_backbone_itself() -> None:
 
 def test_projections_start_as_the_unets_own() -> None:
     backbone = tiny_backbone("sd2")
-    adapter = StyleAdapter.from_backbone(backbone.unet, rows=18, dim=64)
+    adapter = StyleAdapter.from_backbone(backbone.denoiser, rows=18, dim=64)
     for site in backbone.cross_sites:
-        layer, block = backbone.unet.get_submodule(site.name), adapter.at(site)
+        layer, block = backbone.denoiser.unet.get_submodule(site.name), adapter.at(site)
         for part in ("q", "k", "v"):
             own, theirs = getattr(block, f"to_{part}_wplus").weight, getattr(layer, f"to_{part}").weight
             assert torch.equal(own, theirs)
@@ -157,7 +157,7 @@ def test_wplus_adapters_projection_splits_into_rows() -> None:
     flat = {
         f"{part}.{name}": value for part, tensors in checkpoint.items() for name, value in tensors.items()
     }
-    adapter = StyleAdapter.from_backbone(backbone.unet, rows=18, dim=8)
+    adapter = StyleAdapter.from_backbone(backbone.denoiser, rows=18, dim=8)
     average, codes = torch.randn(18, 8), torch.randn(18, 8)
     initialise_from_wplus(adapter, flat, average, "test")
     rows = torch.einsum("rd,rcd->rc", codes - average, adapter.w_proj.weight) + adapter.w_proj.level

@@ -72,7 +72,7 @@ def test_both_stages_start_at_the_backbone_and_learn(family: str, encoder: str) 
                 assert terms["leak"] == terms["preservation"] == 0
     moved = [name for name, one in task.module.named_parameters() if one.grad is not None and one.grad.any()]
     assert moved and all(name.endswith("gate") for name in moved)
-    assert all(parameter.grad is None for parameter in backbone.unet.parameters())
+    assert all(parameter.grad is None for parameter in backbone.denoiser.unet.parameters())
 
 
 def test_stage_one_denoises_aligned_heads_and_stage_two_whole_pictures(encoder: str) -> None:
@@ -91,10 +91,10 @@ def test_stage_one_denoises_aligned_heads_and_stage_two_whole_pictures(encoder: 
             from methods.pidiff.task import TEMPLATES
 
             prompts = [TEMPLATES[place] for place in rng.integers(len(TEMPLATES)).tolist()]
-        noised = task._schedule.draw(batch.target[name], rng)
+        noised = rng.noised(backbone.noise, batch.target[name])
         text = torch.stack([backbone.text.encode(prompt).hidden for prompt in prompts])
         with torch.no_grad():
-            error = backbone.unet(noised.latents, noised.timesteps, text).sample - noised.target
+            error = backbone.denoiser.unet(noised.latents, noised.time * 1000, text).sample - noised.target
         torch.testing.assert_close(found, error.square().mean(), rtol=1e-4, atol=1e-5)
 
 
@@ -102,7 +102,8 @@ def test_training_moves_only_what_is_new_and_lowers_the_loss(encoder: str) -> No
     backbone = tiny_backbone("sd1")
     task = task_on(backbone, encoder)
     batch = batch_of(task, 1, 2)
-    before = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
+    unet = backbone.denoiser.unet
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
     optimizer = torch.optim.AdamW(task.module.parameters(), lr=2e-2)
     task.begin(task.stages[1])
     losses = []
@@ -114,7 +115,9 @@ def test_training_moves_only_what_is_new_and_lowers_the_loss(encoder: str) -> No
             optimizer.step()
             losses.append(terms["reconstruction"].item())
     assert losses[-1] < losses[0] and terms["leak"] > 0
-    assert all(torch.equal(before[name], value) for name, value in backbone.unet.state_dict().items())
+    assert all(
+        torch.equal(before[name], value) for name, value in backbone.denoiser.unet.state_dict().items()
+    )
 
 
 def test_terms_of_the_second_stage() -> None:

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from tiny import FAMILIES, tiny_backbone
 
-from methods.backbone.sampling import sample
 from methods.errors import UsageError
 from methods.hooks import Identity, Job, RowLayout, StepInfo
+from methods.sampling import sample
 from methods.spatialid.masks import gaussian_prior, norm_response, refine, scaled_kernels
 from methods.spatialid.masks_io import load_masks, save_masks
 from methods.spatialid.method import Config, SpatialID

@@ -18,12 +18,15 @@ from methods.weights import load_weights, read_metadata
 
 def test_it_learns_and_leaves_the_backbone_alone(tmp_path: Path) -> None:
     backbone = tiny_backbone("sd1")
-    before = {name: tensor.clone() for name, tensor in backbone.unet.state_dict().items()}
-    processors = dict(backbone.unet.attn_processors)
+    unet = backbone.denoiser.unet
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    processors = dict(unet.attn_processors)
     trained = run(tmp_path, preview_every=3, preview_people=1)
-    assert all(torch.equal(before[name], tensor) for name, tensor in backbone.unet.state_dict().items())
-    assert all(backbone.unet.attn_processors[name] is one for name, one in processors.items())
-    assert not any(parameter.requires_grad for parameter in backbone.unet.parameters())
+    assert all(
+        torch.equal(before[name], tensor) for name, tensor in backbone.denoiser.unet.state_dict().items()
+    )
+    assert all(unet.attn_processors[name] is one for name, one in processors.items())
+    assert not any(parameter.requires_grad for parameter in unet.parameters())
 
     loaded = Uniform.load(trained.adapter, backbone).adapter
     start = Uniform.training_task(backbone, OPTIONS).module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from methods.backbone.attention import AttentionSession, ColumnCapture
-from methods.backbone.device import resident
-from methods.backbone.schedulers import make_scheduler, noise_sigma
-from methods.backbone.text import size_conditions
+from methods.backbone.attention import ColumnCapture
 from methods.backbone.vae import decode, to_picture
 from methods.contract import Method
 from methods.errors import UsageError
 from methods.hooks import Attachment, Job, RowLayout, Run, StepInfo
-from methods.none import NoMethod
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -62,9 +57,10 @@ def sample(
 ) -> list[Result]:
     """Make the pictures of jobs with a method (None: the plain backbone); results in the order of jobs.
 
-    scheduler:  `ddim`, `euler` or `dpmpp`; None for the backbone's own
-    batch_size: jobs per U-Net call. The noise of a job depends on its seed alone, but rounding depends on
-                the batch; None means 1 on a CPU, so that a picture has the same bits in any company, else 8
+    scheduler:  one of `backbone.noise.samplers`; None for the backbone's own
+    batch_size: jobs per call of the network. The noise of a job depends on its seed alone, but rounding
+                depends on the batch; None means 1 on a CPU, so that a picture has the same bits in any
+                company, else 8
     callback:   called after every step with the StepInfo and the latents, float32 [jobs in batch, C, h, w]
     record:     ask the method to keep what it has to show (`Result.records`)
     capture:    for each job, the places of tokens whose attention columns are wanted, equally many per job
@@ -101,7 +97,6 @@ def iterate_samples(
     capture_max_tokens: int | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """As `sample`, but each result as soon as its batch is done, with its job's place in `jobs`."""
-    method = NoMethod() if method is None else method
     size = batch_size or (1 if backbone.device.type == "cpu" else 8)
     for job in jobs:
         check_job(job, backbone)
@@ -118,9 +113,8 @@ def initial_noise(job: Job, backbone: Backbone, draw: int = 0) -> Tensor:
 
     draw: 0 for what the picture starts from, n for the n-th draw after it (see `Stream.noise`)
     """
-    height, width = latent_size(job, backbone)
     generator = torch.Generator("cpu").manual_seed(job.seed)
-    shape = (backbone.unet.config.in_channels, height, width)
+    shape = backbone.denoiser.latent_shape(job.width, job.height)
     for _ in range(draw):
         torch.randn(shape, generator=generator)
     return torch.randn(shape, generator=generator)
@@ -128,26 +122,26 @@ def initial_noise(job: Job, backbone: Backbone, draw: int = 0) -> Tensor:
 
 def latent_size(job: Job, backbone: Backbone) -> tuple[int, int]:
     """(height, width) of a job's latent grid."""
-    return job.height // backbone.latent_factor, job.width // backbone.latent_factor
+    _, height, width = backbone.denoiser.latent_shape(job.width, job.height)
+    return height, width
 
 
 def _sample_batch(
     backbone: Backbone,
     jobs: Sequence[Job],
-    method: Method,
-    scheduler_name: str | None,
+    method: Method | None,
+    scheduler: str | None,
     callback: Callback | None,
     record: bool,
     capture: ColumnCapture | None,
 ) -> list[Result]:
-    scheduler = make_scheduler(scheduler_name or backbone.defaults.scheduler, backbone.scheduler_config)
     with (
-        resident(backbone.unet, backbone.device, backbone.offload),
+        backbone.resident(*backbone.denoiser.modules()),
         backbone.attention_backend(),
-        method.attach(backbone, jobs) as hooks,
+        Attachment() if method is None else method.attach(backbone, jobs) as hooks,
     ):
         hooks.record = record
-        latents = denoise(backbone, jobs, hooks, scheduler, callback, capture)
+        latents = denoise(backbone, jobs, hooks, scheduler or backbone.defaults.scheduler, callback, capture)
         records = [hooks.records(place) if record else {} for place in range(len(jobs))]
 
     decoded, notes = decode(backbone, latents)
@@ -167,22 +161,22 @@ def denoise(
     backbone: Backbone,
     jobs: Sequence[Job],
     hooks: Attachment,
-    scheduler: Any,
+    scheduler: str,
     callback: Callback | None = None,
     capture: ColumnCapture | None = None,
 ) -> Tensor:
     """From noise to latents, float32 [J, C, h, w]: the loop itself.
 
-    Latents stay float32 in every dtype of the backbone; the U-Net sees them in its own.
+    Latents stay float32 in every dtype of the backbone; the network sees them in its own.
     """
 
     def trajectories(others: Sequence[Job], other_hooks: Attachment) -> Tensor:
         with other_hooks:
-            return denoise(backbone, others, other_hooks, type(scheduler).from_config(scheduler.config))
+            return denoise(backbone, others, other_hooks, scheduler)
 
-    unet, device = backbone.unet, backbone.device
-    hooks.prepare(Run(type(scheduler).__name__, trajectories))
-    rows = RowLayout(len(jobs), jobs[0].guided, hooks.streams)
+    denoiser, device = backbone.denoiser, backbone.device
+    hooks.prepare(Run(scheduler, trajectories))
+    rows = RowLayout(len(jobs), jobs[0].guided and denoiser.guidance == "rows", hooks.streams)
     text = backbone.text.conditioning(jobs, rows)
     weights = rows.per_trajectory([job.guidance for job in jobs])
     guidance = torch.tensor(weights, device=device).view(-1, 1, 1, 1)
@@ -190,35 +184,34 @@ def denoise(
         [initial_noise(jobs[place], backbone, one.noise) for one in rows.members for place in one.jobs]
     ).to(device)
 
-    scheduler.set_timesteps(jobs[0].steps, device=device)
-    latents = noise * scheduler.init_noise_sigma  # [T, C, h, w], T trajectories of all streams
-    with AttentionSession(unet, backbone.sites, hooks, capture) as attention:
-        for index, timestep in enumerate(scheduler.timesteps):
-            sigma = noise_sigma(scheduler, index, timestep)
+    embedded = tuple(rows.per_row([job.guidance for job in jobs])) if denoiser.guidance == "embedded" else ()
+
+    size = latent_size(jobs[0], backbone)
+    sampler = backbone.noise.sampler(scheduler, jobs[0].steps, size)
+    latents = sampler.start(noise)  # [T, C, h, w], T trajectories of all streams
+    with denoiser.attached(hooks, capture) as predict:
+        for index, level in enumerate(sampler.levels):
             step = StepInfo(
-                index=index,
-                count=len(scheduler.timesteps),
-                time=float(timestep) / 1000,
-                noise_level=sigma / (1 + sigma) if math.isfinite(sigma) else 1.0,
                 rows=rows,
-                latent_size=latent_size(jobs[0], backbone),
+                latent_size=size,
+                guidance=embedded,
+                index=index,
+                count=len(sampler.levels),
+                time=level.time,
+                noise_level=level.noise_level,
             )
             hooks.on_step(step)
             conditioning = hooks.conditioning(step, text)
-            attention.begin(step, conditioning)
-
-            scaled = to_rows(scheduler.scale_model_input(latents, timestep), rows).to(backbone.dtype)
-            added = size_conditions(conditioning, jobs[0].width, jobs[0].height)
-            predicted = unet(scaled, timestep, conditioning.key, added_cond_kwargs=added).sample
-            predicted = guide(predicted.float(), guidance, rows)
-            latents = scheduler.step(predicted, timestep, latents).prev_sample
+            x = to_rows(sampler.scale(latents, index), rows).to(backbone.dtype)
+            predicted = guide(predict(x, step.time, conditioning, step).float(), guidance, rows)
+            latents = sampler.advance(predicted, index, latents)
             if callback is not None:
                 callback(step, latents[: len(jobs)])
     return latents[: len(jobs)]
 
 
 def to_rows(latents: Tensor, rows: RowLayout) -> Tensor:
-    """Latents of all trajectories [T, C, h, w] -> one copy per U-Net row [R, C, h, w]."""
+    """Latents of all trajectories [T, C, h, w] -> one copy per row [R, C, h, w]."""
     return torch.cat([stream for stream in latents.split(rows.counts) for _ in range(rows.halves)])
 
 
@@ -234,15 +227,16 @@ def guide(predicted: Tensor, guidance: Tensor, rows: RowLayout) -> Tensor:
     return uncond + guidance * (cond - uncond)
 
 
-def _batches(jobs: Sequence[Job], method: Method, size: int) -> Iterator[list[int]]:
+def _batches(jobs: Sequence[Job], method: Method | None, size: int) -> Iterator[list[int]]:
     """Places of jobs that can share a batch: equal sizes, steps and guidedness, and the method agrees.
 
     Within such a group, jobs that the method wants together come one after the other.
     """
     groups: dict[Any, dict[Any, list[int]]] = {}
     for place, job in enumerate(jobs):
-        key = (job.width, job.height, job.steps, job.guided, method.batch_key(job))
-        groups.setdefault(key, {}).setdefault(method.affinity(job), []).append(place)
+        own, near = (None, None) if method is None else (method.batch_key(job), method.affinity(job))
+        key = (job.width, job.height, job.steps, job.guided, own)
+        groups.setdefault(key, {}).setdefault(near, []).append(place)
     for group in groups.values():
         places = [place for close in group.values() for place in close]
         for start in range(0, len(places), size):
@@ -250,8 +244,8 @@ def _batches(jobs: Sequence[Job], method: Method, size: int) -> Iterator[list[in
 
 
 def check_job(job: Job, backbone: Backbone) -> None:
-    """Raise UsageError for a size or a number of steps that cannot be sampled."""
-    cell = backbone.latent_factor
+    """Raise UsageError for a size, a number of steps or a negative prompt that cannot be sampled."""
+    cell = backbone.denoiser.multiple
     if job.width < cell or job.height < cell or job.width % cell or job.height % cell:
         raise UsageError(
             f"{job.width}x{job.height} pixels cannot be sampled.",
@@ -259,3 +253,8 @@ def check_job(job: Job, backbone: Backbone) -> None:
         )
     if job.steps < 1:
         raise UsageError(f"{job.steps} steps cannot be sampled.", hint="Give at least one step.")
+    if job.negative_prompt and backbone.denoiser.guidance != "rows":
+        raise UsageError(
+            f"{backbone.name} reads no negative prompt: its guidance has no unconditional pass.",
+            hint="Leave the negative prompt out.",
+        )
