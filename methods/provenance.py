@@ -62,7 +62,8 @@ def loop_code(backbone: Backbone) -> str:
     from methods.backbone.load import load_backbone
     from methods.sampling import iterate_samples
 
-    return code_of(iterate_samples, load_backbone, type(backbone), type(backbone.text))
+    parts = (backbone, backbone.denoiser, backbone.noise, backbone.text)
+    return code_of(iterate_samples, load_backbone, backbone.loader, *map(type, parts))
 
 
 def method_code(method: type[Method]) -> str:

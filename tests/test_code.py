@@ -12,15 +12,18 @@ from pathlib import Path
 import pytest
 
 from methods.backbone.backbone import Backbone
+from methods.backbone.families.stable_diffusion import StableDiffusion
+from methods.backbone.families.unet import UNetDenoiser
 from methods.backbone.load import load_backbone
-from methods.backbone.text import TextEncoder
+from methods.backbone.noise import Diffusion
+from methods.backbone.text import ClipEncoder
 from methods.code import Root, Sources, _roots, closure, code_of, fingerprint
 from methods.generate import identify
 from methods.registry import get_method, method_names
 from methods.sampling import iterate_samples
 from methods.statements import statement_of
 
-LOOP = (iterate_samples, load_backbone, Backbone, TextEncoder)
+LOOP = (iterate_samples, load_backbone, StableDiffusion, Backbone, UNetDenoiser, Diffusion, ClipEncoder)
 BESIDE = ("training_task", "untrained", "save", "info")
 
 
@@ -198,7 +201,7 @@ def test_what_composition_reaches_counts_and_training_does_not() -> None:
     reached = {name: {module for module, _ in closure(them, sources())} for name, them in roots().items()}
     assert "methods.uniform.adapter" in reached["infinite-id"]
     assert "methods.stylespace.encoder" in reached["pidiff"]
-    assert "methods.contract" in reached["loop"] and "methods.faces.geometry" in reached["uniform"]
+    assert "methods.hooks" in reached["loop"] and "methods.faces.geometry" in reached["uniform"]
     assert not {
         one for one in set().union(*reached.values()) if one.endswith(".task") or "training.loop" in one
     }

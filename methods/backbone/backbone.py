@@ -43,6 +43,7 @@ class Backbone:
     default_size: (width, height) in pixels
     dtype:        of the weights; latents are float32 throughout
     placement:    the device; with offloading, modules visit it only while they work
+    loader:       the family's class that loaded it (its code decides pixels too)
     face_encoder: its own face encoder by name, if it has one
     sdpa:         restrict attention to one of torch's kernels; None lets torch choose
     origin:       where it came from, for the record: resolved folder, hub commit, options
@@ -59,6 +60,7 @@ class Backbone:
     default_size: tuple[int, int]
     dtype: torch.dtype
     placement: Placement
+    loader: type
     face_encoder: str | None = None
     vae_slicing: bool = False
     sdpa: SDPBackend | None = None

@@ -80,6 +80,7 @@ def load_backbone(
         default_size=parts.default_size,
         dtype=kind,
         placement=placement,
+        loader=type(family),
         face_encoder=parts.face_encoder,
         vae_slicing=vae_slicing,
         sdpa=sdpa,

@@ -13,7 +13,7 @@ from benchmarks.live import Observer
 from benchmarks.request import Request
 from benchmarks.runner import bench
 from methods import generate
-from methods.backbone.text import TextEncoder, TextFeatures
+from methods.backbone.text import ClipEncoder, TextFeatures
 from methods.hooks import Identity
 
 
@@ -32,9 +32,9 @@ def test_texts_people_and_plain_pictures_are_computed_once(
 ) -> None:
     texts: list[str] = []
     people: list[str] = []
-    encode, identify = TextEncoder._encode, generate.identify
+    encode, identify = ClipEncoder._encode, generate.identify
 
-    def encoded(self: TextEncoder, prompt: str) -> TextFeatures:
+    def encoded(self: ClipEncoder, prompt: str) -> TextFeatures:
         texts.append(prompt)
         return encode(self, prompt)
 
@@ -42,7 +42,7 @@ def test_texts_people_and_plain_pictures_are_computed_once(
         people.append(name)
         return identify(name, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(TextEncoder, "_encode", encoded)
+    monkeypatch.setattr(ClipEncoder, "_encode", encoded)
     monkeypatch.setattr(generate, "identify", identified)
     watch = Listener()
     methods = ("none", "uniform", "uniform[id_weight=0.5]")
