@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _INFOS = {
     "none": "methods.none:INFO",
     "uniform": "methods.uniform.info:INFO",
+    "pulid": "methods.pulid.info:INFO",
     "textual-inversion": "methods.textual_inversion.info:INFO",
     "spatialid": "methods.spatialid.info:INFO",
     "facewise": "methods.facewise.info:INFO",
@@ -55,6 +56,7 @@ METHODS: Registry[type[Method]] = Registry(
     {
         "none": "methods.none:NoMethod",
         "uniform": "methods.uniform.method:Uniform",
+        "pulid": "methods.pulid.method:Pulid",
         "textual-inversion": "methods.textual_inversion.method:TextualInversion",
         "spatialid": "methods.spatialid.method:SpatialID",
         "facewise": "methods.facewise.method:Facewise",

@@ -10,6 +10,7 @@ FLUX has fewer. Source: PuLID@1aa2fc7 pulid/pipeline_flux.py and flux/model.py, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,8 @@ class PulidAdapter(nn.Module):
         They depend on nothing but the identity: once per person instead of once per site and step.
         """
         keys, values = [], []
-        for attention in self.pulid_ca:
+        for number in range(len(self.pulid_ca)):
+            attention = self.attention(number)
             key, value = attention.to_kv(attention.norm1(tokens)).chunk(2, dim=-1)
             keys.append(self._heads(key))
             values.append(self._heads(value))
@@ -97,8 +99,12 @@ class PulidAdapter(nn.Module):
 
     def query(self, number: int, hidden: Tensor) -> Tensor:
         """Q of image tokens [R, N, hidden] at one attention: [R, heads, N, d]."""
-        attention = self.pulid_ca[number]
+        attention = self.attention(number)
         return self._heads(attention.to_q(attention.norm2(hidden)))
+
+    def attention(self, number: int) -> Any:
+        """One of the attentions, a `PerceiverCrossAttention`."""
+        return self.pulid_ca[number]
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.sizes.ca_heads, -1)).transpose(1, 2)

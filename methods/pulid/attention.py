@@ -46,7 +46,7 @@ class TokenReading(Attachment):
 
     def project(self, number: int, response: Tensor) -> Tensor:
         """W_o R, [R, N, C]."""
-        projected: Tensor = self.adapter.pulid_ca[number].to_out(response)
+        projected: Tensor = self.adapter.attention(number).to_out(response)
         return projected
 
 
