@@ -21,6 +21,7 @@ from spatialid_cli.methods import list_methods
 from spatialid_cli.metrics import list_metrics
 from spatialid_cli.render import render
 from spatialid_cli.report import report
+from spatialid_cli.score import score
 from spatialid_cli.show import show
 from spatialid_cli.suites import list_suites
 from spatialid_cli.train import train
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(train)
 app.command()(bench)
+app.command()(score)
 app.command("suites")(list_suites)
 app.command("metrics")(list_metrics)
 app.command()(render)

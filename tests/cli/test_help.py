@@ -11,8 +11,8 @@ import pytest
 from command import Spid
 
 COMMANDS = (
-    "generate", "train", "bench", "suites", "metrics", "render", "show", "methods", "claims", "report",
-    "compare", "doctor", "fetch",
+    "generate", "train", "bench", "score", "suites", "metrics", "render", "show", "methods", "claims",
+    "report", "compare", "doctor", "fetch",
 )  # fmt: skip
 GOLDEN = Path(__file__).parent / "golden_options.txt"
 HEAVY = ("torch", "numpy", "pandas", "PIL", "yaml", "skia", "diffusers", "transformers", "scipy", "rich")

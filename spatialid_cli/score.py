@@ -1,0 +1,132 @@
+"""`spid score`: the metrics, intervals and report of a run for pictures that something else made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spatialid_cli import console, options
+
+_WHAT = "What is scored"
+_HOW = "How"
+_OUT = "Output"
+
+
+def score(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of pictures, or with a metadata.jsonl.")
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture of the person; or a folder, whose files' names begin the pictures' names.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            help="One JSON object a line: file_name, prompt, identity, reference, baseline, target, method, "
+            "seed, category; DIR/metadata.jsonl where it is there.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="One prompt a line, in the order of the pictures' paths; a single line is for all.",
+            show_default=False,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    family: Annotated[
+        str, typer.Option("--pictures", help="photo, or pocket for rendered people.", rich_help_panel=_HOW)
+    ] = "photo",
+    metrics: Annotated[
+        str, typer.Option(help="default, all, or a list of names; see spid metrics.", rich_help_panel=_HOW)
+    ] = "default",
+    face_encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Recogniser that conditioned the pictures: it does not judge them.",
+            show_default=False,
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    model: Annotated[list[str] | None, options.model(_HOW)] = None,
+    device: Annotated[str | None, options.device(_HOW)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder to write; outputs/score-DIR by default.",
+            show_default=False,
+            rich_help_panel=_OUT,
+        ),
+    ] = None,
+    as_json: Annotated[bool, options.as_json(_OUT)] = False,
+) -> None:
+    """Score pictures that something else made.
+
+    Same metrics, definitions and intervals as a run of spid bench, and the same report: spid report OUTPUT.
+    Exit code 1 when a picture or a reference could not be judged.
+    """
+    from collections import Counter
+
+    from benchmarks.score import score as measure
+    from benchmarks.score_read import METADATA, read_folder, read_metadata_file
+    from methods.errors import UsageError, unknown_name
+    from methods.paths import default_output_dir
+    from spatialid_cli.request import collect_pairs
+
+    if family not in ("photo", "pocket"):
+        raise unknown_name("--pictures", family, ("photo", "pocket"))
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder.", hint="Name the folder that holds the pictures.")
+    listing = metadata or (folder / METADATA if (folder / METADATA).is_file() else None)
+    if listing is not None and (reference or prompts):
+        raise UsageError(
+            f"{listing} says what the pictures are, and so do --reference or --prompts.",
+            hint="Give one of the two.",
+        )
+    if listing is None:
+        scored = read_folder(folder, reference, prompts)
+    else:
+        scored = read_metadata_file(listing, folder)
+    models = collect_pairs("--model", model or [], "face=dlib")
+    if face_encoder is not None:
+        models.setdefault("face-conditioning", face_encoder)
+    target = output or default_output_dir() / f"score-{folder.resolve().name}"
+    options.check_output(target)
+    with console.progress("scoring", "pictures") as advance:
+        results = measure(
+            scored,
+            target,
+            family="pocket" if family == "pocket" else "sd1",
+            metrics=[part.strip() for part in metrics.split(",") if part.strip()],
+            models=models,
+            device=device or "cpu",
+            progress=advance,
+        )
+    statuses = Counter[str]()
+    for of in results["statuses"].values():
+        statuses.update(of)
+    failed = statuses["error"] + statuses["no_face_ref"]
+    if as_json:
+        console.out_json({"output": str(target), "failed": failed, "results": results})
+    else:
+        console.out((target / "tables" / "results.md").read_text(encoding="utf-8").rstrip())
+        console.out()
+        console.out_fields(
+            {"folder": str(target), "statuses": ", ".join(f"{n} {name}" for name, n in statuses.items())}
+        )
+        console.log(f"see it: spid report {target}")
+    for card in results["metrics"]:
+        if not card.get("available", True):
+            console.log(f"{card['name']} is unavailable: {card['reason']}")
+    if failed:
+        console.warn(f"{failed} of {len(scored)} pictures could not be judged; samples.jsonl says why")
+        raise typer.Exit(1)

@@ -1,0 +1,162 @@
+"""`spid score`: pictures that something else made, measured as a run of ours would be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import Spid
+from PIL import Image
+
+from benchmarks.samples import read_samples
+from benchmarks.score_read import read_folder, read_metadata_file
+from methods.errors import UsageError
+from methods.pocket.references import PLAIN
+from methods.pocket.world import Context, render, sample_person
+
+FIRST = 10_000_500
+METRICS = "id_sim,sim_gt,copy_paste,face_found,clip_t,background_leakage,fid_clip"
+
+
+def draw(path: Path, person: int, **factors: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shown = Context.from_dict({**PLAIN, **factors, "nuisance": 3})
+    Image.fromarray(render(sample_person(FIRST + person), shown, 128).pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """Two methods, three people: `copier` hands the reference back, `honest` draws what was asked for."""
+    folder, lines = tmp_path / "theirs", []
+    for person in range(3):
+        reference = draw(folder / "people" / f"p{person}.png", person, scene="forest", pose="left")
+        plain = draw(folder / "plain" / f"{person}.png", 40, scene="beach")
+        for method, factors in (
+            ("copier", {"scene": "forest", "pose": "left"}),
+            ("honest", {"scene": "beach"}),
+        ):
+            picture = draw(folder / method / f"{person}.png", person, **factors)
+            lines.append(
+                {
+                    "file_name": str(picture.relative_to(folder)),
+                    "method": method,
+                    "prompt": "a photo of a person on a beach",
+                    "category": "Background",
+                    "reference": str(reference.relative_to(folder)),
+                    "baseline": str(plain.relative_to(folder)),
+                    "person": FIRST + person,
+                    "truth": {"scene": "beach", "style": "photo"},
+                    "clip_t": 0.5,
+                }
+            )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_a_folder_becomes_a_run_that_report_and_compare_read(
+    theirs: Path, spid: Spid, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = spid("score", theirs, "--pictures", "pocket", "--metrics", METRICS, "--output", run, "--json")
+    assert done.code == 0, done.err
+    results = done.json["results"]
+    means = {(one["method"], one["metric"]): one["mean"] for one in results["scores"]}
+    assert means["copier", "id_sim"] == pytest.approx(1.0, abs=1e-4)
+    assert means["copier", "copy_paste"] == pytest.approx(1.0, abs=2e-3)
+    assert means["honest", "copy_paste"] < -0.5 and means["honest", "sim_gt"] > means["copier", "sim_gt"]
+    assert means["honest", "background_leakage"] < means["copier", "background_leakage"]
+    assert means["honest", "clip_t"] > means["copier", "clip_t"]
+    sets = json.loads((run / "sets.json").read_text())["methods"]
+    assert sets["honest"]["fid_clip"]["reason"]  # three pictures have no distribution
+    samples = read_samples(run)
+    assert len(samples) == 6 and sorted(samples.methods) == ["copier", "honest"]
+    assert samples.run["settings"]["scored"] is True
+    assert all((run / str(name)).is_file() for name in samples.text["picture"])
+
+    page = spid("report", run)
+    assert page.code == 0 and "copier" in Path(page.out.strip()).read_text()
+    assert spid("compare", run, run, "--fail-on", "id_sim<-0.01").code == 0
+    again = spid("score", theirs, "--pictures", "pocket", "--metrics", METRICS, "--output", run)
+    assert again.code == 2 and "holds a run already" in again.err
+
+
+def test_flags_alone_say_who_and_what(theirs: Path, spid: Spid, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    for person, name in ((0, "anna-1"), (0, "anna-2"), (1, "anna-lee 1")):
+        draw(pictures / f"{name}.png", person, scene="city" if name.endswith("1") else "garden")
+    people = tmp_path / "people"
+    draw(people / "anna.png", 0)
+    draw(people / "anna-lee.png", 1)
+    (tmp_path / "prompts.txt").write_text("in a city\nin a garden\nin a city\n")
+    found = read_folder(pictures, people, tmp_path / "prompts.txt")
+    assert [(one.identity, one.prompt, one.seed) for one in found] == [
+        ("anna", "in a city", 0), ("anna", "in a garden", 0), ("anna-lee", "in a city", 0),
+    ]  # fmt: skip
+    run = tmp_path / "run"
+    done = spid("score", pictures, "--reference", people, "--pictures", "pocket", "--metrics", "id_sim",
+                "--prompts", tmp_path / "prompts.txt", "--output", run)  # fmt: skip
+    assert done.code == 0, done.err
+    assert min(read_samples(run).values[:, 0]) > 0.5  # everybody with their own reference
+    one = spid("score", pictures, "--reference", people / "anna.png", "--pictures", "pocket", "--metrics",
+               "id_sim", "--output", tmp_path / "one", "--json")  # fmt: skip
+    assert len(read_samples(tmp_path / "one")) == 3 and one.json["failed"] == 0
+
+
+def test_a_picture_that_cannot_be_judged_has_its_row_and_an_exit_code(spid: Spid, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    draw(pictures / "a.png", 0)
+    Image.new("RGB", (128, 128), (90, 140, 200)).save(pictures / "b.png")
+    (pictures / "c.png").write_bytes(b"no picture")
+    done = spid("score", pictures, "--reference", pictures / "a.png", "--pictures", "pocket", "--metrics",
+                "id_sim,face_found", "--output", tmp_path / "run")  # fmt: skip
+    assert done.code == 1 and "1 of 3 pictures could not be judged" in done.err
+    assert read_samples(tmp_path / "run").text["status"] == ["ok", "no_face_gen", "error"]
+
+
+def test_photographs_say_which_models_are_missing(spid: Spid, tmp_path: Path) -> None:
+    draw(tmp_path / "pictures" / "a.png", 0)
+    done = spid("score", tmp_path / "pictures", "--metrics", "pickscore,piqe", "--output", tmp_path / "run")
+    assert done.code == 0 and "pickscore is unavailable: No PickScore model in" in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 1"),
+        ("[]", "line 1"),
+        ('{"prompt": "x"}', "no file_name"),
+        ('{"file_name": "a.png", "promt": "x"}', "Did you mean 'prompt'"),
+        ('{"file_name": "a.png", "seed": -1}', "seed is -1"),
+        ('{"file_name": "a.png", "truth": {"scene": "moon"}}', "'moon'"),
+        ('{"file_name": "a.png", "truth": {"weather": "sun"}}', "'weather'"),
+        ('{"file_name": "a.png", "seed": 1}\n{"file_name": "b.png", "seed": 1}', "the same sample"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+    file = tmp_path / "metadata.jsonl"
+    file.write_text(line + "\n")
+    with pytest.raises(UsageError) as caught:
+        read_metadata_file(file, tmp_path)
+    assert said in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_misuse_is_one_line_and_leaves_nothing(spid: Spid, theirs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    draw(tmp_path / "pictures" / "zoe.png", 0)
+    draw(tmp_path / "people" / "anna.png", 0)
+    (tmp_path / "two.txt").write_text("one\ntwo\n")
+    for arguments, said in (
+        ([tmp_path / "absent"], "no such folder"),
+        ([tmp_path / "empty"], "holds no pictures"),
+        ([theirs, "--prompts", tmp_path / "two.txt"], "Give one of the two"),
+        ([tmp_path / "pictures", "--prompts", tmp_path / "two.txt"], "2 prompts for 1 pictures"),
+        ([tmp_path / "pictures", "--reference", tmp_path / "people"], "nobody of --reference"),
+        ([tmp_path / "pictures", "--reference", tmp_path / "nobody.png"], "no such file"),
+        ([tmp_path / "pictures", "--metrics", "id_simm"], "Did you mean 'id_sim'"),
+        ([tmp_path / "pictures", "--pictures", "drawing"], "--pictures"),
+    ):
+        done = spid("score", *arguments, "--output", tmp_path / "out")
+        assert done.code == 2 and said in done.err, (arguments, done.err)
+        assert not (tmp_path / "out").exists()
