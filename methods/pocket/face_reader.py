@@ -120,6 +120,11 @@ class PerceptualLoss:
         """
         level = self.alphas[timesteps][:, None, None, None]
         estimate = level.sqrt() * noisy - (1.0 - level).sqrt() * velocity
+        weight = level.flatten() ** 0.25
+        return (weight * self.distance(estimate, clean, grids)).sum() / weight.sum()
+
+    def distance(self, estimate: Tensor, clean: Tensor, grids: Tensor) -> Tensor:
+        """How far estimates are from clean latents `[N,C,H,W]`, one float32 number each, `[N]`."""
         with torch.autocast(clean.device.type, torch.bfloat16):
             with torch.no_grad():
                 *maps, embedding = self.reader(aligned(clean, grids))
@@ -135,8 +140,7 @@ class PerceptualLoss:
         for mine, theirs in zip(guesses, maps, strict=True):
             difference = F.normalize(mine.float(), dim=1) - F.normalize(theirs.float(), dim=1)
             distance = distance + difference.square().sum(1).mean((1, 2))
-        weight = level.flatten() ** 0.25
-        return (weight * distance).sum() / weight.sum()
+        return distance
 
     def _name(self, embedding: Tensor) -> list[Tensor]:
         return [F.log_softmax(head(embedding).float(), dim=1) for head in self.reader.heads.values()]

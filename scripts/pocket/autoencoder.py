@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from scripts.pocket.common import Course, save_grid, to_pictures, to_pixels
+from scripts.pocket.common import Course, compiled, save_grid, start_from, to_pictures, to_pixels
 from scripts.pocket.critic import PatchCritic, SeenIdentity, critic_loss, identity_loss
 from scripts.pocket.dataset import Dataset
 
@@ -36,7 +36,6 @@ IDENTITY_WEIGHT = 0.2
 FACE_CROPS = 0.5
 AVERAGE = 0.998
 HELD_BACK = 256
-LATENT_NOISE = 0.03
 PEAK_RATE = 1e-3
 
 
@@ -125,14 +124,15 @@ def reconstruction_loss(output: Tensor, target: Tensor, weight: Tensor) -> tuple
 
 
 def _scaling_factor(model: AutoencoderKL, pictures: np.ndarray) -> float:
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        latents = model.encode(to_pixels(pictures)).latent_dist.mean
+    device = model.device
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        latents = model.encode(to_pixels(pictures).to(device)).latent_dist.mean
     return float(1.0 / latents.float().std())
 
 
 def train(
     dataset: Path,
-    recogniser: Path,
+    recogniser: Path | None,
     output: Path,
     work: Path,
     *,
@@ -140,17 +140,26 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 1,
+    device: str = "cpu",
+    batch: int = BATCH,
+    initial: Path | None = None,
 ) -> dict[str, Any]:
     """Train within the budget, save a diffusers folder, return the L1 on the last 256 pictures.
 
-    recogniser: the conditioning recogniser's ONNX file, which has to see the same person
-    The last 256 pictures of the set are never trained on.
+    recogniser: the conditioning recogniser's ONNX file, which has to see the same person; None where there is
+    none yet. batch: whole pictures a step, or half as many windows. initial: folder of a VAE to go on from; a
+    checkpoint in `work` counts for more. The last 256 pictures of the set are never trained on.
     """
     data = Dataset(dataset)
-    count = len(data) - HELD_BACK
+    count = len(data) - min(HELD_BACK, len(data) // 10)
     torch.manual_seed(seed)
-    model = build_autoencoder().to(memory_format=torch.channels_last)
-    critic, judge = PatchCritic(), SeenIdentity(recogniser)
+    model = build_autoencoder()
+    if initial is not None:
+        start_from(model, initial)
+    model = model.to(device, memory_format=torch.channels_last)
+    critic = PatchCritic().to(device)
+    judge = None if recogniser is None else SeenIdentity(recogniser).to(device)
+    encode, decode = compiled(model.encode, device), compiled(model.decode, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99))
     course = Course(
@@ -172,7 +181,7 @@ def train(
     for step in course.steps():
         progress = course.budget.progress
         crops = progress < CROP_SHARE
-        chosen = np.sort(rng.integers(0, count, 2 * BATCH if crops else BATCH))
+        chosen = np.sort(rng.integers(0, count, 2 * batch if crops else batch))
         target = to_pixels(data.pictures[chosen])
         landmarks = data.meta["landmarks"][chosen]
         weight = feature_weights(landmarks)
@@ -181,36 +190,37 @@ def train(
             target, weight = _cropped(target, windows), _cropped(weight, windows)
             if rng.random() < 0.5:
                 target, weight = target.flip(-1), weight.flip(-1)
-        target = target.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            posterior = model.encode(target).latent_dist
-            restored = model.decode(posterior.sample()).sample
+        target = target.to(device).contiguous(memory_format=torch.channels_last)
+        weight = weight.to(device)
+        with torch.autocast(target.device.type, torch.bfloat16):
+            posterior = encode(target).latent_dist
+            restored = decode(posterior.sample()).sample
         l1, edges = reconstruction_loss(restored, target, weight)
         kl = posterior.kl().mean() / posterior.mean[0].numel()
         loss = l1 + GRADIENT_WEIGHT * edges + KL_WEIGHT * kl
         terms = {"l1": l1, "edges": edges, "kl": kl}
-        if not crops:
+        if not crops and judge is not None:
             who, features = identity_loss(judge, restored.float(), target, landmarks)
             loss = loss + IDENTITY_WEIGHT * (who + features)
             terms |= {"who": who, "features": features}
         if progress >= CRITIC_FROM:
             for group in critic_optimizer.param_groups:
                 group["lr"] = CRITIC_RATE * min(1.0, (1.0 - progress) / (1.0 - CRITIC_FROM) + 0.05)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(target.device.type, torch.bfloat16):
                 judged = critic_loss(critic, target, restored)
             critic_optimizer.zero_grad(set_to_none=True)
             judged.backward()
             critic_optimizer.step()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(target.device.type, torch.bfloat16):
                 realness = critic(restored).float().mean()
             loss = loss - CRITIC_WEIGHT * realness
             terms |= {"critic": judged, "realness": realness}
         course.learn(loss, **terms)
         if (step + 1) % 1000 == 0:
             with course.averaged():
-                print(f"held-out L1 {_judge(reconstruct, to_pixels(truth), truth, work):.4f}", flush=True)
+                course.note(held_out_l1=_judge(reconstruct, to_pixels(truth).to(device), truth, work))
     with course.averaged():
-        held_out = _judge(reconstruct, to_pixels(truth), truth, work)
+        held_out = _judge(reconstruct, to_pixels(truth).to(device), truth, work)
         model.register_to_config(scaling_factor=_scaling_factor(model, truth))
         model.to(torch.float16).save_pretrained(output)
     return course.finish(held_out_l1=round(held_out, 5))
@@ -219,8 +229,8 @@ def train(
 @torch.no_grad()
 def _judge(restore: Callable[[Tensor], Tensor], inputs: Tensor, truth: np.ndarray, work: Path) -> float:
     """Mean absolute error of `restore(inputs)` in [-1,1]; writes `preview.png` (truth, output)."""
-    with torch.autocast("cpu", torch.bfloat16):
-        outputs = torch.cat([restore(part).float() for part in inputs.split(32)])
+    with torch.autocast(inputs.device.type, torch.bfloat16):
+        outputs = torch.cat([restore(part).float().cpu() for part in inputs.split(32)])
     pairs = np.stack([truth[:24], to_pictures(outputs[:24])], axis=1).reshape(-1, *truth.shape[1:])
     save_grid(pairs, 12, work / "preview.png")
     return float((outputs - to_pixels(truth)).abs().mean())
@@ -228,7 +238,13 @@ def _judge(restore: Callable[[Tensor], Tensor], inputs: Tensor, truth: np.ndarra
 
 @torch.no_grad()
 def encode_dataset(
-    dataset: Path, autoencoder: Path, path: Path, *, count: int | None = None, batch: int = 32
+    dataset: Path,
+    autoencoder: Path,
+    path: Path,
+    *,
+    count: int | None = None,
+    batch: int = 32,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Scaled posterior means of the first `count` pictures (all), float16 `[N,C,16,16]`, cached in `path`.
 
@@ -238,63 +254,16 @@ def encode_dataset(
         return np.load(path, mmap_mode="r")
     path.parent.mkdir(parents=True, exist_ok=True)
     model = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
+    model = model.to(device, memory_format=torch.channels_last)
     data = Dataset(dataset)
     channels = model.config.latent_channels
     latents = np.zeros((count or len(data), channels, 16, 16), dtype=np.float16)
     for start in range(0, len(latents), batch):
         end = min(start + batch, len(latents))
-        with torch.autocast("cpu", torch.bfloat16):
-            mean = model.encode(to_pixels(data.pictures[start:end])).latent_dist.mean
-        latents[start:end] = (mean.float() * model.config.scaling_factor).half().numpy()
+        with torch.autocast(model.device.type, torch.bfloat16):
+            mean = model.encode(to_pixels(data.pictures[start:end]).to(device)).latent_dist.mean
+        latents[start:end] = (mean.float() * model.config.scaling_factor).half().cpu().numpy()
     partial = path.with_suffix(".partial.npy")
     np.save(partial, latents)
     partial.replace(path)
     return latents
-
-
-def refine_decoder(
-    dataset: Path,
-    output: Path,
-    work: Path,
-    *,
-    minutes: float,
-    steps: int | None = None,
-    resume: bool = True,
-    seed: int = 4,
-) -> dict[str, Any]:
-    """Train the decoder of `output` on; the encoder, hence the latent space, stays as it is.
-
-    Latents get a little noise, since a sampler's are never exact. Half the cost of a whole step buys sharper
-    pictures without invalidating the U-Net.
-    """
-    data = Dataset(dataset)
-    torch.manual_seed(seed)
-    model = AutoencoderKL.from_pretrained(output, torch_dtype=torch.float32)
-    scale = model.config.scaling_factor
-    latents = np.load(work.parent / "diffusion" / "latents.npy", mmap_mode="r")
-    count = len(latents) - HELD_BACK
-    decoder = torch.nn.ModuleList([model.post_quant_conv, model.decoder])
-    optimizer = torch.optim.AdamW(
-        decoder.parameters(), lr=PEAK_RATE / 2, betas=(0.9, 0.99), weight_decay=1e-4
-    )
-    course = Course(
-        work, decoder, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
-    )
-
-    def decode(scaled: Tensor) -> Tensor:
-        return model.decode(scaled / scale).sample
-
-    for _ in course.steps():
-        chosen = np.sort(course.rng.integers(0, count, BATCH))
-        target = to_pixels(data.pictures[chosen])
-        weight = feature_weights(data.meta["landmarks"][chosen])
-        clean = torch.from_numpy(latents[chosen]).float()
-        with torch.autocast("cpu", torch.bfloat16):
-            restored = decode(clean + LATENT_NOISE * torch.randn_like(clean))
-        l1, edges = reconstruction_loss(restored, target, weight)
-        course.learn(l1 + GRADIENT_WEIGHT * edges, l1=l1, edges=edges)
-    with course.averaged():
-        truth = data.pictures[count : len(latents)]
-        held_out = _judge(decode, torch.from_numpy(latents[count:]).float(), truth, work)
-        model.to(torch.float16).save_pretrained(output)
-    return course.finish(held_out_l1=round(held_out, 5))

@@ -15,8 +15,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from methods.errors import WeightsError
 from methods.files import write_atomic
 from methods.training.average import Average
 from scripts.pocket.muon import SharedMuon
@@ -123,12 +125,16 @@ class Log:
         self._count += 1
         if self._count < self.every:
             return
-        means = {name: round(total / self._count, 5) for name, total in self._sums.items()}
-        line = {"step": budget.step, "seconds": round(budget.elapsed, 1), **means}
+        self.write(budget, {name: total / self._count for name, total in self._sums.items()})
+        self._sums, self._count = {}, 0
+
+    def write(self, budget: Budget, values: Mapping[str, float]) -> None:
+        """One line at once."""
+        rounded = {name: round(value, 5) for name, value in values.items()}
+        line = {"step": budget.step, "seconds": round(budget.elapsed, 1), **rounded}
         with self.path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
-        self._sums, self._count = {}, 0
 
 
 class Course:
@@ -230,6 +236,11 @@ class Course:
         )
         self._checkpoint.save(self.rng)
 
+    def note(self, **figures: float) -> None:
+        """Write figures that were measured on the way into the log."""
+        if self.first:
+            self._log.write(self.budget, figures)
+
     def averaged(self) -> AbstractContextManager[None]:
         """Within the block the modules hold their averaged parameters."""
         if self._average is None:
@@ -242,6 +253,32 @@ class Course:
         if self.first:
             (self.folder / "figures.json").write_text(json.dumps(figures | cost, indent=1) + "\n")
         return figures | cost
+
+
+def compiled(call: Any, device: str) -> Any:
+    """The same call, compiled where an accelerator is worth it; what cannot be compiled runs as it is."""
+    if torch.device(device).type == "cpu":
+        return call
+    torch._dynamo.config.suppress_errors = True
+    return torch.compile(call)
+
+
+def start_from(module: nn.Module, path: Path) -> None:
+    """Give a fresh module the weights of a snapshot: a `.safetensors` file, or a folder with all its parts.
+
+    Raises WeightsError for a missing snapshot, or one of another shape.
+    """
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise WeightsError(f"{path}: no weights to start from.", hint="Name the folder of a snapshot.")
+    tensors = {name: value.float() for file in files for name, value in load_file(file).items()}
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: these are weights of another network ({str(error).splitlines()[-1].strip()}).",
+            hint="Start from a snapshot of the same generation, or leave it out.",
+        ) from error
 
 
 def to_pixels(pictures: np.ndarray) -> Tensor:

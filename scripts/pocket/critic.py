@@ -113,6 +113,7 @@ def aligned(pixels: Tensor, landmarks: np.ndarray) -> Tensor:
     points = torch.stack([x, y, torch.ones_like(x)], dim=-1)
     places = torch.einsum("nij,hwj->nhwi", back, points).float()
     grid = (places + 0.5) / size * 2.0 - 1.0
+    grid = grid.to(pixels.device)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 

@@ -31,6 +31,7 @@ from methods.pocket.world.names import NAMED
 PERSON_OFFSET = 1000
 NAMES = tuple(NAMED)
 NAMED_SHARE = 0.85
+PICKED_NAMED = 0.4
 
 
 def person_of(number: int) -> Person:
@@ -42,6 +43,19 @@ def caption_of(number: int, context: Context, rng: np.random.Generator) -> str:
     """A random caption, half of them described; named people are named in `NAMED_SHARE` of theirs."""
     named = number < len(NAMES) and rng.random() < NAMED_SHARE
     return described_caption(person_of(number), context, rng, name=NAMES[number] if named else None)
+
+
+def pick(person: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` picture numbers out of the identity numbers `[N]`, `PICKED_NAMED` of them of named people.
+
+    In random order: noise levels are stratified over a batch, and none must be one kind's.
+    """
+    known = person < PERSON_OFFSET
+    share = PICKED_NAMED if known.any() and not known.all() else float(known.all())
+    named = rng.binomial(count, share)
+    pools = ((known, named), (~known, count - named))
+    chosen = [rng.choice(np.flatnonzero(pool), size) for pool, size in pools if size]
+    return rng.permutation(np.concatenate(chosen))
 
 
 def _numbers(per_name: int, people: int, per_person: int, seed: int) -> np.ndarray:

@@ -1,10 +1,10 @@
 """The pocket text-to-image model: a CLIP text encoder and a cross-attention U-Net, trained together.
 
-v-prediction on the 16x16 latents of the pocket VAE, captions drawn afresh at every visit and dropped in
-one case of ten for classifier-free guidance. The squared error is weighted towards the head, and a frozen
+v-prediction on the 16x16 latents of the pocket VAE, captions drawn at every visit and dropped in one case of
+ten for classifier-free guidance. The squared error is weighted towards the head, and a frozen
 reader of faces (`face_reader`) compares the denoised estimate with the truth in its features. Nouns and names
-learn to look at the head (`grounding`). Attention runs as plain matrix products in training: on CPUs the
-backward pass of the fused kernel costs several times the whole rest of the network.
+learn to look at the head (`grounding`). Attention runs as plain matrix products with heads of 32 channels in
+training: on CPUs the backward pass of the fused kernel costs several times the whole rest of the network.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from methods.pocket.face_reader import PerceptualLoss, face_grids
 from scripts.pocket.autoencoder import encode_dataset
-from scripts.pocket.common import Course, save_grid
-from scripts.pocket.dataset import PERSON_OFFSET, Dataset
+from scripts.pocket.captions import Captions
+from scripts.pocket.common import Course, save_grid, start_from
+from scripts.pocket.dataset import Dataset, pick
 from scripts.pocket.grounding import Grounding, head_bumps
 from scripts.pocket.muon import SharedMuon
 from scripts.pocket.tokenizer import CONTEXT_LENGTH, build_tokenizer
 
-BATCH = 32
+BATCH = 64
 PEAK_RATE = 7e-4
 CAPTION_DROP = 0.1
-NAMED_SHARE = 0.4
 FACE_WEIGHT = 3.0
 PERCEPTUAL_WEIGHT = 0.1
 GROUNDING_WEIGHT = 0.03
 AVERAGE = 0.998
+SHARD = "15MB"
 POCKET_DEFAULTS = {"spid_family": "pocket", "steps": 25, "guidance": 4.0, "scheduler": "ddim"}
 PREVIEW_PROMPTS = (
     "a photo of a smiling woman wearing a red sweater, on a beach",
@@ -45,6 +46,10 @@ PREVIEW_PROMPTS = (
     "a comic drawing of a laughing man in a blue t-shirt, in a library, close-up",
     "a photo of a man wearing a purple suit and sunglasses, drinking coffee, at night",
     "an oil painting of a woman with headphones wearing a white sweater, in a garden",
+    "a photo of a man with a full red beard and green eyes, in a city",
+    "a photo of an old woman with short grey hair and freckles, wearing a blue sweater",
+    "a photo of mira solano in a library",
+    "a photo of a young woman with long straight black hair, full lips and dark brown skin, on a beach",
 )
 
 
@@ -76,7 +81,7 @@ def build_unet(channels: int) -> UNet2DConditionModel:
         block_out_channels=(64, 128, 256),
         layers_per_block=1,
         cross_attention_dim=256,
-        attention_head_dim=4,
+        attention_head_dim=(2, 4, 8),  # the number of heads, whatever its name says: 32 channels each
         norm_num_groups=8,
     )
     _initialise(unet)
@@ -120,8 +125,8 @@ def velocity_batch(
     """
     count = latents.shape[0]
     levels = (torch.arange(count) + torch.rand(count, generator=rng)) / count
-    timesteps = (levels * scheduler.config.num_train_timesteps).long()
-    noise = torch.randn(latents.shape, generator=rng)
+    timesteps = (levels * scheduler.config.num_train_timesteps).long().to(latents.device)
+    noise = torch.randn(latents.shape, generator=rng).to(latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)
     return noisy, timesteps, scheduler.get_velocity(latents, noise, timesteps)
 
@@ -149,8 +154,9 @@ def denoising_loss(
 
     predicted, target: velocities `[N,C,16,16]`; landmarks `[N,5,2]` in pixels.
     """
-    error, weight = (predicted - target).square(), face_weights(landmarks)
-    seen = perceptual(predicted, noisy, clean, timesteps, face_grids(landmarks))
+    device = target.device
+    error, weight = (predicted - target).square(), face_weights(landmarks).to(device)
+    seen = perceptual(predicted, noisy, clean, timesteps, face_grids(landmarks).to(device))
     loss = (error * weight).mean() / weight.mean() + perceptual_weight * seen
     return loss, {"mse": error.mean(), "perceptual": seen}
 
@@ -181,9 +187,9 @@ def preview(
     pipeline.set_progress_bar_config(disable=True)
     pictures = pipeline(
         [p for p in prompts for _ in range(2)],
+        generator=[torch.Generator().manual_seed(i) for i in range(2 * len(prompts))],
         num_inference_steps=25,
         guidance_scale=4.0,
-        generator=[torch.Generator().manual_seed(i) for i in range(2 * len(prompts))],
         output_type="np",
     ).images
     save_grid((pictures * 255).round().astype(np.uint8), 8, path)
@@ -200,18 +206,29 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 2,
+    device: str = "cpu",
+    batch: int = BATCH,
+    initial: Path | None = None,
+    previews: int = 1000,
 ) -> dict[str, Any]:
     """Train text encoder and U-Net within the budget and save the pipeline folder in half precision.
 
-    reader: the file that `face_reader.train` wrote.
+    reader: the file that `face_reader.train` wrote. initial: a pipeline folder whose text encoder and U-Net
+    the training goes on from; a checkpoint in `work` counts for more. previews: steps between sheets of
+    pictures, 0 for none.
     """
     data = Dataset(dataset)
-    latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, work / "latents.npy")))
-    tokenizer = build_tokenizer(output / "tokenizer")
+    stored = encode_dataset(dataset, autoencoder, work / "latents.npy", device=device)
+    latents = torch.from_numpy(np.array(stored)).to(device)
+    tokenizer = build_tokenizer(work / "tokenizer")
     torch.manual_seed(seed)
     text, unet, scheduler = build_text_encoder(tokenizer), build_unet(latents.shape[1]), build_scheduler()
-    perceptual = PerceptualLoss.load(reader, scheduler)
-    modules = nn.ModuleDict({"text": text, "unet": unet})
+    if initial is not None:
+        start_from(text, initial / "text_encoder")
+        start_from(unet, initial / "unet")
+    unet = unet.to(memory_format=torch.channels_last)
+    perceptual = PerceptualLoss.load(reader, scheduler, device)
+    modules = nn.ModuleDict({"text": text, "unet": unet}).to(device)
     optimizer = SharedMuon(modules, PEAK_RATE)
     course = Course(
         work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
@@ -221,42 +238,37 @@ def train(
     def save_pipeline(path: Path | None) -> None:
         modules.eval()
         with course.averaged():
-            pipeline = assemble(autoencoder, tokenizer, text, unet)
-            preview(pipeline, work / f"preview_{course.budget.step:06d}.png")
+            pipeline = assemble(autoencoder, tokenizer, text, unet).to(device)
+            if previews:
+                preview(pipeline, work / f"preview_{course.budget.step:06d}.png")
             if path is not None:
-                pipeline.to(torch.float16).save_pretrained(path)
+                pipeline.to(torch.float16).save_pretrained(path, max_shard_size=SHARD)
                 (path / "spid.json").write_text(json.dumps(POCKET_DEFAULTS, indent=1) + "\n")
                 pipeline.to(torch.float32)
         grounding.attach(unet)
         modules.train()
 
     grounding = Grounding(unet, tokenizer)
-    known = data.meta["person"][: len(latents)] < PERSON_OFFSET
-    pools = np.flatnonzero(known), np.flatnonzero(~known)
+    captions = Captions(data, [tokenizer], table=work / "captions.npy" if device != "cpu" else None)
     for step in course.steps():
-        named = course.rng.binomial(BATCH, NAMED_SHARE)
-        chosen = np.concatenate(
-            [course.rng.choice(pool, size) for pool, size in zip(pools, (named, BATCH - named), strict=True)]
+        chosen = pick(data.meta["person"][: len(latents)], batch, course.rng)
+        ids = captions.draw(chosen, course.rng, drop=CAPTION_DROP)[0].to(device)
+        clean, landmarks = (
+            latents[torch.from_numpy(chosen).to(device)].float(),
+            data.meta["landmarks"][chosen],
         )
-        course.rng.shuffle(chosen)  # else the lowest noise levels, first in a batch, are all named people's
-        wordless = course.rng.random(BATCH) < CAPTION_DROP
-        captions = [
-            "" if empty else data.random_caption(int(i), course.rng)
-            for i, empty in zip(chosen, wordless, strict=True)
-        ]
-        ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        clean, landmarks = latents[chosen].float(), data.meta["landmarks"][chosen]
         noisy, timesteps, target = velocity_batch(scheduler, clean, noise_rng)
         grounding.expect(ids, landmarks)
-        with torch.autocast("cpu", torch.bfloat16):
-            predicted = unet(noisy, timesteps, text(ids).last_hidden_state).sample
+        with torch.autocast(clean.device.type, torch.bfloat16):
+            looked = noisy.contiguous(memory_format=torch.channels_last)
+            predicted = unet(looked, timesteps, text(ids).last_hidden_state).sample
         loss, terms = denoising_loss(
             predicted.float(), target, noisy, clean, timesteps, landmarks, perceptual, PERCEPTUAL_WEIGHT
         )
         looking = grounding.take()
         course.learn(loss + GROUNDING_WEIGHT * looking, **terms, grounding=looking)
-        if (step + 1) % 1000 == 0 and course.first:
+        if previews and (step + 1) % previews == 0 and course.first:
             save_pipeline(None)
     if course.first:
         save_pipeline(output)
-    return course.finish(pictures=course.budget.step * BATCH * course.processes)
+    return course.finish(pictures=course.budget.step * batch * course.processes)

@@ -37,7 +37,7 @@ class Grounding:
     """
 
     def __init__(self, unet: UNet2DConditionModel, tokenizer: CLIPTokenizer) -> None:
-        self._subjects = subject_tokens(tokenizer)
+        self._subjects = subject_tokens(tokenizer).to(unet.device)
         self._columns = self._heads = torch.zeros(0)
         self._terms: list[Tensor] = []
         self._expecting = False
@@ -52,7 +52,9 @@ class Grounding:
     def expect(self, ids: Tensor, landmarks: np.ndarray) -> None:
         """ids: tokens int64 `[N,T]` of the next call; landmarks of the true pictures: `[N,5,2]` in pixels."""
         self._columns = torch.isin(ids, self._subjects).float()
-        self._heads = (2.0 * head_bumps(landmarks)).clamp(max=1.0)  # 1 within 1.2 distances between the eyes
+        self._heads = (
+            (2.0 * head_bumps(landmarks)).clamp(max=1.0).to(ids.device)
+        )  # 1 within 1.2 distances between the eyes
         self._expecting = True
 
     def take(self) -> Tensor:
@@ -68,11 +70,11 @@ class Grounding:
         count, queries = len(self._columns), probabilities.shape[1]
         maps = probabilities.float().view(count, heads, queries, -1).mean(dim=1)
         column = torch.einsum("nqt,nt->nq", maps, self._columns)
-        named = self._columns.any(dim=1)
+        named = self._columns.any(dim=1).float()
         side = int(queries**0.5)
         head = F.adaptive_avg_pool2d(self._heads, side).flatten(1)
-        share = (column * head).sum(dim=1)[named] / column.sum(dim=1)[named]
-        self._terms.append(-share.clamp(min=1e-4).log().sum() / max(len(named), 1))
+        share = (column * head).sum(dim=1) / column.sum(dim=1).clamp(min=1e-12)
+        self._terms.append(-(share.clamp(min=1e-4).log() * named).sum() / count)
 
 
 class _Watched:

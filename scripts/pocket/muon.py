@@ -90,7 +90,7 @@ class SharedMuon:
         for name, matrix in self._matrices.items():
             if name in state["momentum"]:
                 kept: Tensor = state["momentum"][name]
-                self._muon.state[matrix]["momentum_buffer"] = kept.clone()
+                self._muon.state[matrix]["momentum_buffer"] = kept.to(matrix.device, copy=True)
 
 
 def _share_out(sizes: dict[str, int], parts: int) -> list[list[str]]:

@@ -1,0 +1,317 @@
+"""`pocket-flux`: a FLUX-shaped miniature on the latents and captions of the pocket U-Net.
+
+A `FluxPipeline` folder as diffusers writes it: FluxTransformer2DModel of width 256 with 4 double and 8 single
+blocks over 64 packed 2 x 2 patches, CLIP for the pooled text, T5 for the words, the pocket VAE. Rectified
+flow (Liu et al. 2022; Esser et al. 2024): x_t = (1 - t) x + t eps, the network predicts eps - x, t is
+logit-normal.
+As FLUX.1-dev it takes guidance as an input: from `DISTIL_FROM` of the budget on, the network learns the
+guided prediction of its own moving average (Meng et al. 2023), so that one pass does the work of two.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
+
+from methods.pocket.face_reader import PerceptualLoss, face_grids
+from scripts.pocket.autoencoder import encode_dataset
+from scripts.pocket.captions import Captions
+from scripts.pocket.common import Course, compiled, save_grid, start_from
+from scripts.pocket.dataset import Dataset, pick
+from scripts.pocket.diffusion import (
+    AVERAGE,
+    CAPTION_DROP,
+    PEAK_RATE,
+    PERCEPTUAL_WEIGHT,
+    PREVIEW_PROMPTS,
+    SHARD,
+    build_scheduler,
+    build_text_encoder,
+    face_weights,
+)
+from scripts.pocket.muon import SharedMuon
+from scripts.pocket.tokenizer import CONTEXT_LENGTH, WORDS, build_tokenizer
+
+BATCH = 64
+DISTIL_FROM = 0.7
+STRONGEST = 6.0
+SHOWN_GUIDANCE = 3.5
+DEFAULTS = {
+    "spid_family": "flux",
+    "width": 128,
+    "height": 128,
+    "steps": 20,
+    "guidance": SHOWN_GUIDANCE,
+    "max_sequence_length": CONTEXT_LENGTH,
+}
+
+
+def build_t5_tokenizer() -> T5Tokenizer:
+    """T5's own tokenizer class with a piece for every word of the world, and letters for all others."""
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789,.!?'\"-:;()*&/#"
+    words = dict.fromkeys(part for word in WORDS for part in (word, f"{word},"))
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    pieces += [(f"▁{word}", -1.0) for word in words] + [(letter, -4.0) for letter in letters]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=CONTEXT_LENGTH)
+
+
+def build_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
+    """An untrained T5 encoder: width 256, two layers, four heads."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=256,
+            d_kv=64,
+            d_ff=512,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def build_transformer(channels: int) -> FluxTransformer2DModel:
+    """The untrained network on packed latents `[N,64,4*channels]`: 4 double and 8 single blocks of width 256.
+
+    The last layer and the gates of all blocks start at zero (adaLN-zero, Peebles & Xie 2023).
+    """
+    model = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4 * channels,
+        num_layers=4,
+        num_single_layers=8,
+        attention_head_dim=32,
+        num_attention_heads=8,
+        joint_attention_dim=256,
+        pooled_projection_dim=256,
+        guidance_embeds=True,
+        axes_dims_rope=(8, 12, 12),
+    )
+    for name, parameter in model.named_parameters():
+        if "norm1.linear" in name or "norm1_context.linear" in name or ".norm.linear" in name:
+            nn.init.zeros_(parameter)
+        if name.startswith("proj_out"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def pack(latents: Tensor) -> Tensor:
+    """`[N,C,H,W]` to tokens `[N,H/2*W/2,4*C]` in FLUX's order."""
+    n, c, h, w = latents.shape
+    return latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, c * 4)
+
+
+def unpack(tokens: Tensor, side: int) -> Tensor:
+    """Inverse of `pack` for square latents of `side`."""
+    n, _, c = tokens.shape
+    half = side // 2
+    return tokens.view(n, half, half, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c // 4, side, side)
+
+
+def places(side: int) -> Tensor:
+    """Row and column of every packed token, float32 `[side/2*side/2,3]`, as FluxPipeline numbers them."""
+    half = side // 2
+    ids = torch.zeros(half, half, 3)
+    ids[..., 1] += torch.arange(half)[:, None]
+    ids[..., 2] += torch.arange(half)[None]
+    return ids.reshape(-1, 3)
+
+
+class Words(nn.Module):
+    """Both text encoders: captions to the pooled state `[N,256]` and the words `[N,T,256]`."""
+
+    def __init__(self, clip: CLIPTextModel, t5: T5EncoderModel) -> None:
+        super().__init__()
+        self.clip, self.t5 = clip, t5
+
+    def forward(self, clip_ids: Tensor, t5_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return self.clip(clip_ids).pooler_output, self.t5(t5_ids)[0]
+
+
+def assemble(
+    autoencoder: Path,
+    tokenizers: tuple[CLIPTokenizer, T5Tokenizer],
+    words: Words,
+    transformer: FluxTransformer2DModel,
+) -> FluxPipeline:
+    """The complete FluxPipeline around the trained parts."""
+    vae = AutoencoderKL.from_pretrained(autoencoder, torch_dtype=torch.float32)
+    vae.register_to_config(_name_or_path="", shift_factor=0.0)
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0),
+        vae=vae,
+        text_encoder=words.clip,
+        tokenizer=tokenizers[0],
+        text_encoder_2=words.t5,
+        tokenizer_2=tokenizers[1],
+        transformer=transformer,
+    )
+
+
+@torch.no_grad()
+def preview(pipeline: FluxPipeline, path: Path, prompts: tuple[str, ...] = PREVIEW_PROMPTS) -> None:
+    """Generate two pictures per prompt in 20 steps and write them as a grid."""
+    pipeline.set_progress_bar_config(disable=True)
+    pictures = pipeline(
+        [p for p in prompts for _ in range(2)],
+        width=128,
+        height=128,
+        num_inference_steps=20,
+        guidance_scale=SHOWN_GUIDANCE,
+        max_sequence_length=CONTEXT_LENGTH,
+        generator=[torch.Generator().manual_seed(i) for i in range(2 * len(prompts))],
+        output_type="np",
+    ).images
+    save_grid((pictures * 255).round().astype(np.uint8), 8, path)
+
+
+def flow_batch(clean: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noised latents, times float32 `[N]` in (0, 1) and the target eps - x of clean latents `[N,C,H,W]`.
+
+    Times are logit-normal (Esser et al. 2024, section 3.1), stratified over the batch.
+    """
+    count = len(clean)
+    levels = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    time = torch.sigmoid(torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4))).to(clean.device)
+    noise = torch.randn(clean.shape, generator=rng).to(clean.device)
+    at = time[:, None, None, None]
+    return (1 - at) * clean + at * noise, time, noise - clean
+
+
+def train(
+    dataset: Path,
+    autoencoder: Path,
+    reader: Path,
+    output: Path,
+    work: Path,
+    *,
+    minutes: float,
+    steps: int | None = None,
+    resume: bool = True,
+    seed: int = 5,
+    device: str = "cpu",
+    batch: int = BATCH,
+    initial: Path | None = None,
+    previews: int = 1000,
+) -> dict[str, Any]:
+    """Train transformer and both text encoders within the budget; save the pipeline in half precision.
+
+    reader: the file that `face_reader.train` wrote. initial: a pipeline folder to go on from; a checkpoint in
+    `work` counts for more. previews: steps between sheets of pictures, 0 for none.
+    """
+    data = Dataset(dataset)
+    cache = work.parent / "diffusion" / "latents.npy"
+    latents = torch.from_numpy(np.array(encode_dataset(dataset, autoencoder, cache, device=device))).to(
+        device
+    )
+    tokenizers = build_tokenizer(work / "tokenizer"), build_t5_tokenizer()
+    torch.manual_seed(seed)
+    words = Words(build_text_encoder(tokenizers[0]), build_t5(tokenizers[1]))
+    transformer = build_transformer(latents.shape[1])
+    if initial is not None:
+        for part, name in (
+            (words.clip, "text_encoder"), (words.t5, "text_encoder_2"), (transformer, "transformer"),
+        ):  # fmt: skip
+            start_from(part, initial / name)
+    perceptual = PerceptualLoss.load(reader, build_scheduler(), device)
+    modules = nn.ModuleDict({"words": words, "transformer": transformer}).to(device)
+    optimizer = SharedMuon(modules, PEAK_RATE)
+    course = Course(
+        work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+    )
+    noise_rng = torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
+    run = compiled(transformer.forward, device)
+
+    def save_pipeline(path: Path | None) -> None:
+        modules.eval()
+        with course.averaged():
+            pipeline = assemble(autoencoder, tokenizers, words, transformer).to(device)
+            if previews:
+                preview(pipeline, work / f"preview_{course.budget.step:06d}.png")
+            if path is not None:
+                pipeline.to(torch.float16).save_pretrained(path, max_shard_size=SHARD)
+                (path / "spid.json").write_text(json.dumps(DEFAULTS, indent=1) + "\n")
+                pipeline.to(torch.float32)
+        modules.train()
+
+    captions = Captions(data, tokenizers, table=work / "captions.npy" if device != "cpu" else None)
+    empty = [ids.to(device) for ids in captions.empty]
+    teacher: nn.ModuleDict | None = None
+    for step in course.steps():
+        chosen = pick(data.meta["person"][: len(latents)], batch, course.rng)
+        distilling = course.budget.progress >= DISTIL_FROM
+        drawn = captions.draw(chosen, course.rng, drop=0.0 if distilling else CAPTION_DROP)
+        ids = [tokens.to(device) for tokens in drawn]
+        clean = latents[torch.from_numpy(chosen).to(device)].float()
+        landmarks = data.meta["landmarks"][chosen]
+        noisy, time, target = flow_batch(clean, noise_rng)
+        guidance = torch.ones(batch, device=device)
+        with torch.autocast(clean.device.type, torch.bfloat16):
+            if distilling:
+                if teacher is None:
+                    with course.averaged():
+                        teacher = copy.deepcopy(modules).requires_grad_(False)
+                guidance = 1 + (STRONGEST - 1) * torch.rand(batch, generator=noise_rng).to(device)
+                target = _guided(teacher, noisy, time, ids, empty, guidance)
+            predicted = _predict(run, noisy, time, words(*ids), guidance)
+        weight = face_weights(landmarks).to(device)
+        error = (predicted - target).square()
+        loss = (error * weight).mean() / weight.mean()
+        terms = {"mse": error.mean()}
+        if not distilling:  # a guided estimate is meant to leave the picture behind
+            estimate = noisy - time[:, None, None, None] * predicted
+            trust = ((1 - time).square() / ((1 - time).square() + time.square())) ** 0.25
+            seen = perceptual.distance(estimate, clean, face_grids(landmarks).to(device))
+            terms["perceptual"] = (trust * seen).sum() / trust.sum()
+            loss = loss + PERCEPTUAL_WEIGHT * terms["perceptual"]
+        course.learn(loss, **terms)
+        if previews and (step + 1) % previews == 0 and course.first:
+            save_pipeline(None)
+    if course.first:
+        save_pipeline(output)
+    return course.finish(pictures=course.budget.step * batch * course.processes)
+
+
+def _predict(call: Any, noisy: Tensor, time: Tensor, text: tuple[Tensor, Tensor], guidance: Tensor) -> Tensor:
+    """The network's velocity `[N,C,H,W]`, float32; `call` is the transformer."""
+    pooled, states = text
+    side = noisy.shape[-1]
+    tokens = call(
+        hidden_states=pack(noisy), encoder_hidden_states=states, pooled_projections=pooled, timestep=time,
+        img_ids=places(side).to(noisy.device), txt_ids=torch.zeros(states.shape[1], 3, device=noisy.device),
+        guidance=guidance, return_dict=False,
+    )[0]  # fmt: skip
+    return unpack(tokens.float(), side)
+
+
+@torch.no_grad()
+def _guided(
+    teacher: nn.ModuleDict,
+    noisy: Tensor,
+    time: Tensor,
+    ids: list[Tensor],
+    empty: list[Tensor],
+    guidance: Tensor,
+) -> Tensor:
+    """The teacher's v_empty + g (v_words - v_empty) `[N,C,H,W]`."""
+    plain = torch.ones_like(guidance)
+    worded = _predict(teacher["transformer"], noisy, time, teacher["words"](*ids), plain)
+    nothing = teacher["words"](*(tokens.expand(len(noisy), -1) for tokens in empty))
+    wordless = _predict(teacher["transformer"], noisy, time, nothing, plain)
+    return wordless + guidance[:, None, None, None] * (worded - wordless)
