@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -74,6 +75,8 @@ class Comparison:
 
     pairs: samples that both runs hold. identities: people in them. unpaired: samples that only one run holds.
     refused: metric -> why the two runs' numbers cannot be subtracted.
+    failures: why a gate cannot pass although nothing was measured to be worse: what a rule could not judge,
+    and what the baseline has and the run has lost. Empty without rules.
     """
 
     run: str
@@ -84,6 +87,7 @@ class Comparison:
     refused: dict[str, str]
     rules: list[str]
     changes: list[Change]
+    failures: list[str]
 
     @property
     def regressions(self) -> list[Change]:
@@ -94,7 +98,13 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return {**asdict(self), "regressions": [asdict(change) for change in self.regressions]}
+        regressions = [asdict(change) for change in self.regressions]
+        return {**asdict(self), "regressions": regressions, "passed": self.passed}
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is worse and, with rules, every one could be judged and nothing was lost."""
+        return not self.regressions and not self.failures
 
 
 def parse_rules(text: str) -> list[Rule]:
@@ -127,8 +137,8 @@ def compare(run: str | Path, baseline: str | Path, rules: Sequence[Rule] = ()) -
     Samples are partners when method, set, identity, prompt and seed agree. A metric that the two runs measure
     differently (model, preprocessing, definition) is refused, not subtracted.
 
-    Raises UsageError when a folder is no run, nothing is shared, or a rule names a metric that cannot be
-    compared.
+    Raises UsageError when a folder is no run, nothing is shared, or a rule names a metric that neither run
+    has, or that they measure differently.
     """
     new, old = read_samples(run), read_samples(baseline)
     partners = list(_partners(new, old))
@@ -140,11 +150,9 @@ def compare(run: str | Path, baseline: str | Path, rules: Sequence[Rule] = ()) -
     refused = _refused(new, old)
     metrics = [name for name in new.metrics if name in old.metrics and name not in refused]
     for rule in rules:
-        if rule.metric not in metrics:
-            if rule.metric in refused:
-                raise UsageError(
-                    f"--fail-on {rule}: {refused[rule.metric]}.", hint="Measure both runs alike."
-                )
+        if rule.metric in refused:
+            raise UsageError(f"--fail-on {rule}: {refused[rule.metric]}.", hint="Measure both runs alike.")
+        if rule.metric not in (*new.metrics, *old.metrics):
             raise unknown_name("metric in --fail-on", rule.metric, metrics)
     names, rows, others = (np.array(part) for part in zip(*partners, strict=True))
     after = new.values[rows][:, [new.metrics.index(name) for name in metrics]]
@@ -154,6 +162,7 @@ def compare(run: str | Path, baseline: str | Path, rules: Sequence[Rule] = ()) -
         own = names == method
         kind, codes = resampling_units(_keys(new, rows[own]), MIN_UNITS)
         changes += _changes(method, metrics, before[own], after[own], kind, *deal(codes))
+    judged = _judged(changes, {**old.cards, **new.cards}, rules)
     return Comparison(
         new.name,
         old.name,
@@ -162,8 +171,59 @@ def compare(run: str | Path, baseline: str | Path, rules: Sequence[Rule] = ()) -
         len(new) + len(old) - 2 * len(partners),
         refused,
         [str(rule) for rule in rules],
-        _judged(changes, {**old.cards, **new.cards}, rules),
+        judged,
+        [*_unjudged(judged, old, rules), *_lost(judged, new, old, partners, rules)] if rules else [],
     )
+
+
+def _unjudged(changes: Sequence[Change], old: Samples, rules: Sequence[Rule]) -> Iterator[str]:
+    """Rules without a verdict, for every method that has values in the baseline."""
+    known = {(change.method, change.metric): change for change in changes}
+    methods = np.array(old.text["method"])
+    for rule in rules:
+        column = old.values[:, old.metrics.index(rule.metric)] if rule.metric in old.metrics else None
+        able = (
+            []
+            if column is None
+            else [one for one in old.methods if np.isfinite(column[methods == one]).any()]
+        )
+        if not able:
+            yield f"{rule}: the baseline has no value of {rule.metric}"
+        for method in able:
+            change = known.get((method, rule.metric))
+            if change is None or change.n == 0:
+                yield f"{rule}: {method} has no {rule.metric} to compare"
+            elif change.low is None or change.high is None:
+                yield f"{rule}: {method} has {change.n} pairs, too few for an interval"
+
+
+def _lost(
+    changes: Sequence[Change],
+    new: Samples,
+    old: Samples,
+    partners: Sequence[tuple[str, int, int]],
+    rules: Sequence[Rule],
+) -> Iterator[str]:
+    """What only the baseline has: methods, people, samples, usable pictures, values of named metrics."""
+    if absent := [method for method in old.methods if method not in new.methods]:
+        yield f"methods of the baseline are absent: {', '.join(absent)}"
+    gone = {str(one) for one in old.text["identity"] if one} - {
+        str(one) for one in new.text["identity"] if one
+    }
+    if gone:
+        yield f"{len(gone)} people of the baseline are absent: {', '.join(sorted(gone)[:5])}"
+    if missing := len(old) - len(partners):
+        yield f"{missing} samples of the baseline are absent"
+    unusable: Counter[tuple[str, str]] = Counter()
+    for method, row, other in partners:
+        status = str(new.text["status"][row])
+        if old.text["status"][other] == "ok" and status != "ok":
+            unusable[method, status] += 1
+    for (method, status), count in unusable.items():
+        yield f"{method}: {count} pictures that were ok are {status}"
+    for change in changes:
+        if change.lost and any(rule.metric == change.metric for rule in rules):
+            yield f"{change.method} {change.metric}: {change.lost} values of the baseline are gone"
 
 
 def _changes(

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from benchmarks.clock import Clock
 from benchmarks.ladder import Ladder
 from benchmarks.metrics.base import SampleView, Score
 from benchmarks.plan import Block, Plan, Sample
@@ -19,10 +18,10 @@ from benchmarks.schema import Row
 from benchmarks.store import RunFolder
 from benchmarks.targets import target_of
 from methods.contract import Method
-from methods.errors import PictureError, SpidError
-from methods.hooks import Identity, Job, StepInfo
+from methods.errors import PictureError, SpidError, UsageError
+from methods.hooks import Identity, Job
 from methods.images import load_picture, read_metadata, save_png
-from methods.provenance import RunDescription, describe_picture, parameters_text
+from methods.provenance import RunDescription, describe_picture, describe_run, parameters_text
 from methods.sampling import Result, iterate_samples
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Executor:
 
     people:   what became of every reference, by its content
     settings: width, height, steps, guidance, negative_prompt, scheduler, face_select
-    about:    method by its label -> what the descriptions of its pictures share
+    adapters: name of a method -> its weights, where they are not the shipped ones
     """
 
     def __init__(
@@ -76,14 +75,14 @@ class Executor:
         people: Mapping[str, Identity | Trouble],
         evaluator: Evaluator,
         settings: Mapping[str, Any],
-        about: Mapping[str, RunDescription],
         observer: Observer,
         *,
         keep_going: bool = False,
+        adapters: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.plan, self.backbone = folder, plan, backbone
         self.methods, self.people, self.evaluator = methods, people, evaluator
-        self.settings, self.about = settings, about
+        self.settings, self.adapters = settings, adapters or {}
         self.observer, self.keep_going = observer, keep_going
         self.ladder = Ladder(backbone, plan.batch_size, self._on_fall)
         self.seconds = {"denoise": 0.0, "decode": 0.0, "metrics": 0.0, "encode": 0.0}
@@ -93,6 +92,7 @@ class Executor:
         self._warm: set[str] = set()
         self._encoded: set[tuple[str, str]] = set()
         self._stopped: str | None = None
+        self._about: dict[str, RunDescription] = {}
 
     def run(self, block: Block) -> list[Row]:
         """Make, score and record a block. Raises StoppedError after recording one that failed."""
@@ -113,9 +113,9 @@ class Executor:
         """Every sample's picture: from the disk when its whole batch is there, else sampled."""
         made: dict[str, Made | Trouble] = {}
         for sample in samples:
-            if sample.id not in made:
-                made |= self._make_batch(self.plan.batches[sample.id])
-        return {sample.id: made[sample.id] for sample in samples}
+            if sample.picture not in made:
+                made |= self._make_batch(self.plan.batches[sample.picture])
+        return {sample.id: made[sample.picture] for sample in samples}
 
     def _make_batch(self, batch: Sequence[Sample]) -> dict[str, Made | Trouble]:
         found: dict[str, Made | Trouble] = {}
@@ -138,6 +138,11 @@ class Executor:
         who = self.people[sample.person.content]
         if isinstance(who, Trouble):
             return who
+        if sample.method.job.get("id_weight", 1.0):
+            try:
+                self.methods[sample.method.label].check_prompt(sample.prompt_text, self.backbone)
+            except UsageError as error:
+                return Trouble("nobody_named", error.message)
         key = (sample.method.label, sample.person.content)
         started = time.perf_counter()
         try:
@@ -176,7 +181,7 @@ class Executor:
     def _sample(self, samples: Sequence[Sample]) -> dict[str, Made | Trouble]:
         method = self.methods[samples[0].method.label]
         jobs = [self._job(sample) for sample in samples]
-        clock = _Clock(self.backbone)
+        clock = Clock(self.backbone)
 
         def make(batch: Sequence[Job]) -> list[Result]:
             clock.begin()
@@ -221,7 +226,9 @@ class Executor:
         if result.picture is None:
             return Trouble(result.status, "the latents left the finite numbers")
         plain = sample.prompt_text.replace("{", "{{").replace("}", "}}")
-        job = describe_picture(self.about[sample.method.label], result, plain) | {"fingerprint": sample.id}
+        job = describe_picture(self._described(sample.method.label), result, plain) | {
+            "fingerprint": sample.id
+        }
         if sample.person is not None and job["reference"] is not None:
             # no path of this machine in a file that others may get
             job["reference"] = {**job["reference"], "path": sample.person.reference}
@@ -230,6 +237,20 @@ class Executor:
         path = self.folder.path / self.folder.picture(sample.id)
         save_png(path, result.picture, parameters=parameters_text(job), job=job)
         return self._kept(result.picture, job, path.read_bytes())
+
+    def _described(self, label: str) -> RunDescription:
+        """What the descriptions of a method's pictures share."""
+        if label not in self._about:
+            method = self.methods[label]
+            self._about[label] = describe_run(
+                self.backbone,
+                method,
+                scheduler=self.settings["scheduler"],
+                face_select=self.settings["face_select"],
+                batch_size=self.plan.batch_size,
+                adapter=self.adapters.get(method.info.name),
+            )
+        return self._about[label]
 
     def _kept(self, picture: Image, job: Mapping[str, Any], data: bytes) -> Made:
         detail = "; ".join(f"{name}: {text}" for name, text in job["notes"].items())
@@ -274,7 +295,7 @@ class Executor:
         if sample.baseline is not None:
             baseline = self._baseline(sample.baseline)
         if picture is None:
-            picture = load_picture(self.folder.path / self.folder.picture(sample.id))
+            picture = load_picture(self.folder.path / self.folder.picture(sample.picture))
         return SampleView(
             id=sample.id,
             method=sample.method.label,
@@ -294,8 +315,8 @@ class Executor:
     def _baseline(self, identifier: str) -> Image | None:
         """The plain backbone's picture, made here when nobody has made it yet; None when it is not `ok`."""
         if identifier not in self._pictures:
-            sample = self.plan.samples[identifier]
-            found = self._stored(sample) or self._make_batch(self.plan.batches[identifier])[identifier]
+            sample = self.plan.samples[self.plan.samples[identifier].picture]
+            found = self._stored(sample) or self._make_batch(self.plan.batches[sample.id])[sample.id]
             usable = isinstance(found, Made) and found.status == "ok"
             self._remember(identifier, found.picture if usable and isinstance(found, Made) else None)
         self._pictures.move_to_end(identifier)
@@ -334,7 +355,7 @@ class Executor:
         return sample.row(
             status=status,
             detail=detail,
-            picture=self.folder.picture(sample.id),
+            picture=self.folder.picture(sample.picture),
             metrics=metrics,
             notes=notes,
             size=made.size,
@@ -342,7 +363,7 @@ class Executor:
         )
 
     # ------------------------------------------------------------- times
-    def _record_times(self, samples: Sequence[Sample], clock: _Clock, batch: int) -> None:
+    def _record_times(self, samples: Sequence[Sample], clock: Clock, batch: int) -> None:
         label = samples[0].method.label
         self.seconds["denoise"] += clock.denoise
         self.seconds["decode"] += clock.decode
@@ -368,30 +389,3 @@ class Executor:
             {"phase": "fall", "to": fall, "device": str(self.backbone.device), "valid": False}
         )
         self.observer.note(f"out of memory: {fall}; timings from here on are not valid")
-
-
-class _Clock:
-    """Splits the time of batches into denoising, from the beginning to the last step, and decoding."""
-
-    def __init__(self, backbone: Backbone) -> None:
-        self._cuda = backbone.device.type == "cuda"
-        self.denoise = self.decode = 0.0
-        self._last: float | None = None
-        self.begin()
-
-    def begin(self) -> None:
-        self._started = time.perf_counter()
-
-    def __call__(self, step: StepInfo, latents: torch.Tensor) -> None:
-        if step.index == step.count - 1:
-            if self._cuda:
-                torch.cuda.synchronize(latents.device)
-            self._last = time.perf_counter()
-
-    def yielded(self) -> None:
-        """A result came out of the loop; the first one of a batch ends its decoding."""
-        if self._last is not None:
-            now = time.perf_counter()
-            self.denoise += self._last - self._started
-            self.decode += now - self._last
-            self._started, self._last = now, None

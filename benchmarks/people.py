@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.plan import Person
+from benchmarks.plan import Person, choose
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, SuiteIdentity
 from methods.errors import FaceError, PictureError, SeveralFacesError, UsageError
@@ -15,21 +15,27 @@ from methods.errors import FaceError, PictureError, SeveralFacesError, UsageErro
 if TYPE_CHECKING:
     from benchmarks.execute import Trouble
     from methods.backbone.backbone import Backbone
+    from methods.contract import Method
     from methods.faces import FaceEncoder
     from methods.hooks import Identity
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 
 
-def gather(suite: Suite, folder: RunFolder) -> dict[str, list[Person]]:
-    """The people of every set, their references copied into the folder byte for byte.
+def gather(suite: Suite, folder: RunFolder, limit: int | None = None) -> dict[str, list[Person]]:
+    """The people of every set; references of those that are planned lie in the folder, byte for byte.
 
-    A picture that is missing or cannot be read is a `problem` of that person.
+    limit: as `make_plan` takes it; whom no pair shows is neither read nor copied. A picture that is missing
+    or cannot be read is a `problem` of that person.
     """
     known: dict[SuiteIdentityKey, Person] = {}
     found: dict[str, list[Person]] = {}
     for one in suite.sets:
-        for entry in one.identities:
+        planned = {who for who, _, _ in choose(one, suite.seeds, limit)}
+        for place, entry in enumerate(one.identities):
+            if place not in planned:
+                found.setdefault(one.name, []).append(Person(entry, None, "", "nobody asked for"))
+                continue
             key = _key(entry)
             if key not in known:
                 known[key] = _person(entry, folder)
@@ -78,21 +84,27 @@ def identify_all(
     select: str,
     *,
     needed: bool,
+    methods: Iterable[Method] = (),
 ) -> tuple[dict[str, Identity | Trouble], FaceEncoder | None]:
     """Every reference analysed once, before anything is sampled: identity or trouble, by content.
 
-    needed: whether any method asks for people. Raises UsageError when the backbone has no face encoder of its
-    own and none is named.
+    needed:  whether any method asks for people
+    methods: their weights must fit the encoder's embeddings; that is asked before the first picture is seen
+
+    Raises UsageError when they do not, or when the backbone has no face encoder and none is named.
     """
     from benchmarks.execute import Trouble
+    from methods.adapters import check_encoder
     from methods.hooks import Identity
 
     found: dict[str, Identity | Trouble] = {}
     encoder: FaceEncoder | None = None
     if needed:
         encoder = _encoder(backbone, encoder_name)
+        for method in methods:
+            check_encoder(method, encoder)
     for person in (person for members in people.values() for person in members):
-        if person.content in found:
+        if person.content in found or not person.content:
             continue
         if person.reference is None:
             found[person.content] = Trouble("error", person.problem)

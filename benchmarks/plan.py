@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 from benchmarks.schema import Row
 from benchmarks.store import Shard
-from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt
+from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.prompts import expand
+
+_One = TypeVar("_One")
 
 BLOCK = 16
 """Samples per block, or the batch size where that is larger."""
@@ -62,7 +67,10 @@ class MethodPlan:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One picture of the plan. `prompt_text` is what is sampled, `text` what metrics read."""
+    """One row of the plan. `prompt_text` is what is sampled, `text` what metrics read.
+
+    picture: id of the sample whose picture it shares; its own unless another one has the very same pixels
+    """
 
     id: str
     method: MethodPlan
@@ -73,6 +81,12 @@ class Sample:
     text: str
     prompt_text: str
     baseline: str | None
+    picture: str
+
+    @property
+    def twin(self) -> bool:
+        """Whether its picture is made for another sample: another name, set or label of the same."""
+        return self.picture != self.id
 
     def row(self, **changes: Any) -> Row:
         """The sample's row; `changes` say what became of it."""
@@ -130,14 +144,20 @@ class Plan:
 
     @cached_property
     def batches(self) -> dict[str, tuple[Sample, ...]]:
-        """The batch of every sample: consecutive samples of its block."""
+        """The batch of every sample with a picture of its own: consecutive ones of its block."""
         return {
             sample.id: batch
             for block in self.blocks
-            for start in range(0, len(block.samples), self.batch_size)
-            for batch in [block.samples[start : start + self.batch_size]]
+            for own in [tuple(sample for sample in block.samples if not sample.twin)]
+            for start in range(0, len(own), self.batch_size)
+            for batch in [own[start : start + self.batch_size]]
             for sample in batch
         }
+
+    @cached_property
+    def pictures(self) -> int:
+        """Distinct pictures: twins share one."""
+        return len({sample.picture for sample in self.samples.values()})
 
     def share(self, shard: Shard | None) -> list[Block]:
         """The blocks of a shard, every block in exactly one; all of them without sharding."""
@@ -159,33 +179,49 @@ def make_plan(
 
     people:   by name of the set, in the order of its identities
     settings: width, height, steps, guidance, negative_prompt, scheduler, face encoder and selection
-    limit:    at most so many pairs (identity, prompt, seed) per set, spread over identities and prompts
+    limit:    at most so many pairs (identity, prompt, seed) per set, as `choose` spreads them
+
+    Every pair has its row in its set for every method. Rows of one picture (two names for a person, two ids
+    for a text, two spellings of a method) share it.
     """
     pairs = [
-        (one.name, person, prompt, seed)
+        (one.name, people[one.name][who], prompt, seed)
         for one in suite.sets
-        for person, prompt, seed in spread(
-            people[one.name], [(prompt, seed) for prompt in one.prompts for seed in suite.seeds], limit
-        )
+        for who, prompt, seed in choose(one, suite.seeds, limit)
     ]
     shared = {method.label: _start(method, settings) for method in methods}
     baseline = next((method for method in methods if not method.identity), None)
     samples: dict[str, Sample] = {}
+    pictures: dict[str, str] = {}
+    rows: dict[tuple[Any, ...], str] = {}
     for method in methods:
         for set_name, person, prompt, seed in pairs:
-            text = expand(prompt.text, person.entry.noun)
+            text = expand(prompt.text, prompt.noun or person.entry.noun)
             who = person if method.identity else None
             spoken = text
             if who is not None and (word := method.words.get(person.content)) is not None:
                 spoken = expand(prompt.text, word)
-            identifier = _identifier(shared[method.label], who, spoken, seed)
-            if identifier in samples:
-                continue  # the same picture: another set's, or the plain backbone's for another person
+            cell = (set_name, prompt.id, text, seed)
+            row = (method.label, None if who is None else person.name, *cell)
+            if row in rows:
+                continue  # the plain backbone's picture of another person, or a line that is there twice
+            pixels = _identifier(shared[method.label], who, spoken, seed)
+            identifier = pixels if pixels not in pictures else _row_identifier(pixels, row)
+            rows[row] = identifier
             without = None
             if baseline is not None and method is not baseline:
-                without = _identifier(shared[baseline.label], None, text, seed)
+                without = rows[baseline.label, None, *cell]
             samples[identifier] = Sample(
-                identifier, method, who, prompt, set_name, seed, text, spoken, without
+                identifier,
+                method,
+                who,
+                prompt,
+                set_name,
+                seed,
+                text,
+                spoken,
+                without,
+                pictures.setdefault(pixels, identifier),
             )
     return Plan(list(samples.values()), batch_size)
 
@@ -205,18 +241,45 @@ def _identifier(start: Any, person: Person | None, text: str, seed: int) -> str:
     return one.hexdigest()
 
 
+def _row_identifier(pixels: str, row: tuple[Any, ...]) -> str:
+    """The id of a row whose picture another row has, too."""
+    return hashlib.sha256(json.dumps([pixels, *row]).encode()).hexdigest()
+
+
+def choose(one: SuiteSet, seeds: Sequence[int], limit: int | None) -> list[tuple[int, SuitePrompt, int]]:
+    """The pairs of a set: person by number, prompt and seed; all, or `limit` as `spread` takes them."""
+    return spread(
+        range(len(one.identities)), [(prompt, seed) for prompt in one.prompts for seed in seeds], limit
+    )
+
+
 def spread(
-    people: Sequence[Person], prompts: Sequence[tuple[SuitePrompt, int]], limit: int | None
-) -> list[tuple[Person, SuitePrompt, int]]:
-    """Every person with every prompt, or `limit` of the pairs: along diagonals, so that few pairs already
-    meet many people and many prompts. In the order of people, then prompts."""
-    every = [(who, what) for who in range(len(people)) for what in range(len(prompts))]
-    if limit is not None and limit < len(every):
-        first = [who * len(prompts) // len(people) for who in range(len(people))]
-        diagonals = [
-            (who, (first[who] + step) % len(prompts))
-            for step in range(len(prompts))
-            for who in range(len(people))
-        ]
-        every = sorted(diagonals[:limit])
-    return [(people[who], *prompts[what]) for who, what in every]
+    people: Sequence[_One], prompts: Sequence[tuple[SuitePrompt, int]], limit: int | None
+) -> list[tuple[_One, SuitePrompt, int]]:
+    """Every person with every prompt, or `limit` of the pairs, in the order of people, then prompts.
+
+    However few they are, they meet as many people and as many categories as there can be: people evenly out
+    of the list, categories in turn, one after the other along the diagonals of people x prompts.
+    """
+    count, size = len(people), len(prompts)
+    if limit is None or limit >= count * size:
+        chosen = [(who, what) for who in range(count) for what in range(size)]
+    else:
+        some = [k * count // limit for k in range(limit)] if limit < count else list(range(count))
+        turn = _in_turn(prompts)
+        once = math.lcm(len(some), size)  # after so many pairs the diagonal meets itself: step aside
+        chosen = sorted((some[k % len(some)], turn[(k + k // once) % size]) for k in range(limit))
+    return [(people[who], *prompts[what]) for who, what in chosen]
+
+
+def _in_turn(prompts: Sequence[tuple[SuitePrompt, int]]) -> list[int]:
+    """Places of prompts, category after category in turn, every prompt once before any by its second seed."""
+    seen: Counter[str] = Counter()
+    again = []
+    for prompt, _ in prompts:
+        again.append(seen[prompt.id])
+        seen[prompt.id] += 1
+    categories: dict[str, list[int]] = {}
+    for place in sorted(range(len(prompts)), key=lambda place: (again[place], place)):
+        categories.setdefault(prompts[place][0].category, []).append(place)
+    return [place for turn in zip_longest(*categories.values()) for place in turn if place is not None]

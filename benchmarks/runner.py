@@ -15,7 +15,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,13 @@ from benchmarks.description import cards, check_same, environment, plain
 from benchmarks.fingerprint import describe_backbone, describe_method, differences, pixels_of_method
 from benchmarks.live import Observer
 from benchmarks.people import gather, identify_all
-from benchmarks.plan import MethodPlan, Person, Plan, Sample, make_plan
+from benchmarks.plan import MethodPlan, Person, Plan, Sample, choose, make_plan
 from benchmarks.request import MethodSpec, Request, choose_methods, parse_method
 from benchmarks.schema import SCHEMA
 from benchmarks.store import Known, RunFolder, Shard
 from benchmarks.suites import Suite, load_suite
 from methods.errors import MissingDependencyError, UsageError, WeightsError
 from methods.files import save_json
-from methods.provenance import RunDescription, describe_run
 
 if TYPE_CHECKING:
     from benchmarks.execute import Executor, Trouble
@@ -59,6 +58,7 @@ class Outcome:
     counts: dict[str, int]
     troubles: list[dict[str, Any]]
     results: dict[str, Any] | None
+    pairs: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -73,7 +73,6 @@ class Prepared:
     methods: dict[str, Method]
     evaluator: Evaluator
     settings: dict[str, Any]
-    about: dict[str, RunDescription]
     plan: Plan
     description: dict[str, Any]
 
@@ -122,9 +121,9 @@ def bench(
             ready.identities,
             ready.evaluator,
             ready.settings,
-            ready.about,
             observer,
             keep_going=keep_going,
+            adapters=request.adapters,
         )
         share = ready.plan.share(shard)
         todo = [block for block in share if not all(_done(one, known, ready) for one in block.samples)]
@@ -157,6 +156,7 @@ def bench(
         counts=dict(sorted(Counter(row.status for row in rows).items())),
         troubles=[json.loads(row.line) for row in rows if row.status != "ok"],
         results=results,
+        pairs=ready.description["settings"]["pairs"],
         seconds={"wall": time.perf_counter() - started, **executor.seconds},
     )
 
@@ -202,10 +202,13 @@ def prepare(
     for name, reason in evaluator.unavailable.items():
         observer.note(f"{name} is unavailable: {reason}")
 
-    people = gather(suite, folder)
+    if request.seeds is not None:
+        suite = replace(suite, seeds=request.seeds)
+    limit = request.limit if request.limit is not None else suite.limit
+    people = gather(suite, folder, limit)
     needed = any(method.info.identity for method in methods.values())
     identities, encoder = identify_all(
-        people, folder, backbone, encoder_name, request.face_select, needed=needed
+        people, folder, backbone, encoder_name, request.face_select, needed=needed, methods=methods.values()
     )
     if unusable := sum(not isinstance(who, Identity) for who in identities.values()):
         observer.note(f"{unusable} of {len(identities)} references give no face; their samples say why")
@@ -227,12 +230,9 @@ def prepare(
         for about in about_methods
     ]
     size = request.batch_size or (1 if on_cpu else 8)
-    if request.seeds is not None:
-        from dataclasses import replace
-
-        suite = replace(suite, seeds=request.seeds)
-    limit = request.limit if request.limit is not None else suite.limit
     plan = make_plan(suite, people, planned, faced, limit=limit, batch_size=size)
+    chosen = sum(len(choose(one, suite.seeds, limit)) for one in suite.sets)
+    pairs = {"listed": suite.pairs, "planned": chosen, "pictures": plan.pictures}
     description = {
         "schema": SCHEMA,
         "suite": {
@@ -253,6 +253,7 @@ def prepare(
             "seeds": list(suite.seeds),
             "limit": limit,
             "samples": len(plan.samples),
+            "pairs": pairs,
             "plan": hashlib.sha256("\n".join(plan.order).encode()).hexdigest(),
             "face_encoder": None
             if encoder is None
@@ -261,20 +262,8 @@ def prepare(
         "request": request.as_dict(),
         "environment": environment(backbone),
     }
-    about = {
-        spec.label: describe_run(
-            backbone,
-            methods[spec.label],
-            scheduler=settings["scheduler"],
-            face_select=request.face_select,
-            batch_size=size,
-            adapter=request.adapters.get(spec.name),
-        )
-        for spec in specs
-        if spec.label in methods
-    }
     return Prepared(
-        suite, people, identities, backbone, methods, evaluator, settings, about, plan, plain(description)
+        suite, people, identities, backbone, methods, evaluator, settings, plan, plain(description)
     )
 
 

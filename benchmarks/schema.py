@@ -19,18 +19,19 @@ from typing import Any
 SCHEMA = 1
 
 STATUSES = (
-    "ok", "no_face_ref", "no_face_gen", "multi_face", "non_finite", "degenerate", "error",
+    "ok", "nobody_named", "no_face_ref", "no_face_gen", "multi_face", "non_finite", "degenerate", "error",
 )  # fmt: skip
 
 FAILURES = ("error", "non_finite", "degenerate", "no_face_ref")
 """Statuses of samples that failed. A generated picture without a face, or with several, is a finding about
-its method: it is counted and listed, but nothing failed."""
+its method, and a prompt that names nobody (`nobody_named`: a method that puts a word of its own where the
+person is has no picture to make) one about the pair: they are counted and listed, but nothing failed."""
 
 
 def failed(row: Mapping[str, Any]) -> bool:
     """Whether a row makes its run end with a non-zero exit: its status is a failure, or there is no picture
     (`multi_face` of a reference under `--face-select error`)."""
-    return row["status"] in FAILURES or row["picture"] is None
+    return row["status"] in FAILURES or (row["picture"] is None and row["status"] != "nobody_named")
 
 
 @dataclass(frozen=True)

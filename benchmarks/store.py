@@ -122,14 +122,17 @@ class RunFolder:
                 except (ValueError, KeyError, TypeError):
                     continue  # a damaged line is a sample to be done again
         sizes = self._sizes()
+        digests: dict[str, str | None] = {}
         if hashes is None:
             hashes = sum(rows[-1].size or 0 for rows in found.values()) <= READ_ALL
         known = {}
         for identifier, rows in found.items():
-            size = sizes.get(f"{identifier}.png")
+            picture = wanted[identifier].picture
+            size = sizes.get(f"{picture}.png")
             content = None
             if hashes and size is not None:
-                content = _sha256(self.path / self.picture(identifier))
+                content = digests.get(picture) or _sha256(self.path / self.picture(picture))
+                digests[picture] = content
             whole = [row for row in rows if row.size == size and (not hashes or row.sha256 == content)]
             # what once failed may have been done since, in another journal
             if whole:
@@ -182,6 +185,8 @@ class RunFolder:
         sizes: dict[str, int] = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(self.path / "pictures") as folders:
             for folder in folders:
+                if not folder.is_dir():
+                    continue  # what a file manager left
                 with os.scandir(folder) as files:
                     for file in files:
                         sizes[file.name] = file.stat().st_size

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from methods.backbone.backbone import Backbone
+    from methods.faces import FaceEncoder
 
 AdapterT = TypeVar("AdapterT", bound="nn.Module")
 
@@ -80,12 +81,23 @@ def face_embedding(identity: Identity, length: int) -> Tensor:
     """The face embedding of an identity, float32 [length]. Raises UsageError for none, or another length."""
     if identity.embedding is None:
         raise UsageError(f"{identity.name} has no face embedding.", hint="Give a picture with a face.")
-    if (found := identity.embedding.shape[-1]) != length:
+    _check_length(identity.embedding.shape[-1], length)
+    return identity.embedding
+
+
+def check_encoder(method: Method, encoder: FaceEncoder) -> None:
+    """Raise UsageError for a face encoder whose embeddings a method's adapter cannot read."""
+    length = getattr(method.adapter, "embedding_dim", None) if isinstance(method, AdapterMethod) else None
+    if length is not None:
+        _check_length(encoder.dim, length)
+
+
+def _check_length(found: int, length: int) -> None:
+    if found != length:
         raise UsageError(
             f"The face encoder gives embeddings of length {found}, the adapter reads {length}.",
             hint="Choose the face encoder that the adapter was trained with.",
         )
-    return identity.embedding
 
 
 def check_text_width(found: int, wanted: int, source: str, *, hint: str = OTHER_BACKBONE) -> None:

@@ -289,6 +289,7 @@ def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool
             "output": str(outcome.folder),
             "complete": outcome.complete,
             "missing": outcome.missing,
+            "pairs": outcome.pairs,
             "statuses": outcome.counts,
             "failed": bad,
             "seconds": {name: round(value, 3) for name, value in outcome.seconds.items()},
@@ -303,6 +304,7 @@ def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool
         console.out_fields(
             {
                 "folder": str(outcome.folder),
+                "pairs": "{planned} planned of {listed} listed, {pictures} pictures".format(**outcome.pairs),
                 "statuses": ", ".join(f"{count} {status}" for status, count in outcome.counts.items()),
                 "time": clock(outcome.seconds["wall"]),
             }

@@ -28,7 +28,8 @@ def compare(
 ) -> None:
     """Compare two runs of one suite sample by sample.
 
-    Exit code 1 when something became worse.
+    Exit code 1 when something became worse. With --fail-on also when a rule cannot be judged, or when people,
+    samples, methods or values that the baseline has are gone, or a picture became unusable.
     """
     from benchmarks.compare import compare as compare_runs
     from benchmarks.compare import parse_rules
@@ -38,7 +39,7 @@ def compare(
         console.out_json(found.as_dict())
     else:
         _print(found)
-    if found.regressions:
+    if not found.passed:
         raise typer.Exit(1)
 
 
@@ -63,7 +64,9 @@ def _print(found: Comparison) -> None:
     for change in found.regressions:
         why = f" (rule {change.rule})" if change.rule else ""
         console.log(f"regression: {change.method} {change.metric} {change.delta:+.4f}{why}")
-    if not found.regressions:
+    for reason in found.failures:
+        console.warn(f"the gate fails: {reason}")
+    if found.passed:
         console.log("no regression")
 
 

@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from benchmarks.suites.nouns import name_person
 from benchmarks.suites.types import CATEGORIES, Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.errors import UsageError
 from methods.textfile import read_json
@@ -92,23 +93,25 @@ class _Checkout:
             listed = str(record.get("id", ""))
             noun = _NOUNS.get(str(record.get("gender", "")).lower(), "person")
             title = f"{name}/{PurePosixPath(listed).name or record.get('num')}"
-            if title in people:
-                title = f"{title} #{record.get('num')}"
+            title = _unique(title, people)
             found = self.find(listed)
             problem = "" if found else f"the picture listed as {listed!r} is not in the checkout"
             people[title] = SuiteIdentity(title, noun, str(found) if found else None, problem=problem)
         return tuple(people.values())
 
     def prompts(self, name: str) -> tuple[SuitePrompt, ...]:
-        return tuple(
-            SuitePrompt(
-                id=f"{name}-{int(record.get('num', place)):03d}",
-                text=template(str(record.get("prompt", ""))),
+        prompts: dict[str, SuitePrompt] = {}
+        for place, record in enumerate(self._records(self.prompt_lists[name])):
+            title = _unique(f"{name}-{int(record.get('num', place)):03d}", prompts)
+            text, noun = name_person(template(str(record.get("prompt", ""))))
+            prompts[title] = SuitePrompt(
+                id=title,
+                text=text,
                 category=_category(record.get("prompt_style")),
                 kind=str((record.get("prompt_attr") or ["short"])[0]),
+                noun=noun,
             )
-            for place, record in enumerate(self._records(self.prompt_lists[name]))
-        )
+        return tuple(prompts.values())
 
     def find(self, listed: str) -> Path | None:
         """The file of a listed path: the longest of its tails that exists in the checkout.
@@ -164,6 +167,12 @@ def template(prompt: str) -> str:
     text = _BRACKETS.sub("", prompt)
     text = text.replace("{", "{{").replace("}", "}}").replace("{{person}}", "{person}")
     return " ".join(text.split())
+
+
+def _unique(title: str, known: Mapping[str, object]) -> str:
+    """A title that no other entry of the list has: files and numbers are listed twice in the public ones."""
+    candidates = (title, *(f"{title} #{number}" for number in range(2, len(known) + 3)))
+    return next(one for one in candidates if one not in known)
 
 
 def _category(styles: Any) -> str:

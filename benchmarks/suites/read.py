@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suites.nouns import name_person
 from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.config import build, load_yaml
 from methods.errors import UsageError, unknown_name
@@ -49,6 +50,7 @@ class _Prompt:
     category: str = ""
     kind: str = "short"
     truth: dict[str, str] = field(default_factory=dict)
+    person: str | None = None
 
 
 def read_suite(path: str | Path) -> Suite:
@@ -142,9 +144,10 @@ def _prompts(list_name: str, entries: Any, where: str) -> tuple[SuitePrompt, ...
         at = f"{where}[{place}]"
         one = build(_Prompt, {"text": entry} if isinstance(entry, str) else _mapping(entry, at), where=at)
         expand(one.text)
+        text, noun = name_person(one.text, one.person)
         _check_truth(one.truth, at)
         name = one.id if one.id is not None else f"{list_name}-{place:03d}"
-        prompts.append(SuitePrompt(name, one.text, one.category, one.kind, one.truth))
+        prompts.append(SuitePrompt(name, text, one.category, one.kind, one.truth, noun))
     if twice := _twice([prompt.id for prompt in prompts]):
         raise UsageError(
             f"{where}: the id {twice!r} is given twice.", hint="Give each prompt one of its own."

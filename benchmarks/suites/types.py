@@ -40,6 +40,8 @@ class SuitePrompt:
     """One prompt: `{person}` or `{id}` stands for the person; braces otherwise are doubled.
 
     kind:  short, long, action or typemovie (IBench's `prompt_attr`)
+    noun:  what `{person}` becomes whoever is shown, where the prompt itself says so ("a man in a dark coat");
+           "" for the person's own noun
     truth: factor -> value that the prompt asks for
     """
 
@@ -48,6 +50,7 @@ class SuitePrompt:
     category: str = ""
     kind: str = "short"
     truth: Mapping[str, str] = field(default_factory=dict)
+    noun: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.fingerprint import differences, pixels_of_method
-from benchmarks.plan import MethodPlan, Person, Plan, make_plan
+from benchmarks.plan import MethodPlan, Person, Plan, make_plan, spread
 from benchmarks.request import MethodSpec, Request, choose_methods, parse_method, split_methods
 from benchmarks.store import Shard
 from benchmarks.suites import Suite, SuiteIdentity, SuitePrompt, SuiteSet
@@ -123,9 +123,31 @@ def test_a_limit_meets_many_people_and_prompts(limit: int) -> None:
     assert chosen == [one for one in chosen] and len({sample.id for sample in chosen}) == len(chosen)
 
 
-def test_one_picture_in_two_sets_is_one_sample() -> None:
-    twice = replace(SUITE, sets=(SUITE.sets[0], replace(SUITE.sets[0], name="again")))
-    assert plan(twice).order == plan().order
+def test_one_picture_in_two_sets_is_two_rows_of_it() -> None:
+    twice = plan(replace(SUITE, sets=(SUITE.sets[0], replace(SUITE.sets[0], name="again"))))
+    once = plan()
+    assert len(twice.samples) == 2 * len(once.samples) and twice.pictures == once.pictures == len(
+        once.samples
+    )
+    assert [name for name in twice.order if name in once.samples] == once.order
+    for sample in twice.samples.values():
+        assert twice.samples[sample.picture].prompt_text == sample.prompt_text
+        if sample.baseline is not None:
+            assert twice.samples[sample.baseline].set == sample.set
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 7, 11, 29])
+def test_a_limit_is_spread_over_people_and_categories(limit: int) -> None:
+    people = list(range(10))
+    prompts = [(SuitePrompt(f"p{i}", "a", category=f"c{i // 5}"), 0) for i in range(20)]
+    chosen = spread(people, prompts, limit)
+    assert len({(who, prompt.id) for who, prompt, _ in chosen}) == limit
+    assert len({who for who, _, _ in chosen}) == min(limit, 10)
+    assert len({prompt.category for _, prompt, _ in chosen}) == min(limit, 4)
+    assert (
+        limit > 9
+        or max(who for who, _, _ in chosen) - min(who for who, _, _ in chosen) >= 10 * (limit - 1) // limit
+    )
 
 
 def test_names_change_no_pixels() -> None:
