@@ -281,7 +281,7 @@ def _load_methods(
         cls = get_method(spec.name)
         config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
         try:
-            check_backbone(cls.info, backbone.family)
+            check_backbone(cls.info, backbone)
             loaded[spec.label] = cls.load(request.adapters.get(spec.name), backbone, config)
         except (UsageError, WeightsError, MissingDependencyError) as error:
             if spec.label in asked:

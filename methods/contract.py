@@ -50,10 +50,15 @@ class MethodInfo:
     summary: str
     equations: str
     needs: tuple[str, ...] = ()
-    backbones: tuple[str, ...] = ("pocket", "sd1", "sd2", "sdxl")
+    hooks: tuple[str, ...] = ()
+    """What it needs of a backbone (`Backbone.offers`), all of it; `a|b` is either."""
     arxiv: str | None = None
     identity: bool = True
     """Whether the method needs somebody; only baselines do without."""
+
+    def missing(self, offers: frozenset[str]) -> list[str]:
+        """The needs of `hooks` that a backbone does not offer; [] where the method runs."""
+        return [need for need in self.hooks if offers.isdisjoint(need.split("|"))]
 
 
 class Method(ABC):

@@ -146,7 +146,7 @@ def generate(
     seeds = range(seed, seed + num_images)
     plans: list[tuple[Method, Path | None, list[_Wish]]] = []
     for name in names:
-        check_backbone(infos[name], model.family)
+        check_backbone(infos[name], model)
         weights = _adapter(adapter, name, infos[name])
         method = get_method(name).load(weights, model, configs[name])
         plans.append((method, weights, _wishes(method, model, people, texts, seeds, settings)))

@@ -14,6 +14,7 @@ from methods.errors import UsageError, unknown_name
 from methods.plugins import Origin, Registry, resolve
 
 if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
     from methods.contract import Method, MethodInfo
 
 _INFOS = {
@@ -111,10 +112,11 @@ def check_origin(name: str, recorded: Origin | None) -> str | None:
     return f"the method {name!r} came from {before}, now it comes from {after}"
 
 
-def check_backbone(info: MethodInfo, family: str) -> None:
-    """Raise UsageError for a method that does not run on a family of backbones."""
-    if family not in info.backbones:
+def check_backbone(info: MethodInfo, backbone: Backbone) -> None:
+    """Raise UsageError for a backbone that does not offer what a method hooks into."""
+    if missing := info.missing(backbone.offers):
         raise UsageError(
-            f"The method {info.name!r} does not run on {family} backbones.",
-            hint=f"It runs on: {', '.join(info.backbones)}.",
+            f"The method {info.name!r} does not run on {backbone.family} backbones: they offer no"
+            f" {', no '.join(missing)}.",
+            hint="`spid methods` lists what every method needs.",
         )

@@ -116,7 +116,7 @@ def list_cases(backbone: Backbone, names: Sequence[str]) -> list[Case]:
     cases = [Case("none", plain, 1, 1, "none")]
     for name in names:
         kind = get_method(name)
-        if name != "none" and backbone.family in kind.info.backbones:
+        if name != "none" and not kind.info.missing(backbone.offers):
             fits = kind.info.kind == "fit"
             method = kind.untrained(backbone) if fits else kind.load(None, backbone)
             cases.append(Case(name, method, 1, 1, "none"))

@@ -69,7 +69,7 @@ def _print_card(info: MethodInfo) -> None:
             "licence": info.licence,
             "package": f"{package or 'spid'}",
             "needs": ", ".join(info.needs) or "nothing",
-            "backbones": ", ".join(info.backbones),
+            "hooks": ", ".join(info.hooks) or "none",
         }
     )
     console.out()

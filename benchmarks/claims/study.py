@@ -113,7 +113,7 @@ class Study:
         spec = parse_method(variant.method)
         try:
             cls = get_method(spec.name)
-            if self.family not in cls.info.backbones:
+            if cls.info.missing(self.backbone.offers):
                 return f"{spec.name} does not run on {self.family} backbones"
             config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
             return cls.load(self.adapter(variant), self.backbone, config)

@@ -82,6 +82,11 @@ class Backbone:
         return self.denoiser.sites
 
     @property
+    def offers(self) -> frozenset[str]:
+        """What methods may hook into here (`MethodInfo.hooks`)."""
+        return self.denoiser.hooks | self.text.offers
+
+    @property
     def cross_sites(self) -> Sequence[Site]:
         """The cross-attention layers."""
         return [site for site in self.sites if site.kind == "cross"]

@@ -32,9 +32,12 @@ class TextEncoder(ABC):
 
     Every prompt is encoded alone and remembered, so its features do not depend on its company in a batch.
 
+    offers:    what methods may need of it: `insert_tokens`, learned words among the tokens of a prompt
     models:    the encoders, which lie where `placement` says
     zero_empty_negative: an empty negative prompt is all zeros (SDXL's `force_zeros_for_empty_prompt`)
     """
+
+    offers: frozenset[str] = frozenset()
 
     def __init__(
         self, models: Sequence[nn.Module], placement: Placement, *, zero_empty_negative: bool = False
@@ -101,6 +104,8 @@ class TextEncoder(ABC):
 
 class ClipEncoder(TextEncoder):
     """CLIP's: one pair of tokenizer and encoder for SD 1.x and 2.x, two for SDXL."""
+
+    offers = frozenset({"insert_tokens"})
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ INFO = MethodInfo(
     status="reconstruction",
     licence="Apache-2.0 (written from the project page; no code of the method is public)",
     needs=("reference picture", "a fit per identity"),
+    hooks=("image_attention", "text_keys_values", "insert_tokens"),
     summary=(
         "From the word 'person' a generator makes five pairs of tokens, one for each stage of the denoising: "
         "one token for the keys of cross-attention (where to look), one for its values (what to draw). "

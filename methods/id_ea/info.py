@@ -19,6 +19,7 @@ INFO = MethodInfo(
         "a list of celebrities (pocket: built in)",
         "a fit per identity",
     ),
+    hooks=("text_keys_values", "insert_tokens"),
     summary=(
         "Two tokens start at the text encoder's answer to a mean celebrity name. The ID-Enhancer lets the "
         "face embedding attend to them, the ID-Adapter adds a gated self-attention over text and identity to "

@@ -13,6 +13,7 @@ INFO = MethodInfo(
     status="second-hand",
     licence="Apache-2.0 (written from figures and readers' notes; no code was published)",
     needs=("face embedding", "aligned face", "CLIP image encoder", "adapter weights of its own"),
+    hooks=("image_attention", "text_keys_values", "keys_values"),
     summary=(
         "Two streams are denoised side by side. The text stream is the plain backbone. The identity stream "
         "adds an attention over identity tokens to the text's in every cross-attention, and in every "

@@ -16,6 +16,7 @@ INFO = MethodInfo(
     status="reconstruction",
     licence="Apache-2.0 (our own code; the paper has none, w-plus-adapter's is for research only)",
     needs=("face picture", "W+ encoder", "adapter weights"),
+    hooks=("image_attention", "text_keys_values"),
     summary=(
         "A W+ encoder turns the aligned head into one style per layer, coarse to fine; every style becomes a "
         "token, and a gated residual cross-attention reads them with the text attention's output as its "

@@ -13,7 +13,7 @@ INFO = MethodInfo(
     status="official",
     licence="code Apache-2.0; public weights follow FLUX.1-dev's licence (non-commercial)",
     needs=("face embedding", "reference picture", "image tower (EVA02-CLIP-L-336)"),
-    backbones=("flux", "pocket-flux"),
+    hooks=("after_block",),
     summary=(
         "An identity encoder turns the face embedding and five depths of an image tower into 32 tokens; "
         "twenty cross-attentions between FLUX's blocks let the image tokens read them. The public files "

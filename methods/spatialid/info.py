@@ -11,9 +11,9 @@ INFO = MethodInfo(
     arxiv="2602.13994",
     kind="training-free",
     status="official",
-    backbones=("pocket", "sd1", "sd2", "sdxl", "flux", "pocket-flux"),
     licence="Apache-2.0 (written from the published description; the authors' code names no licence)",
     needs=("face embedding", "adapter weights of its host: pulid on FLUX, uniform on U-Nets"),
+    hooks=("image_attention|after_block", "text_keys_values|after_block"),
     summary=(
         "Multiplies the identity attention of its host by a spatial mask, made anew at every site and step: "
         "a centred Gaussian while the picture is noise, then the tokens that answer to the identity, then "

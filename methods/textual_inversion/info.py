@@ -13,6 +13,7 @@ INFO = MethodInfo(
     status="official",
     licence="Apache-2.0 (code of its own)",
     needs=("reference picture", "a fit per identity"),
+    hooks=("insert_tokens",),
     summary=(
         "Learns the token embedding of one word by denoising the reference photograph; everything else is "
         "frozen. The baseline that facewise and id-ea are judged against. Option init=celebrity starts two "

@@ -90,7 +90,7 @@ def train(
     if config.precision == "float16" and processes.device.type != "cuda":
         raise UsageError(f"precision: float16 needs CUDA, not {processes.device}.", hint="Take bfloat16.")
     model = backbone or load_backbone(config.backbone, dtype=config.backbone_dtype, device=processes.device)
-    check_backbone(chosen.info, model.family)
+    check_backbone(chosen.info, model)
     with seeded(config.seed):
         task = chosen.training_task(model, options)
     source.size = _size(config, model)

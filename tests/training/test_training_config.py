@@ -73,7 +73,7 @@ def test_every_shipped_configuration_is_understood() -> None:
     for path in paths:
         config, _ = read_config(path)
         assert path.stem in method_names()
-        assert config.backbone in ("pocket",) or get_method(path.stem).info.backbones
+        assert config.backbone in ("pocket",) or get_method(path.stem).info.hooks
 
 
 def test_reading_options_needs_no_torch() -> None:

@@ -6,15 +6,12 @@ A third party adds a family through an entry point of the group `spid.families`,
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from methods.errors import MissingDependencyError, SpidError, WeightsError
+from methods.errors import WeightsError
+from methods.plugins import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
     from methods.backbone.noise import Noise
     from methods.backbone.source import Source
     from methods.backbone.text import TextEncoder
-
-ENTRY_POINT_GROUP = "spid.families"
-_BUILT_IN = {"unet": "methods.backbone.families.stable_diffusion:FAMILY"}
 
 
 @dataclass(frozen=True)
@@ -83,42 +77,30 @@ class Family(Protocol):
         ...
 
 
+def _fault(name: str, loaded: Any) -> str | None:
+    needed = ("names", "pipelines", "components", "load")
+    missing = [what for what in needed if not hasattr(loaded, what)]
+    return f"it has no {missing[0]}" if missing else None
+
+
+FAMILIES: Registry[Family] = Registry(
+    "family of backbones",
+    "spid.families",
+    {"stable-diffusion": "methods.backbone.families.stable_diffusion:FAMILY"},
+    _fault,
+)
+
+
 def family_of(pipeline: str, source: str) -> Family:
     """The family that loads a pipeline class. Raises WeightsError, naming `source`, when none does."""
     known: list[str] = []
-    for family in families():
-        if pipeline in family.pipelines:
-            return family
-        known += family.pipelines
+    for names in (lambda: list(FAMILIES.built_in), FAMILIES.usable):  # plug-ins are imported only if needed
+        for name in names():
+            family = FAMILIES.get(name)
+            if pipeline in family.pipelines:
+                return family
+            known += family.pipelines
     raise WeightsError(
-        f"{source} is a {pipeline}, which no family of backbones loads.", hint=f"Known: {', '.join(known)}."
+        f"{source} is a {pipeline}, which no family of backbones loads.",
+        hint=f"Known: {', '.join(dict.fromkeys(known))}.",
     )
-
-
-def families() -> Iterator[Family]:
-    """All families, the built-in ones first, each imported when its turn comes."""
-    for target in _BUILT_IN.values():
-        module, _, name = target.partition(":")
-        yield getattr(importlib.import_module(module), name)
-    yield from _plugins()
-
-
-@cache
-def _plugins() -> tuple[Family, ...]:
-    found = []
-    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
-        try:
-            family: Any = point.load()
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"The plug-in family {point.name!r} ({point.value}) does not import: {error}.",
-                hint="Install what it needs or remove its package.",
-            ) from error
-        needed = ("names", "pipelines", "components", "load")
-        if missing := [name for name in needed if not hasattr(family, name)]:
-            raise SpidError(
-                f"The plug-in family {point.name!r} ({point.value}) has no {missing[0]!r}.",
-                hint="Correct its entry point or remove its package.",
-            )
-        found.append(family)
-    return tuple(found)
