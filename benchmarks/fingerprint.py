@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from methods.provenance import loop_code, method_code
+from methods.registry import origin
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -39,6 +40,7 @@ def describe_method(label: str, method: Method, options: Mapping[str, Any]) -> d
     return {
         "name": label,
         "method": method.info.name,
+        **({} if (package := origin(method.info.name)) is None else {"package": str(package)}),
         "config": dataclasses.asdict(method.config),
         "files": method.record(),
         "job": dict(options),

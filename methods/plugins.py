@@ -36,6 +36,12 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         return f"{self.package} {self.version}"
 
+    @classmethod
+    def read(cls, text: object) -> Origin | None:
+        """Inverse of `str`; None for anything else, as stands in what was made without a plug-in."""
+        package, space, version = text.rpartition(" ") if isinstance(text, str) else ("", "", "")
+        return cls(package, version) if space else None
+
 
 @dataclass(frozen=True)
 class PlugIn:

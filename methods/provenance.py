@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from methods.code import code_of
 from methods.errors import UsageError
+from methods.registry import origin
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -118,6 +119,7 @@ def describe_run(
     shared = {
         "schema": SCHEMA,
         "method": method.info.name,
+        "method_package": None if (package := origin(method.info.name)) is None else str(package),
         "method_options": options,
         "method_weights": method.weights_fingerprint(),
         **recorded,

@@ -252,6 +252,8 @@ def _request_of(folder: Path) -> Request:
 
     from benchmarks.request import Request
     from methods.errors import UsageError
+    from methods.plugins import Origin
+    from methods.registry import check_origin
 
     for name in (_ASKED, "run.json"):
         try:
@@ -260,6 +262,10 @@ def _request_of(folder: Path) -> Request:
             continue
         except (OSError, ValueError) as error:
             raise UsageError(f"{folder / name} cannot be read: {error}.", hint="Give the options.") from error
+        for method in content.get("methods") or () if name == "run.json" else ():
+            # which newer plug-ins it meets, the run's own comparison of descriptions says
+            if isinstance(method, dict):
+                check_origin(str(method.get("method")), Origin.read(method.get("package")))
         return Request.from_dict(content.get("request", {}) if name == "run.json" else content)
     raise UsageError(f"There is no run in {folder}.", hint="Begin one with --suite.")
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import UsageError
+from methods.plugins import Origin
 from methods.provenance import files_digest
+from methods.registry import check_origin
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 from spatialid_cli.sampling import Display
@@ -104,6 +106,8 @@ def reproduce(
     reference, adapter: where these lie now, when they were moved
     """
     job = read_job(source)
+    if (moved_on := check_origin(job["method"], Origin.read(job.get("method_package")))) is not None:
+        console.warn(f"{source}: {moved_on}")
     given = {"reference": reference, "adapter": adapter}
     for name, path in given.items():
         if path is not None and job.get(name) is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -59,6 +61,7 @@ def test_metric_encoder_and_suite_measure_a_run(example: Path, spid: Spid, tmp_p
     )  # fmt: skip
     assert done.code in (0, 1), done.err  # two steps make no face, which is a finding
     samples = read_samples(run)
+    assert [one.get("package") for one in samples.run["methods"]] == [None, "example 1.0"]
     assert samples.metrics == ["id_sim", "sharpness"] and len(samples) == 2 + 2  # `none` once per noun
     sharpness = samples.values[:, 1]
     assert ((sharpness > 0.001) & (sharpness < 0.5)).all()
@@ -76,3 +79,32 @@ def test_doctor_lists_all_of_it_by_package_and_version(example: Path, spid: Spid
         "metrics: sharpness": "example 1.0 (sharp:Sharpness), works",
         "suites: two-people": "example 1.0 (sharp:SUITE), works",
     }
+
+
+def test_a_picture_names_the_package_it_needs(
+    example: Path, spid: Spid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from methods import plugins
+
+    run = tmp_path / "run"
+    made = spid("bench", "--suite", "two-people", "--methods", "louder", "--metrics", "sharpness", "--steps",
+                "2", "--limit", "1", "--output", run)  # fmt: skip
+    assert made.code == 0, made.err
+    rows = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    (picture,) = [run / row["picture"] for row in rows if row["method"] == "louder"]
+    assert spid("show", picture, "--json").json["spid"]["method_package"] == "example 1.0"
+    again = spid("generate", "--from", picture, "--output", tmp_path / "again")
+    assert again.code == 0 and "example" not in again.err, again.err
+
+    metadata = example / "example-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 2.0"))
+    plugins.forget()
+    newer = spid("generate", "--from", picture, "--output", tmp_path / "newer")
+    assert "the method 'louder' came from example 1.0, now it comes from example 2.0" in newer.err
+
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(example)])
+    plugins.forget()
+    for arguments in (["generate", "--from", picture, "--output", tmp_path / "gone"],
+                      ["bench", "--resume", "--output", run]):  # fmt: skip
+        gone = spid(*arguments)
+        assert gone.code == 2 and "came with the package example 1.0, which is not installed" in gone.err
