@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import tiny_folder
+from tiny import tiny_backbone, tiny_folder
 
 from methods.errors import UsageError, WeightsError
+from methods.hooks import Identity
 from methods.textual_inversion.files import read_embedding, write_embedding
+from methods.textual_inversion.method import TextualInversion
 
 ROWS = torch.arange(12.0).reshape(2, 6)
 
@@ -89,3 +91,23 @@ def test_diffusers_reads_ours(tmp_path: Path) -> None:
     pipeline.load_textual_inversion(str(tmp_path / "anna.safetensors"))
     ids = pipeline.tokenizer.convert_tokens_to_ids(["<anna>", "<anna>_1"])
     assert torch.equal(pipeline.text_encoder.get_input_embeddings().weight[ids], word)
+
+
+def test_a_word_of_another_program_speaks_as_diffusers_speaks_it(tmp_path: Path) -> None:
+    """The text features of the method are those of diffusers' pipeline with the same file and its token."""
+    from diffusers import StableDiffusionPipeline
+
+    backbone = tiny_backbone("sd1")
+    width = backbone.text.models[0].get_input_embeddings().embedding_dim
+    torch.save({"<anna>": torch.randn(width, generator=torch.Generator().manual_seed(1))}, tmp_path / "a.bin")
+    method = TextualInversion.load(tmp_path / "a.bin", backbone)
+    somebody = Identity("anna")
+    spoken = method.speak("a photo of a person", method.tokens(somebody, backbone), backbone)
+    assert spoken is not None
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_folder("sd1"), local_files_only=True)
+    pipeline.load_textual_inversion(str(tmp_path / "a.bin"))
+    with torch.inference_mode():
+        expected, _ = pipeline.encode_prompt("a photo of a <anna>", "cpu", 1, False)
+    assert torch.equal(spoken.key, expected)
+    assert method.identity_fingerprint(somebody, backbone) is not None

@@ -89,9 +89,9 @@ def _parts(state: Mapping[str, Tensor], where: str) -> list[Tensor]:
     for names in _PARTS:
         if set(names) == set(tensors):
             return [_rows(tensors[name], where) for name in names]
-    for name in _SINGLE:
-        if name in tensors:
-            return [_rows(tensors[name], where)]
+    for single in _SINGLE:
+        if single in tensors:
+            return [_rows(tensors[single], where)]
     if len(tensors) == 1:
         (only,) = tensors.values()
         if only.dim() in (1, 2):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,16 +21,19 @@ from methods.errors import UsageError
 from methods.fitting.attachment import Spoken
 from methods.fitting.celebrities import celebrity_names
 from methods.fitting.denoising import Noising, denoising
-from methods.fitting.method import FitMethod
+from methods.fitting.method import FitMethod, identity_key
 from methods.fitting.optimise import Progress, optimise
 from methods.fitting.photo import photo_latents
 from methods.fitting.templates import Sentences
-from methods.fitting.words import celebrity_anchor, encode, noun_embedding, place
+from methods.fitting.words import celebrity_anchor, embedding_widths, encode, noun_embedding, place
 from methods.hooks import Attachment, Identity
 from methods.provenance import named_file
+from methods.textual_inversion.files import read_embedding
 from methods.textual_inversion.info import INFO
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from methods.backbone.backbone import Backbone
 
 
@@ -75,6 +79,25 @@ class TextualInversion(FitMethod):
         super().__init__(config)
         self.keep_noun = self.config.init == "celebrity"
         self.rows = 2 if self.keep_noun else self.config.rows
+        self._given: Tensor | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
+        """As `FitMethod.load`; `folder` may also be a file of A1111 or diffusers with a word for everybody.
+
+        Nothing is fitted then. Raises WeightsError for a file made for other text encoders.
+        """
+        if folder is None or not Path(folder).is_file():
+            return super().load(folder, backbone, config)
+        method = super().load(None, backbone, config)
+        method._given = read_embedding(folder, embedding_widths(backbone.text))
+        method.keep_noun, method.rows = False, len(method._given)
+        return method
+
+    def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
+        if self._given is not None:
+            self._loaded.setdefault(identity_key(identity), {"word": self._given})
+        return super().encode(identity, backbone)
 
     def record(self) -> dict[str, Any]:
         """The list of celebrities by its content."""
