@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,10 +102,31 @@ class TextEncoder(ABC):
         return Conditioning(key=hidden, value=hidden, pooled=torch.stack(pooled) if pooled else None)
 
 
-class ClipEncoder(TextEncoder):
-    """CLIP's: one pair of tokenizer and encoder for SD 1.x and 2.x, two for SDXL."""
+class TokenEncoder(TextEncoder):
+    """Encoders that read tokens, so that a learned word can stand among them.
+
+    tokenizers: one for each encoder; lengths: tokens that each pads or cuts a prompt to. The features' places
+                are those of the last one's tokens
+    """
 
     offers = frozenset({"insert_tokens"})
+    tokenizers: tuple[Any, ...]
+
+    @property
+    @abstractmethod
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each tokenizer."""
+
+    @abstractmethod
+    def forward(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Run the encoders on token ids, one tensor per tokenizer, with gradients where enabled.
+
+        Returns hidden [B, T, C] and pooled [B, P] or None.
+        """
+
+
+class ClipEncoder(TokenEncoder):
+    """CLIP's: one pair of tokenizer and encoder for SD 1.x and 2.x, two for SDXL."""
 
     def __init__(
         self,
@@ -117,6 +138,10 @@ class ClipEncoder(TextEncoder):
     ) -> None:
         super().__init__(models, placement, zero_empty_negative=zero_empty_negative)
         self.tokenizers = tuple(tokenizers)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return tuple(tokenizer.model_max_length for tokenizer in self.tokenizers)
 
     def token_positions(self, prompt: str, word: str) -> list[int]:
         """Places of the first occurrence of a word (or words) among the tokens of a prompt; [] if absent.

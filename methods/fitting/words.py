@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from methods.backbone.text import ClipEncoder, TextEncoder
+from methods.backbone.text import TextEncoder, TokenEncoder
 from methods.errors import UsageError
 
 NOUN = "person"
@@ -25,15 +26,24 @@ NOUN = "person"
 class Placed:
     """The tokens of a prompt with room for a learned word.
 
-    ids:    int64 [T] for each tokenizer; what stands at learned places does not matter
-    at:     int64 [m], places of learned rows, and `row` int64 [m], which row belongs there
-    source: int64 [T], for every place the place of the plain prompt that it came from
+    ids:    int64 [T_i] for each tokenizer; what stands at learned places does not matter
+    spots:  for each tokenizer int64 [m], places of learned rows, and int64 [m], which row belongs there
+    source: int64 [T], for every place of the features the place of the plain prompt that it came from
     """
 
     ids: tuple[Tensor, ...]
-    at: Tensor
-    row: Tensor
+    spots: tuple[tuple[Tensor, Tensor], ...]
     source: Tensor
+
+    @property
+    def at(self) -> Tensor:
+        """Places of learned rows in the features."""
+        return self.spots[-1][0]
+
+    @property
+    def row(self) -> Tensor:
+        """Which row belongs at each of them."""
+        return self.spots[-1][1]
 
 
 def place(text: TextEncoder, prompt: str, rows: int, *, keep_noun: bool = False) -> Placed | None:
@@ -41,11 +51,11 @@ def place(text: TextEncoder, prompt: str, rows: int, *, keep_noun: bool = False)
 
     keep_noun: the rows precede the noun instead of replacing it ("V0 V1 person")
     """
+    text = _tokens(text)
     ids: list[Tensor] = []
-    learned: list[tuple[int, int]] = []
+    spots: list[tuple[Tensor, Tensor]] = []
     source: list[int] = []
-    for number, tokenizer in enumerate(_clip(text).tokenizers):
-        length = tokenizer.model_max_length
+    for tokenizer, length in zip(text.tokenizers, text.lengths, strict=True):
         plain = tokenizer(prompt, truncation=False, verbose=False).input_ids
         noun = tokenizer(NOUN, add_special_tokens=False).input_ids
         tokens = _make_room(plain, noun, rows, keep_noun)
@@ -54,16 +64,15 @@ def place(text: TextEncoder, prompt: str, rows: int, *, keep_noun: bool = False)
             own = [*own[: length - 1], plain[-1]]
         padding = length - len(own)
         ids.append(torch.tensor(own + [tokenizer.pad_token_id or 0] * padding))
-        if number:  # both tokenizers of SDXL share their vocabulary, hence the places
-            continue
         kept = tokens[: length - 1] if len(tokens) >= length else tokens
         learned = [(at, row) for at, (_, row, _) in enumerate(kept) if row >= 0]
+        at, row = torch.tensor(learned, dtype=torch.int64).view(-1, 2).T
+        spots.append((at, row))
         source = [came_from for _, _, came_from in tokens][:length]
         source += [len(plain) + after for after in range(padding)]
-    if not learned:
+    if not len(spots[-1][0]):
         return None
-    at, row = torch.tensor(learned).T
-    return Placed(tuple(ids), at, row, torch.tensor(source).clamp(max=len(ids[0]) - 1))
+    return Placed(tuple(ids), tuple(spots), torch.tensor(source).clamp(max=len(ids[-1]) - 1))
 
 
 def encode(text: TextEncoder, prompts: Sequence[Placed], words: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -73,22 +82,22 @@ def encode(text: TextEncoder, prompts: Sequence[Placed], words: Tensor) -> tuple
     returns hidden [B, T, C] and pooled [B, P] (SDXL) or None
     """
     count = len(prompts)
-    batch = torch.cat([torch.full_like(one.at, number) for number, one in enumerate(prompts)])
-    at = torch.cat([one.at for one in prompts])
-    row = torch.cat([one.row for one in prompts])
     parts = words.to(text.device).expand(count, -1, -1).split(embedding_widths(text), dim=-1)
     with ExitStack() as hooks:
-        for model, part in zip(text.models, parts, strict=True):
+        for place, (model, part) in enumerate(zip(text.models, parts, strict=True)):
+            spots = [one.spots[place] for one in prompts]
+            batch = torch.cat([torch.full_like(at, number) for number, (at, _) in enumerate(spots)])
+            at, row = (torch.cat(values) for values in zip(*spots, strict=True))
             put = _Put(batch, at, part[batch, row])
-            hooks.callback(model.get_input_embeddings().register_forward_hook(put).remove)  # type: ignore[operator]
-        return _clip(text).forward(
+            hooks.callback(_embeddings(model).register_forward_hook(put).remove)
+        return _tokens(text).forward(
             [torch.stack(own) for own in zip(*(one.ids for one in prompts), strict=True)]
         )
 
 
 def embedding_widths(text: TextEncoder) -> list[int]:
     """Width of the token embeddings of each encoder."""
-    return [model.get_input_embeddings().embedding_dim for model in text.models]  # type: ignore[operator]
+    return [_embeddings(model).embedding_dim for model in text.models]
 
 
 def noun_embedding(text: TextEncoder) -> Tensor:
@@ -102,20 +111,28 @@ def celebrity_anchor(text: TextEncoder, names: Sequence[str]) -> Tensor:
     Column i is the mean embedding of the i-th token of all names that have one; [BOS, c1, c2, EOS, PAD ...]
     goes through the frozen encoder, and its *output* at the two places is taken as the *input* embedding
     (Cross Initialization, arXiv 2312.15905; ID-EA's `train.py`).
+
+    Raises UsageError for encoders whose output is not as wide as their token embeddings side by side.
     """
     columns = torch.stack([_embedding_columns(text, names, column)[0] for column in range(2)])
     room = place(text, NOUN, 2)
     assert room is not None
     with torch.no_grad():
         hidden, _ = encode(text, [room], columns[None])
+    if hidden.shape[-1] != columns.shape[-1]:
+        raise UsageError(
+            "Cross-initialised words need encoders whose output can be read as token embeddings.",
+            hint="Give an SD or SDXL backbone, or leave out init=celebrity.",
+        )
     return hidden[0, room.at].float()
 
 
-def _clip(text: TextEncoder) -> ClipEncoder:
+def _tokens(text: TextEncoder) -> TokenEncoder:
     """The encoder, if words can be put into it."""
-    if not isinstance(text, ClipEncoder):
+    if not isinstance(text, TokenEncoder):
         raise UsageError(
-            "Learned words need a backbone whose text is read by CLIP.", hint="Give an SD or SDXL backbone."
+            "Learned words need a backbone whose text encoders read tokens.",
+            hint="Give an SD, SDXL or FLUX backbone.",
         )
     return text
 
@@ -141,14 +158,20 @@ def _make_room(
 def _embedding_columns(text: TextEncoder, words: Iterable[str], column: int | None) -> Tensor:
     """Mean token embedding [1, sum of widths] over words: of their `column`-th token, or of all tokens."""
     parts = []
-    for tokenizer, model in zip(_clip(text).tokenizers, text.models, strict=True):
+    for tokenizer, model in zip(_tokens(text).tokenizers, text.models, strict=True):
         ids = [tokenizer(word, add_special_tokens=False).input_ids for word in words]
         if column is not None:
             ids = [one[column : column + 1] for one in ids]
         flat = torch.tensor([token for one in ids for token in one])
-        table = model.get_input_embeddings().weight  # type: ignore[operator]
+        table = _embeddings(model).weight
         parts.append(table[flat.to(table.device)].detach().float().mean(dim=0).to(text.device))
     return torch.cat(parts)[None]
+
+
+def _embeddings(model: Any) -> Any:
+    """The layer that turns tokens into embeddings: the stack's own in T5, tied to the model's."""
+    stack: Any = getattr(model, "encoder", None)
+    return stack.embed_tokens if hasattr(stack, "embed_tokens") else model.get_input_embeddings()
 
 
 class _Put:
