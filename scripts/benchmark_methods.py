@@ -121,7 +121,8 @@ def list_cases(backbone: Backbone, names: Sequence[str]) -> list[Case]:
             method = kind.untrained(backbone) if fits else kind.load(None, backbone)
             cases.append(Case(name, method, 1, 1, "none"))
     if "infinite-id" in names:
-        from methods.infinite_id.method import Config, InfiniteID
+        from methods.infinite_id.config import Config
+        from methods.infinite_id.method import InfiniteID
 
         kept = InfiniteID.load(None, backbone, Config(text_stream="memory"))
         beside = InfiniteID.load(None, backbone, Config(text_stream="batch"))

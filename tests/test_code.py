@@ -200,7 +200,7 @@ def test_a_moved_file_does_not_count() -> None:
 def test_what_composition_reaches_counts_and_training_does_not() -> None:
     reached = {name: {module for module, _ in closure(them, sources())} for name, them in roots().items()}
     assert "methods.uniform.adapter" in reached["infinite-id"]
-    assert "methods.stylespace.encoder" in reached["pidiff"]
+    assert "methods.pidiff.stylespace.encoder" in reached["pidiff"]
     assert "methods.hooks" in reached["loop"] and "methods.faces.geometry" in reached["uniform"]
     assert not {
         one for one in set().union(*reached.values()) if one.endswith(".task") or "training.loop" in one

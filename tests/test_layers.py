@@ -79,6 +79,87 @@ def test_imports_point_downwards(layer: str) -> None:
     assert wrong == []
 
 
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def run_at_import(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Imports that run when a module is imported: neither those of functions nor those for types alone."""
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from run_at_import(node.orelse)
+        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
+            yield from run_at_import(node.body)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> first-party modules that it imports when it is imported itself."""
+    modules = {module_of(path): path for path in CODE}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found: set[str] = set()
+        for node in run_at_import(tree_of(path).body):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif node.module is not None:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {one if one in modules else node.module for one in inner}
+        graph[name] = (found & modules.keys()) - {name}
+    return graph
+
+
+def test_no_file_belongs_to_a_circle_of_imports() -> None:
+    graph = import_graph()
+    while ground := {name for name, targets in graph.items() if not targets}:
+        graph = {name: targets - ground for name, targets in graph.items() if name not in ground}
+    assert sorted(graph) == []
+
+
+def test_the_loop_knows_no_network_and_no_schedule_by_name() -> None:
+    """Nor a method: only the words of a batch, the backbone and the kernels that watch it."""
+    tree = tree_of(ROOT / "methods" / "sampling.py")
+    names = {
+        "methods.backbone.attention",
+        "methods.backbone.backbone",
+        "methods.backbone.vae",
+        "methods.contract",
+        "methods.errors",
+        "methods.hooks",
+    }
+    assert {name for name in imported(tree) if name.startswith(LAYERS)} <= names
+    code = ast.unparse(tree).lower()
+    words = (
+        "unet",
+        "u-net",
+        "transformer",
+        "flux",
+        "sdxl",
+        "epsilon",
+        "v_prediction",
+        "flow",
+        "ddim",
+        "euler",
+    )
+    assert [word for word in words if re.search(rf"\b{word}", code)] == []
+
+
+def test_options_of_methods_need_no_torch() -> None:
+    configs = sorted(module_of(path) for path in (ROOT / "methods").glob("*/config.py"))
+    folders = {path.parent.name for path in (ROOT / "methods").glob("*/method.py")} - {"fitting"}
+    assert folders <= {name.split(".")[1] for name in configs}
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *configs], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_command_line_imports_no_heavy_library_at_the_top() -> None:
     heavy = {"torch", "diffusers", "transformers", "numpy", "pandas", "skia", "onnxruntime", "insightface"}
     wrong = [

@@ -26,7 +26,8 @@ from methods.errors import FaceError
 from methods.files import save_json
 from methods.hooks import Identity, Job
 from methods.images import contact_sheet
-from methods.pidiff.method import Config, PIDiff, reference_image
+from methods.pidiff.config import Config
+from methods.pidiff.method import PIDiff, reference_image
 from methods.pocket.models import PocketModels
 from methods.sampling import sample
 

@@ -11,16 +11,19 @@ sources name them and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE, check_text_width
+from methods.adapters import OTHER_BACKBONE, check_text_width, save_adapter_folder
 from methods.backbone.attention import split_heads
 from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
+from methods.infinite_id.config import FACE_TOKENS
+from methods.infinite_id.info import INFO
 from methods.uniform.adapter import TokenProjection
 from methods.weights import fill_module
 
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.denoiser import Denoiser
-
-FACE_TOKENS = 4
-"""As many as public FaceID adapters make of one embedding."""
 
 
 class StateMapper(nn.Module):
@@ -145,3 +145,32 @@ class InfiniteAdapter(nn.Module):
         """c_id W_k', c_id W_v' at a cross site: [R, heads, n, head_dim] each from tokens [R, n, C]."""
         own = self.at(site)
         return split_heads(own.to_k_id(tokens), site.heads), split_heads(own.to_v_id(tokens), site.heads)
+
+
+def save_adapter(
+    folder: str | Path,
+    adapter: InfiniteAdapter,
+    *,
+    family: str | None,
+    clip: Mapping[str, str | None],
+    config: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write an adapter folder.
+
+    clip: `name` and `fingerprint` of the encoder whose states it reads; config: options of the training
+    """
+    save_adapter_folder(
+        folder,
+        adapter.state_dict(),
+        method=INFO.name,
+        family=family,
+        config=config,
+        dtype=dtype,
+        extra={
+            "states": adapter.states[0],
+            "clip": dict(clip),
+            "embedding_dim": adapter.embedding_dim,
+            "tokens": adapter.count,
+        },
+    )

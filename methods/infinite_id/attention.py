@@ -14,7 +14,7 @@ from methods.infinite_id.adapter import InfiniteAdapter
 from methods.infinite_id.text_stream import TextStream, TextStreams, text_key
 
 if TYPE_CHECKING:
-    from methods.infinite_id.method import Config
+    from methods.infinite_id.config import Config
 
 MAIN, TEXT = "main", "text"
 Shift = Literal["mean", "full", "off"]

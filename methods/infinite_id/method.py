@@ -10,9 +10,8 @@ with K_t, V_t of the text stream, the plain backbone on the same prompt. Second-
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,16 +22,16 @@ from methods.adapters import (
     AdapterMethod,
     face_embedding,
     load_adapter_folder,
-    save_adapter_folder,
     shipped_adapter,
 )
 from methods.backbone.device import seeded
 from methods.config import build
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Attachment, Identity, Job
-from methods.infinite_id.adapter import InfiniteAdapter
+from methods.infinite_id.adapter import InfiniteAdapter, save_adapter
 from methods.infinite_id.attention import TwoStreams
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
+from methods.infinite_id.config import Config, Mixing
 from methods.infinite_id.info import INFO
 from methods.infinite_id.text_stream import TextStreams, text_key
 from methods.paths import cache_dir
@@ -46,44 +45,6 @@ if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.faces import Face
     from methods.training.task import TrainingTask
-
-Mixing = Literal["interpolate", "stack"]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Options of Infinite-ID.
-
-    attention:    `mixed`, the paper's; `mutual` (keys and values of the text stream alone) and `none`, its
-                  ablations
-    adain:        shift keys and values of the identity stream to the text stream's `mean`, the paper's for
-                  style; `full` also to their spread, its ablation; `off`
-    shared_noise: both streams start from one noise; apart, the text stream starts from the seed's next
-    text_stream:  `batch` runs it beside the identities, `memory` and `disk` ahead of them, once for all
-                  batches; `auto` is memory where `cache_mib` allows and it saves something, else batch
-    cache_mib:    mebibytes of text streams kept in memory
-    clip:         CLIP image encoder: `pocket`, an open_clip folder, or ARCHITECTURE:FILE; None for the one
-                  that the adapter was trained with, where it still lies there
-    mix_with:     picture of a second person to be mixed into every identity
-    mix:          `interpolate` the identity tokens, or `stack` both persons' tokens
-    mix_share:    weight of the second person when interpolating, in [0, 1]
-    """
-
-    attention: Literal["mixed", "mutual", "none"] = "mixed"
-    adain: Literal["mean", "full", "off"] = "mean"
-    shared_noise: bool = True
-    text_stream: Literal["auto", "batch", "memory", "disk"] = "auto"
-    cache_mib: int = 1024
-    clip: str | None = None
-    mix_with: str | None = None
-    mix: Mixing = "interpolate"
-    mix_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.cache_mib < 0:
-            raise ValueError("cache_mib is 0 or more")
-        if not 0 <= self.mix_share <= 1:
-            raise ValueError("mix_share lies in [0, 1]")
 
 
 class InfiniteID(AdapterMethod[InfiniteAdapter]):
@@ -139,7 +100,8 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
     @classmethod
     def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
         """Identity-enhanced training; options as `methods.infinite_id.task.TaskConfig`."""
-        from methods.infinite_id.task import InfiniteTask, TaskConfig
+        from methods.infinite_id.config import TaskConfig
+        from methods.infinite_id.task import InfiniteTask
 
         return InfiniteTask(backbone, build(TaskConfig, options, where=f"the training of {INFO.name}"))
 
@@ -274,35 +236,6 @@ def aligned_face(face: Face, pictures: Sequence[str], size: int) -> NDArray[np.u
     from methods.images import load_picture
 
     return align(np.asarray(load_picture(pictures[0])), face.landmarks, size)
-
-
-def save_adapter(
-    folder: str | Path,
-    adapter: InfiniteAdapter,
-    *,
-    family: str | None,
-    clip: Mapping[str, str | None],
-    config: Mapping[str, Any],
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write an adapter folder.
-
-    clip: `name` and `fingerprint` of the encoder whose states it reads; config: options of the training
-    """
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={
-            "states": adapter.states[0],
-            "clip": dict(clip),
-            "embedding_dim": adapter.embedding_dim,
-            "tokens": adapter.count,
-        },
-    )
 
 
 def _at_work(job: Job) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,10 @@ from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
 from methods.faces import align
 from methods.hooks import Attachment, Conditioning, Pass, Site
-from methods.infinite_id.adapter import FACE_TOKENS, InfiniteAdapter
+from methods.infinite_id.adapter import InfiniteAdapter, save_adapter
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
-from methods.infinite_id.method import Config, InfiniteID, save_adapter
+from methods.infinite_id.config import Config, TaskConfig
+from methods.infinite_id.method import InfiniteID
 from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
@@ -38,51 +39,6 @@ from methods.training.task import Batch, Example, Stage, TrainingTask
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.training.draws import SampleRng
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """Options of the training.
-
-    steps:             optimizer steps
-    identity_enhanced: False keeps the text attention and the prompts, as other adapters train: the ablation
-    drop:              share of samples whose identity is unknown; 5 to 10 % is our reconstruction
-    same_share:        how often the reference is the target itself; 0 is the paper's two different photos
-    face_reader:       file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
-                       None: the paper's squared error alone
-    likeness:          weight of that loss
-    face_weight:       added weight of the error on the face; 0 is the paper's plain mean, more teaches the
-                       person sooner where the budget is small
-    face_tokens:       tokens of the face embedding
-    embedding_dim:     of the face encoder
-    clip:              CLIP image encoder, as the method's option; None for the pocket one
-    initial:           adapter folder to go on from, with its face_tokens and embedding_dim; None starts at
-                       the backbone
-    seed:              of the mappers' initial weights
-    """
-
-    steps: int = 6000
-    identity_enhanced: bool = True
-    drop: float = 0.05
-    same_share: float = 0.0
-    face_reader: str | None = None
-    likeness: float = 0.2
-    face_weight: float = 0.0
-    face_tokens: int = FACE_TOKENS
-    embedding_dim: int = 512
-    clip: str | None = None
-    initial: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.face_tokens < 1 or self.embedding_dim < 1:
-            raise ValueError("steps, face_tokens and embedding_dim are at least 1")
-        if not 0 <= self.drop <= 1:
-            raise ValueError("drop lies in [0, 1]")
-        if not 0 <= self.same_share <= 1:
-            raise ValueError("same_share lies in [0, 1]")
-        if min(self.face_weight, self.likeness) < 0:
-            raise ValueError("face_weight and likeness are 0 or more")
 
 
 class InfiniteTask(TrainingTask):

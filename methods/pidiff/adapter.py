@@ -12,16 +12,19 @@ w-plus-adapter's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE, check_text_width
+from methods.adapters import OTHER_BACKBONE, check_text_width, save_adapter_folder
 from methods.backbone.attention import KeyValue, attend, split_heads
 from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
+from methods.pidiff.info import INFO
+from methods.pidiff.stylespace.load import StyleSpace, save_style_space
 from methods.weights import fill_module
 
 if TYPE_CHECKING:
@@ -124,3 +127,31 @@ class StyleAdapter(nn.Module):
     def tokens(self, codes: Tensor) -> Tensor:
         """Tokens f [B, rows, C] of centred W+ codes [B, rows, dim]; zeros give those of `no identity`."""
         return self.w_proj(codes.to(self.w_proj.weight.dtype))
+
+
+def save_adapter(
+    folder: str | Path,
+    adapter: StyleAdapter,
+    space: StyleSpace,
+    *,
+    family: str | None,
+    config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write an adapter folder. It names the W+ encoder by fingerprint.
+
+    The encoder's weights come along in `style/`, unless it is the shipped one or a checkpoint file (e4e's is
+    larger than the whole backbone).
+    """
+    kind = "pocket" if space.name == "pocket" else "file" if Path(space.name).is_file() else "beside"
+    if kind == "beside":
+        save_style_space(Path(folder) / "style", space)
+    save_adapter_folder(
+        folder,
+        adapter.state_dict(),
+        method=INFO.name,
+        family=family,
+        config=config,
+        dtype=dtype,
+        extra={"style_space": {"kind": kind, "fingerprint": space.fingerprint}},
+    )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +22,20 @@ from methods.adapters import (
     WEIGHTS_FILE,
     AdapterMethod,
     load_adapter_folder,
-    save_adapter_folder,
     shipped_adapter,
 )
 from methods.backbone.device import seeded
 from methods.config import build
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Identity, Job
-from methods.pidiff.adapter import StyleAdapter
+from methods.pidiff.adapter import StyleAdapter, save_adapter
 from methods.pidiff.attention import StyleAttention
+from methods.pidiff.config import Config
 from methods.pidiff.info import INFO
 from methods.pidiff.style import mix_rows, parse_levels
+from methods.pidiff.stylespace.load import StyleSpace, load_style_space, random_style_space
 from methods.pidiff.wplus import initialise_from_wplus, is_wplus_checkpoint
 from methods.provenance import named_file
-from methods.stylespace.load import StyleSpace, load_style_space, random_style_space, save_style_space
 from methods.weights import fingerprint_tensors, load_weights
 
 if TYPE_CHECKING:
@@ -47,31 +46,6 @@ if TYPE_CHECKING:
 
 MEAN = "mean"
 """The `style_from` that means the average face instead of a picture."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Options of `pidiff`.
-
-    delayed_start:  share of the steps before the identity enters (w-plus-adapter: 0.2)
-    style_from:     picture whose rows replace the person's, or `mean`; None for no editing
-    style_levels:   which rows: 8-17, 0,3,8-11, coarse, mid, fine
-    style_strength: 1 swaps them, 0 keeps the person's, between the two interpolates
-    style_encoder:  folder of a W+ encoder or e4e's checkpoint; None for the one the adapter came with
-    """
-
-    delayed_start: float = 0.2
-    style_from: str | None = None
-    style_levels: str = "8-17"
-    style_strength: float = 1.0
-    style_encoder: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.delayed_start <= 1:
-            raise ValueError("delayed_start lies in [0, 1]")
-        if not 0 <= self.style_strength <= 1:
-            raise ValueError("style_strength lies in [0, 1]")
-        parse_levels(self.style_levels)
 
 
 class PIDiff(AdapterMethod[StyleAdapter]):
@@ -116,7 +90,8 @@ class PIDiff(AdapterMethod[StyleAdapter]):
 
     @classmethod
     def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
-        from methods.pidiff.task import PIDiffTask, TaskConfig
+        from methods.pidiff.config import TaskConfig
+        from methods.pidiff.task import PIDiffTask
 
         return PIDiffTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
@@ -224,34 +199,6 @@ def reference_image(identity: Identity) -> Image.Image:
     from methods.images import load_picture
 
     return load_picture(identity.pictures[0])
-
-
-def save_adapter(
-    folder: str | Path,
-    adapter: StyleAdapter,
-    space: StyleSpace,
-    *,
-    family: str | None,
-    config: Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write an adapter folder. It names the W+ encoder by fingerprint.
-
-    The encoder's weights come along in `style/`, unless it is the shipped one or a checkpoint file (e4e's is
-    larger than the whole backbone).
-    """
-    kind = "pocket" if space.name == "pocket" else "file" if Path(space.name).is_file() else "beside"
-    if kind == "beside":
-        save_style_space(Path(folder) / "style", space)
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={"style_space": {"kind": kind, "fingerprint": space.fingerprint}},
-    )
 
 
 def _recorded_space(folder: Path, recorded: Any, config: Config) -> StyleSpace:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +31,19 @@ from torch import Tensor
 
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
-from methods.pidiff.adapter import StyleAdapter
+from methods.pidiff.adapter import StyleAdapter, save_adapter
 from methods.pidiff.attention import Denoise, style_attention
-from methods.pidiff.method import Config, PIDiff, save_adapter
-from methods.stylespace.align import aligned_head, head_region
-from methods.stylespace.load import load_style_space
+from methods.pidiff.config import Config, TaskConfig
+from methods.pidiff.method import PIDiff
+from methods.pidiff.stylespace.align import aligned_head, head_region
+from methods.pidiff.stylespace.load import load_style_space
 from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
-    from methods.stylespace.load import StyleSpace
+    from methods.pidiff.stylespace.load import StyleSpace
     from methods.training.draws import SampleRng
 
 TEMPLATES = (
@@ -56,54 +57,6 @@ TEMPLATES = (
 """Prompts of aligned heads; w-plus-adapter has 13 of the kind, ours use words that all backbones know."""
 
 ALIGNED, WILD = "aligned", "wild"
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """Options of the training.
-
-    aligned_steps, wild_steps: optimizer steps of the two stages; 0 leaves a stage out
-    drop:          how often the identity alone, the text alone, and both are dropped: each this share
-    same_share:    how often the codes come from the target's own picture (w-plus-adapter: always)
-    background:    weight b of the reconstruction outside the head in the second stage, 1 inside
-    localisation:  l_loc; 0 is the ablation without
-    preservation:  l_pre; w-plus-adapter's is 1, over the whole picture
-    gate_rate:     factor on the learning rate of the gates, which start closed: at the common rate they would
-                   take a thousand steps to open
-    style_encoder: W+ encoder: a folder or e4e's checkpoint; None for the pocket one
-    face_reader:   file of a pocket face reader (`methods.training.likeness`) for the second stage; None: no
-                   l_face
-    likeness:      l_face, with a face reader
-    initial:       weights to start from: an adapter folder of pidiff, or a w-plus-adapter checkpoint with its
-                   encoder; None starts at the backbone
-    seed:          of the projection's initial weights
-    """
-
-    aligned_steps: int = 2000
-    wild_steps: int = 4000
-    drop: float = 0.05
-    same_share: float = 0.5
-    background: float = 0.1
-    localisation: float = 0.1
-    preservation: float = 1.0
-    gate_rate: float = 10.0
-    style_encoder: str | None = None
-    face_reader: str | None = None
-    likeness: float = 0.2
-    initial: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.aligned_steps, self.wild_steps) < 0 or self.aligned_steps + self.wild_steps < 1:
-            raise ValueError("aligned_steps and wild_steps are at least 0, and one of them more")
-        if not 0 <= self.drop <= 1 / 3:
-            raise ValueError("drop lies in [0, 1/3]")
-        if not 0 <= self.same_share <= 1:
-            raise ValueError("same_share lies in [0, 1]")
-        if min(self.background, self.localisation, self.preservation, self.likeness) < 0:
-            raise ValueError("background, localisation, preservation and likeness are at least 0")
-        if self.gate_rate <= 0:
-            raise ValueError("gate_rate is positive")
 
 
 class PIDiffTask(TrainingTask):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from methods.errors import UsageError
 from methods.pulid.config import Config as PulidConfig
-from methods.spatialid.masks import Kernels, scaled_kernels
 from methods.spatialid.schedule import Schedule, adjusted
-from methods.uniform.method import Config as UniformConfig
+from methods.uniform.config import Config as UniformConfig
+
+if TYPE_CHECKING:
+    from methods.spatialid.masks import Kernels
 
 
 @dataclass(frozen=True)
@@ -54,5 +56,7 @@ class Config(UniformConfig, PulidConfig):
 
     def kernels_of(self, usual: Literal["scaled", "published"]) -> Callable[[int, int], Kernels]:
         """Kernel sizes by token grid; usual: what `auto` means here."""
+        from methods.spatialid.masks import Kernels, scaled_kernels
+
         chosen = usual if self.kernels == "auto" else self.kernels
         return scaled_kernels if chosen == "scaled" else lambda h, w: Kernels()

@@ -9,15 +9,13 @@ with y(v) a neutral sentence whose word "person" has the embedding rows v. Textu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.errors import UsageError
 from methods.fitting.attachment import Spoken
 from methods.fitting.celebrities import celebrity_names
 from methods.fitting.denoising import Noising, denoising
@@ -28,6 +26,7 @@ from methods.fitting.templates import Sentences
 from methods.fitting.words import celebrity_anchor, embedding_widths, encode, noun_embedding, place
 from methods.hooks import Attachment, Identity
 from methods.provenance import named_file
+from methods.textual_inversion.config import Config
 from methods.textual_inversion.files import read_embedding
 from methods.textual_inversion.info import INFO
 
@@ -35,38 +34,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
-
-
-@dataclass(frozen=True)
-class Config:
-    """Options of Textual Inversion.
-
-    steps, batch: 5,000 steps is what Cross Initialization's abstract says of it; noise levels per step
-    rate:         AdamW's; 5e-4 times the batch is the usual setting
-    rows:         token embeddings of the word (init `word` only; `celebrity` has two)
-    init:         `word`: "person", which the learned word replaces; `celebrity`: cross-initialised, the two
-                  rows then precede "person"
-    celebrities:  file with one name a line, for init `celebrity`; None is the pocket world's own
-    anchor:       weight of ||v - v_0||^2, summed over channels, mean over rows (Cross Initialization: 1e-5)
-    seed:         of noise and noise levels
-    """
-
-    steps: int = 5000
-    batch: int = 4
-    rate: float = 2e-3
-    rows: int = 1
-    init: Literal["word", "celebrity"] = "word"
-    celebrities: str | None = None
-    anchor: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.rows < 1:
-            raise UsageError("steps, batch and rows are numbers from 1 up.", hint="Correct the value.")
-        if self.rate <= 0 or self.anchor < 0:
-            raise UsageError("rate is positive and anchor not negative.", hint="Correct the value.")
-        if self.init == "celebrity" and self.rows not in (1, 2):
-            raise UsageError("A cross-initialised word has two rows.", hint="Leave `rows` out.")
 
 
 class TextualInversion(FitMethod):

@@ -11,16 +11,18 @@ load in diffusers (`load_ip_adapter`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE, check_text_width
+from methods.adapters import OTHER_BACKBONE, check_text_width, save_adapter_folder
 from methods.backbone.attention import split_heads
 from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
+from methods.uniform.info import INFO
 from methods.weights import fill_module
 
 if TYPE_CHECKING:
@@ -165,4 +167,24 @@ def _check_kind(state: Mapping[str, Tensor], source: str) -> None:
         what = "no IP-Adapter FaceID checkpoint"
     raise WeightsError(
         f"{source} is {what}.", hint="Give an IP-Adapter FaceID checkpoint (image_proj.proj.0)."
+    )
+
+
+def save_adapter(
+    folder: str | Path,
+    adapter: UniformAdapter,
+    *,
+    family: str | None,
+    dtype: torch.dtype | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an adapter folder: public-layout weights (optionally in another dtype) and config.json."""
+    save_adapter_folder(
+        folder,
+        adapter.state_dict(),
+        method=INFO.name,
+        family=family,
+        config=config,
+        dtype=dtype,
+        extra={"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count},
     )

@@ -10,7 +10,6 @@ code. Under guidance the unconditional rows see the tokens of the zero embedding
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,14 @@ from methods.adapters import (
     AdapterMethod,
     check_adapter_config,
     face_embedding,
-    save_adapter_folder,
     shipped_adapter,
 )
 from methods.backbone.device import seeded
 from methods.config import build
 from methods.hooks import Identity, Job
-from methods.uniform.adapter import UniformAdapter
+from methods.uniform.adapter import UniformAdapter, save_adapter
 from methods.uniform.attention import IdentityAttention
+from methods.uniform.config import Config
 from methods.uniform.info import INFO
 from methods.weights import load_weights
 
@@ -38,13 +37,6 @@ if TYPE_CHECKING:
 
     from methods.backbone.backbone import Backbone
     from methods.training.task import TrainingTask
-
-
-@dataclass(frozen=True)
-class Config:
-    """lora_scale: weight of a checkpoint's low-rank additions (public FaceID files have some; ours none)."""
-
-    lora_scale: float = 1.0
 
 
 class Uniform(AdapterMethod[UniformAdapter]):
@@ -88,7 +80,8 @@ class Uniform(AdapterMethod[UniformAdapter]):
 
     @classmethod
     def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
-        from methods.uniform.task import TaskConfig, UniformTask
+        from methods.uniform.config import TaskConfig
+        from methods.uniform.task import UniformTask
 
         return UniformTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
@@ -124,23 +117,3 @@ class Uniform(AdapterMethod[UniformAdapter]):
     @torch.no_grad()
     def _project(self, embedding: Tensor) -> Tensor:
         return self.adapter.tokens(embedding[None])[0]
-
-
-def save_adapter(
-    folder: str | Path,
-    adapter: UniformAdapter,
-    *,
-    family: str | None,
-    dtype: torch.dtype | None = None,
-    config: Mapping[str, Any] | None = None,
-) -> None:
-    """Write an adapter folder: public-layout weights (optionally in another dtype) and config.json."""
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count},
-    )

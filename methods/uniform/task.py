@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,49 +26,15 @@ from methods.errors import UsageError
 from methods.training.likeness import face_grid, face_loss, with_face
 from methods.training.preview import sample_sheet
 from methods.training.task import Batch, Example, Stage, TrainingTask
-from methods.uniform.adapter import UniformAdapter
-from methods.uniform.method import Uniform, save_adapter
+from methods.uniform.adapter import UniformAdapter, save_adapter
+from methods.uniform.config import TaskConfig
+from methods.uniform.method import Uniform
 from methods.uniform.training import identity_attention
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.training.draws import SampleRng
     from methods.uniform.training import Denoise
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """Options of the training.
-
-    steps:         optimizer steps
-    tokens:        identity tokens; public FaceID adapters have 4
-    embedding_dim: of the face encoder
-    drop:          how often the embedding alone, the text alone, and both are dropped: each this share
-    same_share:    how often the embedding comes from the target's own picture
-    face_reader:   file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
-                   None: the squared error alone
-    likeness:      weight of that loss
-    seed:          of the projection's initial weights
-    """
-
-    steps: int = 6000
-    tokens: int = 4
-    embedding_dim: int = 512
-    drop: float = 0.05
-    same_share: float = 0.5
-    face_reader: str | None = None
-    likeness: float = 0.4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.tokens < 1 or self.embedding_dim < 1:
-            raise ValueError("steps, tokens and embedding_dim are at least 1")
-        if not 0 <= self.drop <= 1 / 3:
-            raise ValueError("drop lies in [0, 1/3]")
-        if not 0 <= self.same_share <= 1:
-            raise ValueError("same_share lies in [0, 1]")
-        if self.likeness < 0:
-            raise ValueError("likeness is 0 or more")
 
 
 class UniformTask(TrainingTask):

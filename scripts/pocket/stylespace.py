@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.pidiff.stylespace.align import aligned_head, head_ellipse
+from methods.pidiff.stylespace.decoder import StyleDecoder
+from methods.pidiff.stylespace.encoder import POCKET, StyleEncoder, StyleHead
+from methods.pidiff.stylespace.load import StyleSpace, save_style_space
 from methods.pocket.world import FACTORS
-from methods.stylespace.align import aligned_head, head_ellipse
-from methods.stylespace.decoder import StyleDecoder
-from methods.stylespace.encoder import POCKET, StyleEncoder, StyleHead
-from methods.stylespace.load import StyleSpace, save_style_space
 from scripts.pocket.common import Course, save_grid, to_pictures, to_pixels
 from scripts.pocket.dataset import Dataset
 from scripts.pocket.face_reader import SHARPNESS, identity_centres

@@ -12,8 +12,8 @@ from tiny import faceid_state_with_lora, tiny_backbone
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Conditioning, Identity, Job, RowLayout, StepInfo
 from methods.sampling import sample
-from methods.uniform.adapter import UniformAdapter
-from methods.uniform.method import Uniform, save_adapter
+from methods.uniform.adapter import UniformAdapter, save_adapter
+from methods.uniform.method import Uniform
 from methods.uniform.training import identity_attention
 from methods.weights import save_weights
 

@@ -120,7 +120,8 @@ def test_what_an_option_names_counts_by_content(
     tmp_path: Path, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.fingerprint import describe_method, pixels_of_method
-    from methods.textual_inversion.method import Config, TextualInversion
+    from methods.textual_inversion.config import Config
+    from methods.textual_inversion.method import TextualInversion
 
     def pixels(path: Path) -> str:
         method = TextualInversion(Config(init="celebrity", celebrities=str(path)))

@@ -10,9 +10,10 @@ from fitted import fit_method, job, person
 from tiny import tiny_backbone
 
 from methods.errors import UsageError
+from methods.facewise.config import Config
 from methods.facewise.generator import TokenGenerator
 from methods.facewise.loss import AttentionLoss, attention_map, map_loss
-from methods.facewise.method import Config, stages_of
+from methods.facewise.method import stages_of
 from methods.fitting.attachment import stage_of
 from methods.fitting.denoising import denoising
 from methods.fitting.words import noun_embedding

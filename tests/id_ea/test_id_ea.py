@@ -10,7 +10,8 @@ from fitted import fit_method, job, person
 from tiny import tiny_backbone
 
 from methods.errors import UsageError
-from methods.id_ea.method import IDEA, Config
+from methods.id_ea.config import Config
+from methods.id_ea.method import IDEA
 from methods.id_ea.modules import Adapter, Enhancer
 from methods.sampling import sample
 

@@ -15,7 +15,8 @@ from methods.adapters import WEIGHTS_FILE
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Identity, Job
 from methods.infinite_id.clip import load_states_encoder
-from methods.infinite_id.method import Config, InfiniteID, mixed_tokens
+from methods.infinite_id.config import Config
+from methods.infinite_id.method import InfiniteID, mixed_tokens
 from methods.sampling import sample
 from methods.weights import load_weights, read_metadata, save_weights
 

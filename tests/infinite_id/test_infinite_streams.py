@@ -15,7 +15,8 @@ from methods.backbone.backbone import Backbone
 from methods.errors import SpidError
 from methods.hooks import Attachment, Job, Run
 from methods.infinite_id.attention import TwoStreams
-from methods.infinite_id.method import Config, InfiniteID
+from methods.infinite_id.config import Config
+from methods.infinite_id.method import InfiniteID
 from methods.infinite_id.text_stream import StreamInMemory, TextStreams, stream_bytes
 from methods.sampling import sample
 

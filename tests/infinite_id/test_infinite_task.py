@@ -13,8 +13,9 @@ from tiny import tiny_backbone
 from methods.backbone.backbone import Backbone
 from methods.errors import UsageError
 from methods.hooks import Job
+from methods.infinite_id.config import TaskConfig
 from methods.infinite_id.method import InfiniteID
-from methods.infinite_id.task import InfiniteTask, TaskConfig
+from methods.infinite_id.task import InfiniteTask
 from methods.sampling import sample
 from methods.training.draws import SampleRng
 from methods.training.task import Batch, Example

@@ -12,12 +12,13 @@ from tiny import tiny_backbone
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Job, RowLayout, StepInfo
 from methods.pidiff.adapter import StyleAdapter
-from methods.pidiff.method import Config, PIDiff
+from methods.pidiff.config import Config
+from methods.pidiff.method import PIDiff
 from methods.pidiff.style import mix_rows, parse_levels
+from methods.pidiff.stylespace.encoder import StyleShape
+from methods.pidiff.stylespace.load import random_style_space, save_style_space
 from methods.pidiff.wplus import GROUPS, initialise_from_wplus
 from methods.sampling import sample
-from methods.stylespace.encoder import StyleShape
-from methods.stylespace.load import random_style_space, save_style_space
 
 SOMEBODY, OTHER = somebody(1), somebody(2, "anybody")
 

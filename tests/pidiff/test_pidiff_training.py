@@ -14,9 +14,10 @@ from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
 from methods.errors import MissingWeightsError, UsageError
+from methods.pidiff.config import TaskConfig
 from methods.pidiff.method import PIDiff
-from methods.pidiff.task import PIDiffTask, TaskConfig, soft_mask, wild_losses
-from methods.stylespace.load import random_style_space, save_style_space
+from methods.pidiff.stylespace.load import random_style_space, save_style_space
+from methods.pidiff.task import PIDiffTask, soft_mask, wild_losses
 from methods.training.draws import SampleRng
 from methods.training.task import Batch, Example
 from methods.weights import load_weights, save_weights

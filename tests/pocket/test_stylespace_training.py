@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from methods.paths import pocket_dir
-from methods.stylespace.decoder import StyleDecoder
-from methods.stylespace.encoder import POCKET
-from methods.stylespace.load import load_decoder, load_style_space, random_style_space
+from methods.pidiff.stylespace.decoder import StyleDecoder
+from methods.pidiff.stylespace.encoder import POCKET
+from methods.pidiff.stylespace.load import load_decoder, load_style_space, random_style_space
 from scripts.pocket import stylespace
 from scripts.pocket.dataset import Dataset, build
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from people import portrait
 
-from methods.stylespace.align import aligned_head, ffhq_transform, head_ellipse, head_region
+from methods.pidiff.stylespace.align import aligned_head, ffhq_transform, head_ellipse, head_region
 
 UPRIGHT = np.array([[40.0, 50], [60, 50], [50, 65], [43, 80], [57, 80]])
 

@@ -11,9 +11,14 @@ from people import portrait
 from PIL import Image
 
 from methods.errors import MissingWeightsError, WeightsError
-from methods.stylespace.decoder import LAYERS, ModulatedConvolution, StyleDecoder
-from methods.stylespace.encoder import FFHQ_1024, POCKET, StyleEncoder, StyleShape
-from methods.stylespace.load import load_decoder, load_style_space, random_style_space, save_style_space
+from methods.pidiff.stylespace.decoder import LAYERS, ModulatedConvolution, StyleDecoder
+from methods.pidiff.stylespace.encoder import FFHQ_1024, POCKET, StyleEncoder, StyleShape
+from methods.pidiff.stylespace.load import (
+    load_decoder,
+    load_style_space,
+    random_style_space,
+    save_style_space,
+)
 
 TINY = StyleShape(size=64, rows=10, dim=8, widths=(4, 6, 8, 12), units=(2, 1, 2, 1))
 
@@ -135,7 +140,7 @@ def test_own_folder_round_trip(tmp_path: Path) -> None:
 
 
 def test_wrong_files_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("methods.stylespace.load.pocket_dir", lambda: tmp_path)
+    monkeypatch.setattr("methods.pidiff.stylespace.load.pocket_dir", lambda: tmp_path)
     with pytest.raises(MissingWeightsError, match="pocket style encoder is missing") as missing:
         load_style_space()
     assert "scripts/train_pocket.py stylespace" in str(missing.value.hint)

@@ -12,15 +12,15 @@ from tiny import tiny_backbone
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
 from methods.errors import UsageError, WeightsError
+from methods.infinite_id.config import TaskConfig as InfiniteConfig
 from methods.infinite_id.task import InfiniteTask
-from methods.infinite_id.task import TaskConfig as InfiniteConfig
+from methods.pidiff.config import TaskConfig as PIDiffConfig
 from methods.pidiff.task import PIDiffTask
-from methods.pidiff.task import TaskConfig as PIDiffConfig
 from methods.pocket.face_reader import FaceReader
 from methods.training.draws import SampleRng
 from methods.training.likeness import face_loss
 from methods.training.task import Batch, Example, TrainingTask
-from methods.uniform.task import TaskConfig as UniformConfig
+from methods.uniform.config import TaskConfig as UniformConfig
 from methods.uniform.task import UniformTask
 from methods.weights import save_weights
 

@@ -15,8 +15,9 @@ from methods.errors import UsageError
 from methods.training.checkpoints import Checkpoint
 from methods.training.config import TrainConfig
 from methods.training.optimizer import check_optimizer, make_optimizers
+from methods.uniform.config import TaskConfig
 from methods.uniform.method import Uniform
-from methods.uniform.task import TaskConfig, UniformTask
+from methods.uniform.task import UniformTask
 
 
 class Parts(nn.Module):

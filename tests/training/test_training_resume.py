@@ -30,8 +30,9 @@ from methods.registry import _BUILT_IN, _Lazy
 from methods.training.checkpoints import Checkpoints
 from methods.training.engine import Trained, train
 from methods.training.task import Stage, TrainingTask
+from methods.uniform.config import TaskConfig
 from methods.uniform.method import Uniform
-from methods.uniform.task import TaskConfig, UniformTask
+from methods.uniform.task import UniformTask
 from methods.weights import load_weights
 from spatialid_cli.app import main
 

@@ -23,9 +23,9 @@ from methods.backbone.device import seeded
 from methods.errors import MissingWeightsError, WeightsError
 from methods.files import save_json
 from methods.paths import pocket_dir
-from methods.stylespace.align import Surround, aligned_head
-from methods.stylespace.decoder import StyleDecoder
-from methods.stylespace.encoder import POCKET, StyleEncoder, StyleShape
+from methods.pidiff.stylespace.align import Surround, aligned_head
+from methods.pidiff.stylespace.decoder import StyleDecoder
+from methods.pidiff.stylespace.encoder import POCKET, StyleEncoder, StyleShape
 from methods.textfile import read_json
 from methods.weights import fill_module, fingerprint_tensors, load_weights, save_weights
 
@@ -41,7 +41,7 @@ class StyleSpace:
 
     name:     `pocket`, a path, or `random`
     average:  the average code [rows, dim], which the encoder's output is relative to
-    surround: what lies around the head in its input (`methods.stylespace.align`)
+    surround: what lies around the head in its input (`methods.pidiff.stylespace.align`)
     """
 
     name: str

@@ -1,0 +1,92 @@
+"""Options of Infinite-ID, and of its training. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mixing = Literal["interpolate", "stack"]
+
+FACE_TOKENS = 4
+"""As many as public FaceID adapters make of one embedding."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of Infinite-ID.
+
+    attention:    `mixed`, the paper's; `mutual` (keys and values of the text stream alone) and `none`, its
+                  ablations
+    adain:        shift keys and values of the identity stream to the text stream's `mean`, the paper's for
+                  style; `full` also to their spread, its ablation; `off`
+    shared_noise: both streams start from one noise; apart, the text stream starts from the seed's next
+    text_stream:  `batch` runs it beside the identities, `memory` and `disk` ahead of them, once for all
+                  batches; `auto` is memory where `cache_mib` allows and it saves something, else batch
+    cache_mib:    mebibytes of text streams kept in memory
+    clip:         CLIP image encoder: `pocket`, an open_clip folder, or ARCHITECTURE:FILE; None for the one
+                  that the adapter was trained with, where it still lies there
+    mix_with:     picture of a second person to be mixed into every identity
+    mix:          `interpolate` the identity tokens, or `stack` both persons' tokens
+    mix_share:    weight of the second person when interpolating, in [0, 1]
+    """
+
+    attention: Literal["mixed", "mutual", "none"] = "mixed"
+    adain: Literal["mean", "full", "off"] = "mean"
+    shared_noise: bool = True
+    text_stream: Literal["auto", "batch", "memory", "disk"] = "auto"
+    cache_mib: int = 1024
+    clip: str | None = None
+    mix_with: str | None = None
+    mix: Mixing = "interpolate"
+    mix_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.cache_mib < 0:
+            raise ValueError("cache_mib is 0 or more")
+        if not 0 <= self.mix_share <= 1:
+            raise ValueError("mix_share lies in [0, 1]")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Options of the training.
+
+    steps:             optimizer steps
+    identity_enhanced: False keeps the text attention and the prompts, as other adapters train: the ablation
+    drop:              share of samples whose identity is unknown; 5 to 10 % is our reconstruction
+    same_share:        how often the reference is the target itself; 0 is the paper's two different photos
+    face_reader:       file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
+                       None: the paper's squared error alone
+    likeness:          weight of that loss
+    face_weight:       added weight of the error on the face; 0 is the paper's plain mean, more teaches the
+                       person sooner where the budget is small
+    face_tokens:       tokens of the face embedding
+    embedding_dim:     of the face encoder
+    clip:              CLIP image encoder, as the method's option; None for the pocket one
+    initial:           adapter folder to go on from, with its face_tokens and embedding_dim; None starts at
+                       the backbone
+    seed:              of the mappers' initial weights
+    """
+
+    steps: int = 6000
+    identity_enhanced: bool = True
+    drop: float = 0.05
+    same_share: float = 0.0
+    face_reader: str | None = None
+    likeness: float = 0.2
+    face_weight: float = 0.0
+    face_tokens: int = FACE_TOKENS
+    embedding_dim: int = 512
+    clip: str | None = None
+    initial: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.face_tokens < 1 or self.embedding_dim < 1:
+            raise ValueError("steps, face_tokens and embedding_dim are at least 1")
+        if not 0 <= self.drop <= 1:
+            raise ValueError("drop lies in [0, 1]")
+        if not 0 <= self.same_share <= 1:
+            raise ValueError("same_share lies in [0, 1]")
+        if min(self.face_weight, self.likeness) < 0:
+            raise ValueError("face_weight and likeness are 0 or more")
