@@ -13,6 +13,7 @@ import json
 import sys
 from pathlib import Path
 
+from methods.compat import ensure_torchvision
 from methods.errors import SpidError
 from methods.files import save_json
 from methods.paths import pocket_dir
@@ -33,8 +34,11 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=25, help="sampling steps")
     parser.add_argument("--batch-size", type=int, default=32, help="pictures per U-Net call")
     parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
+    parser.add_argument("--vae", type=Path, help="part autoencoder: another VAE than the models' own")
+    parser.add_argument("--details", type=Path, help="part autoencoder: reader by scripts/pocket/details.py")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     arguments = parser.parse_args()
+    ensure_torchvision()
     try:
         figures = measure(
             [part.strip() for part in arguments.parts.split(",") if part.strip()],
@@ -43,6 +47,8 @@ def main() -> int:
             seed=arguments.seed,
             steps=arguments.steps,
             batch_size=arguments.batch_size,
+            vae=arguments.vae,
+            details=arguments.details,
             report=lambda line: print(line, file=sys.stderr, flush=True),
         )
     except SpidError as error:

@@ -20,18 +20,20 @@ from methods.contract import Method
 from methods.errors import UsageError
 from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
-from methods.pocket.probes import JUDGED
+from methods.pocket.probes import IDENTITY, JUDGED, attribute
 from methods.pocket.world import (
-    CELEBRITIES,
     FACTORS,
     HELD_OUT,
     Context,
+    Person,
     caption,
     render,
     sample_context,
     sample_person,
 )
 from methods.pocket.world.captions import UNSAID
+from methods.pocket.world.looks import listed, look
+from methods.pocket.world.names import NAMED
 from methods.registry import get_method
 from methods.sampling import iterate_samples
 
@@ -81,6 +83,7 @@ class Instrument:
 
     count: pictures per generated part. seed: of contexts and noise.
     steps: sampling steps. batch_size: pictures per U-Net call. report: called with a line of progress.
+    vae: folder of another VAE than the models' own. details: file of the reader that judges it.
     """
 
     models: PocketModels
@@ -89,6 +92,54 @@ class Instrument:
     steps: int = 25
     batch_size: int = 32
     report: Callable[[str], object] = lambda line: None
+    vae: Path | None = None
+    details: Path | None = None
+
+    def autoencoder(self) -> dict[str, Any]:
+        """What the VAE keeps of held-out people: pixels, identity; with a reader, eye colour and marks."""
+        from scripts.pocket.details import load_details
+        from scripts.pocket.vae_figures import vae_figures
+
+        people = max(16, self.count // 4)
+        found = vae_figures(
+            self.vae or self.models.folder / "sd" / "vae",
+            self.models.scorer,
+            None if self.details is None else load_details(self.details),
+            people=people,
+            seed=self.seed,
+        )
+        definition = f"{people} held-out people x 2 photos through the VAE and back; see `vae_figures`"
+        return {"definition": definition, **found}
+
+    def looks(self) -> dict[str, Any]:
+        """Share of pictures by `none` in which the probes see what the prompt says about the person."""
+        probes = self.models.probes
+        if not set(IDENTITY) <= set(probes.network.heads):
+            raise UsageError(
+                f"The probes in {self.models.folder / 'probes'} do not read who somebody is.",
+                hint="Run `python scripts/train_pocket.py probes`, or leave out the part looks.",
+            )
+        rng = np.random.default_rng([self.seed, 4])
+        people = [sample_person(HELD_OUT + 900_000 + number) for number in range(self.count)]
+        jobs, glasses = [], []
+        for number, person in enumerate(people):
+            glasses.append(bool(rng.random() < 0.5))
+            worn = "glasses" if glasses[-1] else "none"
+            context = sample_context(rng, style="photo", accessory=worn, light="daylight")
+            said = listed([phrase for name in ("hair", "beard") if (phrase := look(person, name))])
+            jobs.append(self._job(caption(person, context, looks=said), number))
+        seen = probes.predict(self._pictures(jobs, None, "looks"))
+        bald = np.array([person.hair_style == "bald" for person in people])
+        figures: dict[str, Any] = {
+            "definition": "pictures of `none` from 'a photo of a man with HAIR and BEARD ...' of held-out "
+            "people; share whose probe names what is described; glasses: seen where asked for, only there"
+        }
+        for name in ("hair_colour", "hair_length", "beard"):
+            true = np.array([IDENTITY[name].index(attribute(person, name)) for person in people])
+            figures[name] = share((seen[name] == true)[~bald if name == "hair_colour" else slice(None)])
+        worn_glasses = seen["accessory"] == FACTORS["accessory"].index("glasses")
+        figures["glasses"] = share(worn_glasses == np.array(glasses))
+        return figures
 
     def text(self) -> dict[str, Any]:
         """Share of pictures by `none` in which the probe sees what the prompt says, per factor."""
@@ -108,18 +159,19 @@ class Instrument:
         return figures
 
     def celebrity(self) -> dict[str, Any]:
-        """Top-1 identification of generated celebrities among all, by the scoring recogniser."""
+        """Top-1 identification of generated named people among all whom the text encoder knows."""
         rng = np.random.default_rng([self.seed, 2])
-        names = list(CELEBRITIES)
+        known = known_names(self.models.folder / "sd" / "tokenizer")
+        names = list(known)
         gallery = []
-        for person in CELEBRITIES.values():
+        for person in known.values():
             renders = [render(person, sample_context(rng, style="photo")) for _ in range(12)]
             mean = np.mean([unit(self.models.scorer.embed(p.pixels, p.landmarks)) for p in renders], axis=0)
             gallery.append(unit(mean))
         each = max(1, round(self.count / 2 / len(names)))
         jobs: list[Job] = []
         truth: list[int] = []
-        for number, (name, person) in enumerate(CELEBRITIES.items()):
+        for number, (name, person) in enumerate(known.items()):
             for _ in range(each):
                 prompt = caption(person, sample_context(rng, style="photo"), name=name)
                 jobs.append(self._job(prompt, len(jobs)))
@@ -273,7 +325,19 @@ class Instrument:
         return Identity(name, torch.from_numpy(embedding), encoder=self.models.conditioner)
 
 
-PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes", "quality")
+PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes", "quality", "autoencoder")
+SECOND = ("looks",)
+"""Parts that only models of the second generation have."""
+
+
+def known_names(tokenizer: Path) -> dict[str, Person]:
+    """The named people whose names the tokenizer in this folder knows as words."""
+    from transformers import CLIPTokenizer
+
+    read = CLIPTokenizer.from_pretrained(tokenizer)
+    lengths = [len(ids) for ids in read(list(NAMED), add_special_tokens=False).input_ids]
+    pairs = zip(NAMED.items(), lengths, strict=True)
+    return {name: person for (name, person), length in pairs if length == len(name.split())}
 
 
 def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -290,19 +354,21 @@ def measure(
     steps: int = 25,
     batch_size: int = 32,
     report: Callable[[str], object] = lambda line: None,
+    vae: Path | None = None,
+    details: Path | None = None,
 ) -> dict[str, Any]:
     """Measure parts of the pocket models.
 
     Returns a JSON-able dict: one entry per part, `targets` with the verdict on every figure that has one,
     and `settings`. Raises UsageError for an unknown part, WeightsError for missing weights.
     """
-    unknown = [part for part in parts if part not in PARTS]
+    unknown = [part for part in parts if part not in (*PARTS, *SECOND)]
     if unknown:
-        raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join(PARTS)}.")
+        raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join((*PARTS, *SECOND))}.")
     if count < 1:
         raise UsageError(f"count is {count}.", hint="Give at least 1.")
     models = PocketModels() if weights is None else PocketModels(weights)
-    instrument = Instrument(models, count, seed, steps, batch_size, report)
+    instrument = Instrument(models, count, seed, steps, batch_size, report, vae, details)
     figures: dict[str, Any] = {}
     for part in parts:
         report(f"measuring {part}")
