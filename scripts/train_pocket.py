@@ -120,7 +120,7 @@ def stages(
     settings = [] if device == "cpu" else [f"device={device}", "batch=256"]
     for name in ADAPTERS:
         made[name] = lambda name=name, **o: adapters.train(
-            name, weights, reader, work / name, settings=tuple(settings), **o
+            name, weights, reader, work / name, initial=initial, settings=tuple(settings), **o
         )
     return made
 

@@ -24,6 +24,7 @@ class TaskConfig:
     face_reader:   file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
                    None: the squared error alone
     likeness:      weight of that loss
+    initial:       adapter folder to go on from, whose tokens it keeps; None starts at the backbone
     seed:          of the projection's initial weights
     """
 
@@ -34,6 +35,7 @@ class TaskConfig:
     same_share: float = 0.5
     face_reader: str | None = None
     likeness: float = 0.4
+    initial: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

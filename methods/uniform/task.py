@@ -46,11 +46,7 @@ class UniformTask(TrainingTask):
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
         self._perceptual = face_loss(config.face_reader, backbone)
-        with seeded(config.seed):
-            adapter = UniformAdapter.from_backbone(
-                backbone.denoiser, tokens=config.tokens, embedding_dim=config.embedding_dim
-            )
-        self.module = adapter.float().to(backbone.device)
+        self.module = _start(backbone, config).float().to(backbone.device)
         self.stages = (Stage("train", config.steps),)
         self.same_share = config.same_share
         self._denoise: Denoise
@@ -104,3 +100,13 @@ class UniformTask(TrainingTask):
 
     def _method(self) -> Uniform:
         return Uniform.from_state(self.module.state_dict(), self.backbone)
+
+
+def _start(backbone: Backbone, config: TaskConfig) -> UniformAdapter:
+    """The adapter to train: `initial`'s, or a fresh one."""
+    if config.initial is not None:
+        return Uniform.load(config.initial, backbone).adapter.requires_grad_(True)
+    with seeded(config.seed):
+        return UniformAdapter.from_backbone(
+            backbone.denoiser, tokens=config.tokens, embedding_dim=config.embedding_dim
+        )

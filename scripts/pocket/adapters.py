@@ -24,15 +24,18 @@ def train(
     steps: int | None = None,
     resume: bool = True,
     seed: int = 0,
+    initial: Path | None = None,
     settings: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Train `method` on `weights/sd` with the reader of faces and put its adapter into `weights/<method>`.
 
     Without `steps`, a few are timed and as many are planned as fit into `minutes`; a resumed training keeps
-    the number that it was planned with. settings: more `key=value` of the recipe, as for `spid train --set`.
+    the number that it was planned with. initial: an adapter folder to go on from. settings: more `key=value`
+    of the recipe, as for `spid train --set`.
     """
     own = [f"backbone={weights / 'sd'}", f"face_encoder={weights / 'face'}", f"seed={seed}"]
     own += [f"options.face_reader={reader}", *settings]
+    own += [] if initial is None else [f"options.initial={initial}"]
     output, planned = work / "run", work / "steps.txt"
     work.mkdir(parents=True, exist_ok=True)
     if not resume:

@@ -12,6 +12,8 @@ from methods.backbone.load import load_backbone
 from methods.paths import pocket_dir
 from methods.pocket.face_reader import FaceReader
 from methods.registry import get_method
+from methods.uniform.config import TaskConfig
+from methods.uniform.task import UniformTask
 from methods.weights import save_weights
 from scripts.pocket import adapters
 
@@ -42,6 +44,11 @@ def test_the_adapter_of_the_recipe_replaces_the_old_one(weights: Path, tmp_path:
     backbone = load_backbone(str(weights / "sd"))
     method = get_method("uniform").load(weights / "uniform", backbone)
     assert method.adapter.image_proj.count == 2
+
+    task = UniformTask(backbone, TaskConfig(initial=str(weights / "uniform")))
+    mine, theirs = task.module.state_dict(), method.adapter.state_dict()
+    assert all(torch.equal(mine[name], theirs[name].float()) for name in theirs)  # a snapshot is gone on from
+    assert all(parameter.requires_grad for parameter in task.module.parameters())
 
 
 def test_stages_of_a_method_share_the_steps() -> None:
