@@ -21,7 +21,8 @@ from methods.backbone.load import load_backbone
 from methods.contract import Method
 from methods.hooks import Identity, Job
 from methods.sampling import sample
-from methods.spatialid.config import Config, SpatialID
+from methods.spatialid.config import Config
+from methods.spatialid.method import SpatialID
 from methods.uniform.method import Uniform
 
 
