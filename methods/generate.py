@@ -80,6 +80,7 @@ def generate(
     num_images: int = 1,
     steps: int | None = None,
     guidance: float | None = None,
+    true_cfg: float = 1.0,
     width: int | None = None,
     height: int | None = None,
     id_weight: float = 1.0,
@@ -105,6 +106,7 @@ def generate(
     seed:           of the first of `num_images` pictures; the others count up. The same noise for all
                     methods, identities and prompts, so that pictures can be compared
     steps, guidance, width, height, scheduler: None for the backbone's defaults
+    true_cfg:       above 1, FLUX takes a second pass with the negative prompt, beside its own guidance
     id_start, id_end: fractions of the steps between which the identity is injected
     method_options: method -> options of its `Config`
     adapter:        weights for every method that has some, or method -> weights; None for the shipped ones
@@ -139,6 +141,7 @@ def generate(
         "height": model.default_size[1] if height is None else height,
         "steps": defaults.steps if steps is None else steps,
         "guidance": defaults.guidance if guidance is None else guidance,
+        "true_cfg": true_cfg,
         "id_weight": id_weight,
         "id_start": id_start,
         "id_end": id_end,

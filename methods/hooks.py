@@ -39,7 +39,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make. Sizes in pixels; `id_start`, `id_end` are fractions of the steps in [0, 1]."""
+    """One picture to make. Sizes in pixels; `id_start`, `id_end` are fractions of the steps in [0, 1].
+
+    guidance: classifier-free guidance; where the network reads a scale (FLUX.1 dev), that scale
+    true_cfg: classifier-free guidance beside it, with the negative prompt in a pass of its own; 1 for none
+    """
 
     prompt: str
     width: int
@@ -52,6 +56,7 @@ class Job:
     id_weight: float = 1.0
     id_start: float = 0.0
     id_end: float = 1.0
+    true_cfg: float = 1.0
 
     @property
     def guided(self) -> bool:
@@ -92,7 +97,8 @@ class Site:
                    that packs 2 x 2
     text:          leading text tokens of a joint site, else 0
     width:         channels of query and output = heads * head_dim
-    context_width: channels of the text features that keys and values are projected from; None but at `cross`
+    context_width: channels of the text features, at sites where identities may be attended to beside them:
+                   all `cross` sites and FLUX's double blocks; None elsewhere
     """
 
     name: str
@@ -299,12 +305,14 @@ class Attachment:
         return key, value
 
     def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
-        """At `cross` and `joint` sites: what the image tokens get beside what they read; None for nothing.
+        """At sites with a `context_width`: what the image tokens get beside what they read; None for nothing.
 
-        Added where the family's own image adapters add: in a U-Net before the output projection.
+        Added where the family's own image adapters add: in a U-Net before the output projection, in FLUX
+        after the block's feed-forward residual, ungated.
 
         step:   the loop's `StepInfo`; in trainings a `Pass` without a time (see `on_step` for the time)
-        query:  [R, heads, N, head_dim], N = h * w image tokens of `site.grid(*step.latent_size)`, row-major
+        query:  [R, heads, N, head_dim] before any rotary embedding, N = h * w image tokens of
+                `site.grid(*step.latent_size)`, row-major
         output: [R, N, width], what they read, heads concatenated; do not write to it
         returns [R, N, width] or None
         """
@@ -315,7 +323,8 @@ class Attachment:
     ) -> tuple[Tensor, Tensor]:
         """At `self` and `joint` sites: keys and values to attend to, [R, heads, M, head_dim]; M may grow.
 
-        At a joint site the first `site.text` tokens are the text's, in query, key and value alike.
+        At a joint site the first `site.text` tokens are the text's, in query, key and value alike, and all
+        have their rotary embedding.
         """
         return key, value
 

@@ -159,6 +159,7 @@ def describe_picture(run: RunDescription, result: Result, prompt: str) -> dict[s
         "height": job.height,
         "steps": job.steps,
         "guidance": job.guidance,
+        **({} if job.true_cfg == 1.0 else {"true_cfg": job.true_cfg}),
         "id_weight": job.id_weight,
         "id_start": job.id_start,
         "id_end": job.id_end,

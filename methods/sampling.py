@@ -100,7 +100,7 @@ def iterate_samples(
     size = batch_size or (1 if backbone.device.type == "cpu" else 8)
     for job in jobs:
         check_job(job, backbone)
-    for places in _batches(jobs, method, size):
+    for places in _batches(jobs, backbone, method, size):
         columns = None if capture is None else torch.tensor([list(capture[place]) for place in places])
         watcher = None if columns is None else ColumnCapture(columns.to(backbone.device), capture_max_tokens)
         batch = [jobs[place] for place in places]
@@ -176,9 +176,9 @@ def denoise(
 
     denoiser, device = backbone.denoiser, backbone.device
     hooks.prepare(Run(scheduler, trajectories))
-    rows = RowLayout(len(jobs), jobs[0].guided and denoiser.guidance == "rows", hooks.streams)
+    rows = RowLayout(len(jobs), cfg_scale(jobs[0], backbone) > 1.0, hooks.streams)
     text = backbone.text.conditioning(jobs, rows)
-    weights = rows.per_trajectory([job.guidance for job in jobs])
+    weights = rows.per_trajectory([cfg_scale(job, backbone) for job in jobs])
     guidance = torch.tensor(weights, device=device).view(-1, 1, 1, 1)
     noise = torch.stack(
         [initial_noise(jobs[place], backbone, one.noise) for one in rows.members for place in one.jobs]
@@ -210,6 +210,11 @@ def denoise(
     return latents[: len(jobs)]
 
 
+def cfg_scale(job: Job, backbone: Backbone) -> float:
+    """Scale of classifier-free guidance; above 1 it needs an unconditional row."""
+    return job.guidance if backbone.denoiser.guidance == "rows" else job.true_cfg
+
+
 def to_rows(latents: Tensor, rows: RowLayout) -> Tensor:
     """Latents of all trajectories [T, C, h, w] -> one copy per row [R, C, h, w]."""
     return torch.cat([stream for stream in latents.split(rows.counts) for _ in range(rows.halves)])
@@ -227,7 +232,9 @@ def guide(predicted: Tensor, guidance: Tensor, rows: RowLayout) -> Tensor:
     return uncond + guidance * (cond - uncond)
 
 
-def _batches(jobs: Sequence[Job], method: Method | None, size: int) -> Iterator[list[int]]:
+def _batches(
+    jobs: Sequence[Job], backbone: Backbone, method: Method | None, size: int
+) -> Iterator[list[int]]:
     """Places of jobs that can share a batch: equal sizes, steps and guidedness, and the method agrees.
 
     Within such a group, jobs that the method wants together come one after the other.
@@ -235,7 +242,7 @@ def _batches(jobs: Sequence[Job], method: Method | None, size: int) -> Iterator[
     groups: dict[Any, dict[Any, list[int]]] = {}
     for place, job in enumerate(jobs):
         own, near = (None, None) if method is None else (method.batch_key(job), method.affinity(job))
-        key = (job.width, job.height, job.steps, job.guided, own)
+        key = (job.width, job.height, job.steps, cfg_scale(job, backbone) > 1.0, own)
         groups.setdefault(key, {}).setdefault(near, []).append(place)
     for group in groups.values():
         places = [place for close in group.values() for place in close]
@@ -253,8 +260,18 @@ def check_job(job: Job, backbone: Backbone) -> None:
         )
     if job.steps < 1:
         raise UsageError(f"{job.steps} steps cannot be sampled.", hint="Give at least one step.")
-    if job.negative_prompt and backbone.denoiser.guidance != "rows":
+    kind = backbone.denoiser.guidance
+    if kind == "rows" and job.true_cfg != 1.0:
         raise UsageError(
-            f"{backbone.name} reads no negative prompt: its guidance has no unconditional pass.",
-            hint="Leave the negative prompt out.",
+            f"{backbone.name} has no guidance beside classifier-free guidance.", hint="Give --guidance alone."
+        )
+    if kind == "none" and job.guidance > 1.0:
+        raise UsageError(
+            f"{backbone.name} takes no guidance: its network was distilled without one.",
+            hint="Leave --guidance out, or give --true-cfg with a negative prompt.",
+        )
+    if kind != "rows" and job.negative_prompt and job.true_cfg <= 1.0:
+        raise UsageError(
+            f"{backbone.name} reads a negative prompt only in a pass of its own.",
+            hint="Give --true-cfg above 1 with it, or leave it out.",
         )

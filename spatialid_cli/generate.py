@@ -103,6 +103,14 @@ def generate(
     ] = None,
     steps: Annotated[int | None, options.steps(_HOW)] = None,
     guidance: Annotated[float | None, options.guidance(_HOW)] = None,
+    true_cfg: Annotated[
+        float,
+        typer.Option(
+            help="FLUX: guidance by a second pass with the negative prompt; 1 is off.",
+            min=1.0,
+            rich_help_panel=_HOW,
+        ),
+    ] = 1.0,
     width: Annotated[
         int | None, typer.Option(help="Pixels.", min=8, show_default=False, rich_help_panel=_HOW)
     ] = None,
@@ -116,7 +124,10 @@ def generate(
     backbone: Annotated[str, options.backbone(_MODEL)] = "pocket",
     backbone_config: Annotated[
         Path | None,
-        typer.Option(help="Configurations for a single .safetensors, offline.", rich_help_panel=_MODEL),
+        typer.Option(
+            help="Folder beside a single file: its configurations; for FLUX all but the transformer.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of a hub id.", rich_help_panel=_MODEL)
@@ -135,8 +146,33 @@ def generate(
         typer.Option(help="A kernel by diffusers' name, such as _native_flash.", rich_help_panel=_MODEL),
     ] = None,
     compile_unet: Annotated[
-        bool, typer.Option("--compile", help="Compile the U-Net's blocks.", rich_help_panel=_MODEL)
+        bool, typer.Option("--compile", help="Compile the network's blocks.", rich_help_panel=_MODEL)
     ] = False,
+    group_offload: Annotated[
+        bool,
+        typer.Option(
+            "--group-offload", help="FLUX: layers visit the GPU one by one.", rich_help_panel=_MODEL
+        ),
+    ] = False,
+    quantize: Annotated[
+        str | None, typer.Option(help="FLUX: nf4, fp8, or gguf for a .gguf file.", rich_help_panel=_MODEL)
+    ] = None,
+    text_length: Annotated[
+        int | None,
+        typer.Option(
+            help="FLUX: tokens that T5 reads; another number, another picture.",
+            min=1,
+            max=512,
+            show_default="512",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    lora: Annotated[
+        Path | None, typer.Option(help="FLUX: a LoRA (.safetensors) to merge.", rich_help_panel=_MODEL)
+    ] = None,
+    lora_scale: Annotated[
+        float | None, typer.Option(help="Its weight.", show_default="1", rich_help_panel=_MODEL)
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -193,6 +229,11 @@ def generate(
             "vae_tiling": vae_tiling,
             "attention_backend": attention_backend,
             "compile": compile_unet,
+            "group_offload": group_offload,
+            "quantize": quantize,
+            "text_length": text_length,
+            "lora": lora,
+            "lora_scale": lora_scale,
             "face_encoder": face_encoder,
         },
     )
@@ -213,6 +254,7 @@ def generate(
             "num_images": num_images,
             "steps": steps,
             "guidance": guidance,
+            "true_cfg": true_cfg,
             "width": width,
             "height": height,
             "id_weight": id_weight,

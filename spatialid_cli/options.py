@@ -77,7 +77,12 @@ def steps(panel: str) -> Any:
 
 
 def guidance(panel: str) -> Any:
-    return typer.Option(help="Classifier-free guidance.", min=0.0, show_default=False, rich_help_panel=panel)
+    return typer.Option(
+        help="Classifier-free guidance; on FLUX.1 dev the scale it reads.",
+        min=0.0,
+        show_default=False,
+        rich_help_panel=panel,
+    )
 
 
 def scheduler(panel: str) -> Any:

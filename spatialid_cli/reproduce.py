@@ -148,6 +148,7 @@ def reproduce(
             seed=job["seed"],
             steps=job["steps"],
             guidance=job["guidance"],
+            true_cfg=job.get("true_cfg", 1.0),
             width=job["width"],
             height=job["height"],
             id_weight=job["id_weight"],

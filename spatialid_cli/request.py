@@ -12,7 +12,8 @@ from spatialid_cli.prompt_file import PromptLine, read_prompt_file
 
 BACKBONE_ENTRIES = (
     "name_or_path", "config", "revision", "device", "dtype", "cpu_offload", "vae_slicing", "vae_tiling",
-    "attention_backend", "compile", "face_encoder",
+    "attention_backend", "compile", "face_encoder", "group_offload", "quantize", "text_length", "lora",
+    "lora_scale",
 )  # fmt: skip
 """What a backbone's configuration may say: arguments of `load_backbone`, and the face encoder."""
 

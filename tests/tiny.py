@@ -78,7 +78,7 @@ def tiny_pipeline(folder: Path, family: str, seed: int = 0) -> Path:
         "vae": tiny_vae(),
         "scheduler": tiny_scheduler("v_prediction" if family == "sd2" else "epsilon"),
         "tokenizer": tiny_tokenizer(folder / "tokenizer"),
-        "text_encoder": CLIPTextModel(_text_config("quick_gelu" if family == "sd1" else "gelu")),
+        "text_encoder": CLIPTextModel(text_config("quick_gelu" if family == "sd1" else "gelu")),
     }
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
@@ -90,7 +90,7 @@ def tiny_pipeline(folder: Path, family: str, seed: int = 0) -> Path:
     }
     if xl:
         parts["tokenizer_2"] = tiny_tokenizer(folder / "tokenizer_2")
-        parts["text_encoder_2"] = CLIPTextModelWithProjection(_text_config("gelu"))
+        parts["text_encoder_2"] = CLIPTextModelWithProjection(text_config("gelu"))
         index["text_encoder_2"] = ["transformers", "CLIPTextModelWithProjection"]
         index["tokenizer_2"] = ["transformers", "CLIPTokenizer"]
         index["force_zeros_for_empty_prompt"] = True
@@ -197,7 +197,7 @@ def _vocabulary() -> dict[str, int]:
     return {word: place for place, word in enumerate([*dict.fromkeys(words), _BEGIN, _END])}
 
 
-def _text_config(activation: str) -> CLIPTextConfig:
+def text_config(activation: str) -> CLIPTextConfig:
     vocabulary = _vocabulary()
     return CLIPTextConfig(
         vocab_size=len(vocabulary),

@@ -69,7 +69,11 @@ class Denoiser(Protocol):
         ...
 
     def modules(self) -> tuple[nn.Module, ...]:
-        """The modules with all weights: what lies on the device while the network works."""
+        """The modules whose weights must lie on the device while the network works."""
+        ...
+
+    def compile(self) -> None:
+        """Compile the repeated blocks, for good."""
         ...
 
     def attached(

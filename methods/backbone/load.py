@@ -25,6 +25,8 @@ ATTENTION_BACKENDS = {  # diffusers' names of torch's kernels
     "_native_flash": "FLASH_ATTENTION",
     "_native_math": "MATH",
 }
+_PIXEL_OPTIONS = ("quantize", "text_length", "lora_scale")
+"""Options of a family that decide what a backbone computes, as its files do."""
 
 
 def load_backbone(
@@ -39,6 +41,11 @@ def load_backbone(
     vae_tiling: bool = False,
     attention_backend: str | None = None,
     compile: bool = False,
+    group_offload: bool = False,
+    quantize: str | None = None,
+    text_length: int | None = None,
+    lora: str | Path | None = None,
+    lora_scale: float | None = None,
 ) -> Backbone:
     """Load a text-to-image pipeline of any family (see `methods.backbone.families.registry`).
 
@@ -46,9 +53,18 @@ def load_backbone(
     dtype:        `float32`, `float16`, `bfloat16`; `auto` is float32 on a CPU and bfloat16 elsewhere
     device:       `auto` is CUDA where there is one, else the CPU
     revision:     hub branch, tag or commit; the commit it resolves to is recorded in `origin`
-    config:       for a single file: folder in diffusers layout that holds the configurations (needed offline)
+    config:       for a single file: folder in diffusers layout that holds the configurations (needed
+                  offline), and for a FLUX transformer everything else
     cpu_offload:  modules visit the device only while they work
     attention_backend: one of `ATTENTION_BACKENDS`
+
+    For families that take them (`Family.options`):
+
+    group_offload: the network's layers visit the device one by one; the other models as with `cpu_offload`
+    quantize:     `nf4`, `fp8` or `gguf`
+    text_length:  tokens that T5 pads or cuts a prompt to, at most 512
+    lora:         a .safetensors file in a layout that diffusers reads, merged into the weights
+    lora_scale:   its weight, 1 by default
 
     Raises WeightsError (one line, naming the path expected) when something is missing or unreadable,
     UsageError for an option that does not exist or does not fit the source.
@@ -66,12 +82,25 @@ def load_backbone(
             hint="--backbone-config is for a single .safetensors file.",
         )
     family = family_of(source.pipeline, name)
-    placement = Placement(on, cpu_offload)
-    parts = family.load(source, LoadOptions(kind, placement, config))
+    wanted = {
+        "group_offload": group_offload,
+        "quantize": quantize,
+        "text_length": text_length,
+        "lora": lora,
+        "lora_scale": lora_scale,
+    }
+    for option, value in wanted.items():
+        if value not in (None, False) and option not in family.options:
+            raise UsageError(
+                f"The backbone {name} takes no {option}.",
+                hint="Leave it out; spid generate --help says who does.",
+            )
+    placement = Placement(on, cpu_offload or group_offload)
+    parts = family.load(source, LoadOptions(kind, placement, config, **wanted))  # type: ignore[arg-type]
     backbone = Backbone(
         name=name,
         family=parts.family,
-        fingerprint=fingerprint(source),
+        fingerprint=fingerprint(source, parts.files, {name: wanted[name] for name in _PIXEL_OPTIONS}),
         denoiser=parts.denoiser,
         noise=parts.noise,
         text=parts.text,
@@ -92,17 +121,21 @@ def load_backbone(
             "vae_tiling": vae_tiling,
             "attention_backend": attention_backend,
             "compile": compile,
+            **{
+                option: str(value) if isinstance(value, Path) else value
+                for option, value in wanted.items()
+                if value not in (None, False)
+            },
         },
     )
     for module in backbone.modules:
         module.requires_grad_(False).eval()
-        if not cpu_offload:
+        if not placement.offload:
             module.to(on)
     if vae_tiling:
         backbone.vae.enable_tiling()
     if compile:
-        for network in backbone.denoiser.modules():
-            network.compile_repeated_blocks()  # type: ignore[operator]
+        backbone.denoiser.compile()
     return backbone
 
 

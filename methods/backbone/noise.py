@@ -209,14 +209,16 @@ class RectifiedFlow:
 
     config: the pipeline's scheduler configuration
     cell:   latent cells per side of an image token
+    dtype:  of the network: as in the pipelines, latents are rounded to it after every step
     """
 
     samplers = ("euler",)
     default = "euler"
 
-    def __init__(self, config: Mapping[str, Any], cell: int = 2) -> None:
+    def __init__(self, config: Mapping[str, Any], cell: int = 2, dtype: torch.dtype = torch.float32) -> None:
         self.config = dict(config)
         self.cell = cell
+        self.dtype = dtype
 
     def sampler(self, name: str, count: int, latent_size: tuple[int, int]) -> Sampler:
         if name not in self.samplers:
@@ -226,7 +228,7 @@ class RectifiedFlow:
         scheduler = self._scheduler()
         mu = self.mu(tokens, count) if scheduler.config.use_dynamic_shifting else None
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / count, count), mu=mu)
-        return _FlowSampler(name, scheduler)
+        return _FlowSampler(name, scheduler, self.dtype)
 
     def mu(self, tokens: int, count: int) -> float:
         """Shift of a picture of so many image tokens, .5 at 256 and 1.15 at 4096 in FLUX.1."""
@@ -250,10 +252,11 @@ class RectifiedFlow:
 
 
 class _FlowSampler:
-    """z' = z + (sigma' - sigma) v, in float32."""
+    """z' = z + (sigma' - sigma) v, the product and the sum rounded to the network's dtype."""
 
-    def __init__(self, name: str, scheduler: Any) -> None:
+    def __init__(self, name: str, scheduler: Any, dtype: torch.dtype) -> None:
         self.name = name
+        self._dtype = dtype
         self.sigmas: Tensor = scheduler.sigmas  # [S + 1], the last is 0
         total = scheduler.config.num_train_timesteps
         self.levels = tuple(
@@ -262,13 +265,14 @@ class _FlowSampler:
         )
 
     def start(self, noise: Tensor) -> Tensor:
-        return noise
+        return noise.to(self._dtype).float()
 
     def scale(self, x: Tensor, index: int) -> Tensor:
         return x
 
     def advance(self, prediction: Tensor, index: int, x: Tensor) -> Tensor:
-        return x.float() + (self.sigmas[index + 1] - self.sigmas[index]) * prediction.float()
+        change = (self.sigmas[index + 1] - self.sigmas[index]) * prediction.to(self._dtype)
+        return (x.float() + change).to(self._dtype).float()
 
 
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:

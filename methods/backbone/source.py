@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.backbone.families.reading import configuration
+from methods.backbone.families.reading import configuration, damaged
 from methods.backbone.families.registry import family_of
 from methods.errors import MissingWeightsError, SpidError, WeightsError
 from methods.files import save_json
 from methods.paths import cache_dir, pocket_dir
 from methods.textfile import read_json
 
-_SINGLE_FILE = "StableDiffusionPipeline"  # its family tells SDXL by the keys of the file
+_FLUX_TENSORS = ("double_blocks.", "single_transformer_blocks.")  # in the original layout, in diffusers'
 _HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w.-]+")
 _REMEMBER_FROM = 64 * 2**20  # bytes; smaller files are hashed anew each time
 
@@ -59,9 +60,7 @@ def locate(name: str, revision: str | None = None) -> Source:
         return _folder(folder)
     path = Path(name).expanduser()
     if path.is_file():
-        if path.suffix != ".safetensors":
-            raise WeightsError(f"{path} is no .safetensors file.", hint="Convert it where you trust it.")
-        return Source(folder=None, files=(path,), pipeline=_SINGLE_FILE)
+        return Source(folder=None, files=(path,), pipeline=_pipeline_of_file(path))
     if path.is_dir():
         return _folder(path)
     check_there(name)
@@ -76,17 +75,47 @@ def is_pocket(name: str) -> bool:
         shipped = read_json(Path(name).expanduser() / "spid.json")
     except SpidError:
         return False
-    return shipped.get("spid_family") == "pocket"
+    return shipped.get("spid_family") in ("pocket", "pocket-flux")
 
 
-def fingerprint(source: Source) -> str:
-    """SHA-256 over names and contents of all files of a pipeline."""
+def fingerprint(
+    source: Source, others: Sequence[Path] = (), options: Mapping[str, object] | None = None
+) -> str:
+    """SHA-256 over names and contents of all files of a pipeline.
+
+    others:  files that were read beside them
+    options: what else decides what it computes; None among the values says nothing
+    """
     root = source.folder or source.files[0].parent
     digest = hashlib.sha256()
     for path in sorted(source.files):
         name = path.relative_to(root).as_posix() if source.folder else "single-file"
         digest.update(f"{name}\0{content_hash(path)}\n".encode())
+    for path in others:
+        digest.update(f"{path.parent.name}/{path.name}\0{content_hash(path)}\n".encode())
+    for name, value in sorted((options or {}).items()):
+        if value is not None:
+            digest.update(f"{name}={value}\n".encode())
     return digest.hexdigest()
+
+
+def _pipeline_of_file(path: Path) -> str:
+    """The pipeline that a single file belongs to; Stable Diffusion's family tells SDXL itself."""
+    if path.suffix == ".gguf":
+        return "FluxPipeline"
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path} is not a .safetensors or .gguf file.", hint="Convert it where you trust it."
+        )
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, error) from error
+    flux = any(mark in name for name in names for mark in _FLUX_TENSORS)
+    return "FluxPipeline" if flux else "StableDiffusionPipeline"
 
 
 def _folder(folder: Path, commit: str | None = None) -> Source:

@@ -1,15 +1,23 @@
-"""The trainable part of `uniform`, in the public IP-Adapter FaceID key layout.
+"""The trainable part of `uniform`, in the public key layouts.
+
+On U-Nets, that of IP-Adapter FaceID:
 
     image_proj.proj.{0,2}.{weight,bias}, image_proj.norm.{weight,bias}    face embedding -> identity tokens
     ip_adapter.{i}.to_{k,v}_ip.weight                                     keys, values at cross site i
     ip_adapter.{i}.to_{q,k,v,out}_lora.{down,up}.weight                   optional, at every site i
 
-with i the place of the site in `unet.attn_processors`, so that public checkpoints load unchanged and ours
-load in diffusers (`load_ip_adapter`).
+On FLUX, that of diffusers' FLUX IP-Adapter, which files by XLabs, under names of their own, come down to:
+
+    image_proj.proj.{weight,bias}, image_proj.norm.{weight,bias}          face embedding -> identity tokens
+    ip_adapter.{i}.to_{k,v}_ip.{weight,bias}                              keys, values at double block i
+
+with i the place of the site in the network's `attn_processors`, so that public checkpoints load unchanged and
+ours load in diffusers (`load_ip_adapter`).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -46,6 +54,19 @@ class TokenProjection(nn.Module):
         return self.norm(self.proj(embedding).unflatten(-1, (self.count, -1)))
 
 
+class LinearProjection(nn.Module):
+    """Z = LayerNorm(reshape(W e + b)): a face embedding [B, D] -> tokens [B, n, C], the FLUX layout."""
+
+    def __init__(self, embedding_dim: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.count = tokens
+        self.proj = nn.Linear(embedding_dim, tokens * width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.norm(self.proj(embedding).unflatten(-1, (self.count, -1)))
+
+
 class LowRank(nn.Module):
     """A low-rank addition to a linear layer: x -> up(down(x))."""
 
@@ -60,14 +81,14 @@ class LowRank(nn.Module):
 
 
 class SiteAdapter(nn.Module):
-    """What one site owns: keys and values of the identity (cross sites), low-rank additions (if any)."""
+    """What one site owns: keys and values of the identity (biased on FLUX), low-rank additions (if any)."""
 
     def __init__(self, site: Site, lora_rank: int) -> None:
         super().__init__()
         context = site.context_width or site.width
-        if site.kind == "cross":
-            self.to_k_ip = nn.Linear(context, site.width, bias=False)
-            self.to_v_ip = nn.Linear(context, site.width, bias=False)
+        if site.context_width is not None:
+            self.to_k_ip = nn.Linear(context, site.width, bias=site.kind == "joint")
+            self.to_v_ip = nn.Linear(context, site.width, bias=site.kind == "joint")
         if lora_rank:
             self.to_q_lora = LowRank(site.width, site.width, lora_rank)
             self.to_k_lora = LowRank(context, site.width, lora_rank)
@@ -76,7 +97,7 @@ class SiteAdapter(nn.Module):
 
 
 class UniformAdapter(nn.Module):
-    """Identity tokens from a face embedding, and their keys and values at every cross-attention site.
+    """Identity tokens from a face embedding, and their keys and values at every site with a `context_width`.
 
     An ordinary module: differentiable, and its `state_dict` is the public layout.
     """
@@ -94,26 +115,31 @@ class UniformAdapter(nn.Module):
         width = text_width(sites)
         self.embedding_dim = embedding_dim
         self.lora_rank = lora_rank
-        self.image_proj = TokenProjection(embedding_dim, hidden or 2 * embedding_dim, tokens, width)
+        self.image_proj: TokenProjection | LinearProjection = (
+            LinearProjection(embedding_dim, tokens, width)
+            if _joint(sites)
+            else TokenProjection(embedding_dim, hidden or 2 * embedding_dim, tokens, width)
+        )
         self.ip_adapter = nn.ModuleDict(
             {
                 str(site.index): SiteAdapter(site, lora_rank)
                 for site in sites
-                if lora_rank or site.kind == "cross"
+                if lora_rank or site.context_width is not None
             }
         )
 
     @classmethod
     def from_backbone(cls, denoiser: Denoiser, *, tokens: int = 4, embedding_dim: int = 512) -> Self:
-        """An untrained adapter for a network: keys and values start as copies of the text's, float32.
+        """An untrained adapter for a network, float32.
 
-        The random projection follows torch's global seed.
+        Keys and values start as copies of the text's on U-Nets; on FLUX, where text enters the blocks already
+        projected, at random. What is random follows torch's global seed.
         """
         sites = denoiser.sites
         adapter = cls(sites, embedding_dim=embedding_dim, tokens=tokens)
         with torch.no_grad():
             for site in sites:
-                if site.kind == "cross":
+                if site.kind == "cross":  # at joint sites tokens and keys differ in width
                     text, own = denoiser.projections(site), adapter.at(site)
                     own.to_k_ip.weight.copy_(text.k.weight)
                     own.to_v_ip.weight.copy_(text.v.weight)
@@ -121,13 +147,16 @@ class UniformAdapter(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], sites: Sequence[Site], source: str) -> Self:
-        """Rebuild an adapter from a checkpoint, accounting for every key of it.
+        """Rebuild an adapter from a checkpoint in one of the layouts above, accounting for every key of it.
 
         Raises WeightsError naming `source` for another kind of adapter, another backbone's shapes, and
         missing or unknown keys.
         """
-        _check_kind(state, source)
-        hidden, embedding_dim = state["image_proj.proj.0.weight"].shape
+        state = {_public_name(key): value for key, value in state.items()}
+        joint = _joint(sites)
+        _check_kind(state, source, joint)
+        first, last = ("proj", "proj") if joint else ("proj.0", "proj.2")
+        hidden, embedding_dim = state[f"image_proj.{first}.weight"].shape
         context = state["image_proj.norm.weight"].shape[0]
         down = next((value for key, value in state.items() if key.endswith("_lora.down.weight")), None)
         check_text_width(context, text_width(sites), source)
@@ -135,7 +164,7 @@ class UniformAdapter(nn.Module):
             adapter = cls(
                 sites,
                 embedding_dim=embedding_dim,
-                tokens=state["image_proj.proj.2.weight"].shape[0] // context,
+                tokens=state[f"image_proj.{last}.weight"].shape[0] // context,
                 hidden=hidden,
                 lora_rank=0 if down is None else down.shape[0],
             )
@@ -155,19 +184,42 @@ class UniformAdapter(nn.Module):
         return split_heads(own.to_k_ip(tokens), site.heads), split_heads(own.to_v_ip(tokens), site.heads)
 
 
-def _check_kind(state: Mapping[str, Tensor], source: str) -> None:
-    sizes = ("image_proj.norm.weight", "image_proj.proj.0.weight", "image_proj.proj.2.weight")
-    if all(name in state for name in sizes):
+def _joint(sites: Sequence[Site]) -> bool:
+    return any(site.kind == "joint" for site in sites)
+
+
+def _public_name(name: str) -> str:
+    """XLabs' names in diffusers' FLUX layout; any other name as it is."""
+    name = name.replace("ip_adapter_proj_model.", "image_proj.")
+    found = re.fullmatch(
+        r"double_blocks\.(\d+)\.processor\.ip_adapter_double_stream_([kv])_proj\.(\w+)", name
+    )
+    return name if found is None else f"ip_adapter.{found[1]}.to_{found[2]}_ip.{found[3]}"
+
+
+def _check_kind(state: Mapping[str, Tensor], source: str, joint: bool) -> None:
+    """Raise WeightsError for another kind of adapter than the backbone's family reads."""
+    flux = "image_proj.proj.weight" in state and any(key.endswith("_ip.bias") for key in state)
+    sizes = ["image_proj.norm.weight"]
+    sizes += ["image_proj.proj.weight"] if joint else ["image_proj.proj.0.weight", "image_proj.proj.2.weight"]
+    if flux == joint and all(name in state for name in sizes):
         return
-    if any(key.startswith("image_proj.perceiver_resampler.") for key in state):
+    if flux:
+        what = "a FLUX IP-Adapter, and the backbone is a U-Net"
+    elif any(key.startswith("image_proj.perceiver_resampler.") for key in state):
         what = "a FaceID Plus adapter, which also needs CLIP picture features"
     elif "image_proj.proj.weight" in state or "image_proj.latents" in state:
         what = "an IP-Adapter for whole pictures, not for face embeddings"
+    elif joint and "image_proj.proj.0.weight" in state:
+        what = "an IP-Adapter FaceID checkpoint of a U-Net, and the backbone is FLUX"
     else:
         what = "no IP-Adapter FaceID checkpoint"
-    raise WeightsError(
-        f"{source} is {what}.", hint="Give an IP-Adapter FaceID checkpoint (image_proj.proj.0)."
+    hint = (
+        "Give an adapter in the FLUX IP-Adapter layout (image_proj.proj, ip_adapter.0.to_k_ip.bias)."
+        if joint
+        else "Give an IP-Adapter FaceID checkpoint (image_proj.proj.0)."
     )
+    raise WeightsError(f"{source} is {what}.", hint=hint)
 
 
 def save_adapter(

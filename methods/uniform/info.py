@@ -13,7 +13,7 @@ INFO = MethodInfo(
     status="official",
     licence="Apache-2.0 (code); public FaceID checkpoints are for research only",
     needs=("face embedding", "adapter weights"),
-    hooks=("image_attention", "text_keys_values"),
+    hooks=("image_attention",),
     summary=(
         "Projects a face embedding to a few identity tokens and adds, in every cross-attention layer and at "
         "every image token alike, an attention over them to the attention over the text."

@@ -69,6 +69,7 @@ class ToyDenoiser:
 class Toy:
     names, pipelines = ("toy",), ("ToyPipeline",)
     components = ("transformer", "vae", "text_encoder", "tokenizer")
+    options = ()
 
     def load(self, source, options):
         network = ToyTransformer()

@@ -78,6 +78,13 @@ def test_a_shipped_method_configuration_states_the_defaults(name: str) -> None:
 
 def test_every_shipped_backbone_configuration_is_understood() -> None:
     files = sorted((configs_dir() / "backbones").glob("*.yaml"))
-    assert [file.stem for file in files] == ["pocket", "sd15", "sdxl"]
+    assert [file.stem for file in files] == [
+        "flux-dev",
+        "flux-krea",
+        "flux-schnell",
+        "pocket",
+        "sd15",
+        "sdxl",
+    ]
     for file in files:
         assert collect_backbone(file.stem, {})["name_or_path"]

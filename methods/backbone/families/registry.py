@@ -31,11 +31,17 @@ class LoadOptions:
     dtype:     of all weights
     placement: where the backbone will lie, for its text encoder
     config:    for a single file: folder in diffusers layout with its configurations, if the user gave one
+    the rest:  as `load_backbone` has it, for families that name it among their `options`
     """
 
     dtype: torch.dtype
     placement: Placement
     config: str | Path | None = None
+    group_offload: bool = False
+    quantize: str | None = None
+    text_length: int | None = None
+    lora: str | Path | None = None
+    lora_scale: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,7 @@ class Parts:
     default_size: (width, height) in pixels
     steps, guidance, scheduler: what it is sampled with unless told otherwise
     face_encoder: its own face encoder by name, if it has one
+    files:        what was read beside the source's own files, and decides what it computes
     """
 
     family: str
@@ -58,6 +65,7 @@ class Parts:
     guidance: float
     scheduler: str
     face_encoder: str | None = None
+    files: tuple[Path, ...] = ()
 
 
 class Family(Protocol):
@@ -66,11 +74,13 @@ class Family(Protocol):
     names:      what `Backbone.family` may be
     pipelines:  class names in model_index.json that it loads
     components: folders of the pipeline that it reads; the first holds the network's weights
+    options:    what it takes of the options that not every family has (see `load_backbone`)
     """
 
     names: tuple[str, ...]
     pipelines: tuple[str, ...]
     components: tuple[str, ...]
+    options: tuple[str, ...]
 
     def load(self, source: Source, options: LoadOptions) -> Parts:
         """The parts of a pipeline. Raises WeightsError for what is missing, damaged or not its kind."""
@@ -78,7 +88,7 @@ class Family(Protocol):
 
 
 def _fault(name: str, loaded: Any) -> str | None:
-    needed = ("names", "pipelines", "components", "load")
+    needed = ("names", "pipelines", "components", "options", "load")
     missing = [what for what in needed if not hasattr(loaded, what)]
     return f"it has no {missing[0]}" if missing else None
 
@@ -86,7 +96,10 @@ def _fault(name: str, loaded: Any) -> str | None:
 FAMILIES: Registry[Family] = Registry(
     "family of backbones",
     "spid.families",
-    {"stable-diffusion": "methods.backbone.families.stable_diffusion:FAMILY"},
+    {
+        "stable-diffusion": "methods.backbone.families.stable_diffusion:FAMILY",
+        "flux": "methods.backbone.families.flux_pipeline:FAMILY",
+    },
     _fault,
 )
 

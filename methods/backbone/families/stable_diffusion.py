@@ -44,6 +44,7 @@ class StableDiffusion:
     components = (
         "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
     )  # fmt: skip
+    options: tuple[str, ...] = ()
 
     def load(self, source: Source, options: LoadOptions) -> Parts:
         prepare_imports()
