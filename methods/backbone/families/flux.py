@@ -76,6 +76,7 @@ class FluxDenoiser:
             "embedded" if transformer.config.guidance_embeds else "none"
         )
         self._placed = placed
+        self.session: FluxSession | None = None
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         cells = PACK**2
@@ -125,9 +126,24 @@ class FluxSession:
         self.text_tokens = 0
         self._denoiser = denoiser
         self._restore = ExitStack()
+        self._outer: FluxSession | None = None
         self._positions: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> FluxSession:
+        """Of sessions one inside the other, the innermost alone is at work."""
+        self._outer, self._denoiser.session = self._denoiser.session, self
+        if self._outer is not None:
+            self._outer._restore.close()
+        self._install()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore.close()
+        self._denoiser.session = self._outer
+        if self._outer is not None:
+            self._outer._install()
+
+    def _install(self) -> None:
         transformer = self._denoiser.transformer
         overridden = {name for name in self._denoiser.hooks if _overrides(self.hooks, name)}
         joint = "keys_values" in overridden or self.capture is not None
@@ -138,10 +154,6 @@ class FluxSession:
                 block.attn.set_processor(JointProcessor(site, self))
             if "after_block" in overridden:
                 self._restore.callback(block.register_forward_hook(AfterBlock(site, self)).remove)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore.close()
 
     def __call__(
         self, x: Tensor, time: float | Tensor, text: Conditioning, step: Pass | None = None

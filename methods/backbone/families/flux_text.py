@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbone.device import Placement
-from methods.backbone.text import TextEncoder, TextFeatures
+from methods.backbone.text import TextFeatures, TokenEncoder
 from methods.hooks import Conditioning
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer, T5Tokenizer
 
 
-class FluxText(TextEncoder):
+class FluxText(TokenEncoder):
     """CLIP-L and T5 as diffusers' `FluxPipeline` runs them.
 
     length: tokens T that T5 pads or cuts a prompt to. Padding is not masked and takes part in attention, so
@@ -37,6 +37,11 @@ class FluxText(TextEncoder):
         self.tokenizers = tokenizers
         self.length = length
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        clip, _ = self.tokenizers
+        return clip.model_max_length, self.length
+
     def token_positions(self, prompt: str, word: str) -> list[int]:
         """Places of the first occurrence of a word (or words) among T5's tokens of a prompt; [] if absent."""
         _, tokenizer = self.tokenizers
@@ -49,12 +54,11 @@ class FluxText(TextEncoder):
 
     def token_ids(self, prompts: Sequence[str]) -> list[Tensor]:
         """Token ids of prompts, int64: CLIP's [B, 77] and T5's [B, length]; padded, cut where longer."""
-        clip, _ = self.tokenizers
         return [
             tokenizer(
                 list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
             ).input_ids
-            for tokenizer, length in zip(self.tokenizers, (clip.model_max_length, self.length), strict=True)
+            for tokenizer, length in zip(self.tokenizers, self.lengths, strict=True)
         ]
 
     def forward(self, ids: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
