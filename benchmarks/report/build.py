@@ -165,7 +165,7 @@ def _unavailable(samples: Samples, measured: set[str]) -> list[tuple[dict[str, A
 
 def _lead(results: Results) -> list[dict[str, Any]]:
     """The best method of the two headline questions, for the opening sentence; `behind` names the next one
-    where the difference to it is not significant."""
+    where the difference to it is not significant, `copied` says how much of identity is copying."""
     cards = {card["name"]: card for card in results["metrics"]}
     free = results["run"]["without_identity"]
     found = []
@@ -187,9 +187,26 @@ def _lead(results: Results) -> list[dict[str, Any]]:
                 "says": says,
                 "text": mean if low is None else f"{mean}, {low} to {high}",
                 "behind": None if _significant(results, metric, best, second) else second["method"],
+                "copied": _copied(results, best["method"]) if metric == "id_sim" else None,
             }
         )
     return found
+
+
+def _copied(results: Results, method: str) -> str | None:
+    """How near the faces of a method are to the reference, where that was measured: a method that hands the
+    reference back is the best of all at keeping identity."""
+    cards = {card["name"]: card for card in results["metrics"]}
+    for one in results["scores"]:
+        if (one["method"], one["metric"]) == (method, "copy_paste") and (mean := one["mean"]) is not None:
+            low, high = (mean if end is None else end for end in (one["low"], one["high"]))
+            near = "as near to the true picture as to the reference"
+            if low > 0:
+                near = "nearer to the reference than to the true picture"
+            elif high < 0:
+                near = "nearer to the true picture than to the reference"
+            return f"its faces are {near} (copy-paste {_places(mean, decimals(cards['copy_paste']))})"
+    return None
 
 
 def _significant(results: Results, metric: str, one: Score, other: Score) -> bool:

@@ -22,7 +22,7 @@ def describe_methods(entries: Sequence[Mapping[str, Any]], names: Sequence[str])
     known = {str(entry["name"]): entry for entry in entries}
     described = []
     for label in names:
-        entry = known.get(label, {"name": label})
+        entry = {"config": {}, "weights": None, **known.get(label, {})}
         try:
             card: dict[str, Any] | None = dataclasses.asdict(method_info(str(entry.get("method", label))))
         except SpidError:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import PROMPTS, Plan, write_run
+from synthetic_run import PROMPTS, Plan, metric, write_run
 
-from benchmarks.report import write_report
+from benchmarks.aggregate import summarise
+from benchmarks.report import build, write_report
 from benchmarks.report.data import embed
+from benchmarks.samples import read_samples
 from methods.errors import UsageError
 from methods.files import save_json
 from spatialid_cli.app import main
@@ -153,6 +155,39 @@ def test_the_opening_says_what_is_not_significant(tmp_path: Path) -> None:
     ), lead
     twins = Plan(methods=("none", "uniform", "uniform[id_weight=1]"), failures=False, pictures=False)
     assert "not significantly ahead of uniform" in page_of(write_run(tmp_path / "twins", twins))
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ((0.98, 0.9, 1.0), "nearer to the reference than to the true picture (copy-paste 0.980)"),
+        ((0.98, None, None), "nearer to the reference than to the true picture (copy-paste 0.980)"),
+        ((-0.5, -0.6, -0.4), "nearer to the true picture than to the reference (copy-paste \u22120.500)"),
+        ((0.1, -0.1, 0.3), "as near to the true picture as to the reference (copy-paste 0.100)"),
+        ((None, None, None), None),
+    ],
+)
+def test_the_opening_says_what_of_identity_is_copied(
+    tmp_path: Path, ends: tuple[float | None, ...], said: str | None
+) -> None:
+    results = summarise(read_samples(write_run(tmp_path, Plan(people=1, failures=False, pictures=False))))
+    assert build._copied(results, "infinite-id") is None  # not measured
+    results["metrics"].append(metric("copy_paste", "copy-paste", "lower", (-1, 1)))
+    for method, (mean, low, high) in {"infinite-id": ends, "uniform": (0.7, 0.7, 0.7)}.items():
+        results["scores"].append(
+            {"method": method, "metric": "copy_paste", "mean": mean, "low": low, "high": high, "n": 6}
+        )
+    copied = [one["copied"] for one in build._lead(results)]
+    assert copied == [None if said is None else f"its faces are {said}", None]
+
+
+def test_methods_that_run_json_says_little_about_are_listed(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", Plan(people=1, methods=("none", "uniform"), pictures=False))
+    described = json.loads((run / "run.json").read_text())
+    described["methods"] = [{"name": "uniform"}]
+    (run / "run.json").write_text(json.dumps(described))
+    made = page_of(run)
+    assert '<i class="key" data-method="none">' in made and '<i class="key" data-method="uniform">' in made
 
 
 def test_a_large_run_is_thinned_evenly_and_says_so(run: Path) -> None:
