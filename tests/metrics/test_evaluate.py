@@ -265,6 +265,9 @@ def test_dino_is_transformers_own(tmp_path: Path) -> None:
     faceless = sample(BLANK, reference=BLANK)  # FGIS falls back to the whole picture
     whole = scores("ibench_fgis", faceless, dino=str(tmp_path))[0]["ibench_fgis"]
     assert whole.value == pytest.approx(1.0, abs=1e-5)
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    torn = scores("dino", one, dino=str(tmp_path))[0]["dino"]
+    assert torn.status == "unavailable" and f"{tmp_path} cannot be loaded as DINOv2" in torn.reason
 
 
 def test_fgis_crops_the_face(tmp_path: Path) -> None:

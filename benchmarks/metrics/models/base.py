@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from methods.errors import WeightsError
 
 APACHE = "Apache-2.0 (trained by this project on its own renders)"
 
@@ -41,6 +44,19 @@ class Extractor(ABC):
 
         Raises SpidError when the model itself cannot be used.
         """
+
+
+@contextmanager
+def loading(name: str, what: str, hint: str) -> Iterator[None]:
+    """Around transformers' `from_pretrained`: whatever it raises for files that are damaged, foreign or not
+    there becomes a WeightsError that names the model's path."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{name} cannot be loaded as {what}: {reason[:160]}.", hint=hint) from error
 
 
 def content_digest(files: Iterable[Path], digests: Iterable[str] = ()) -> str | None:

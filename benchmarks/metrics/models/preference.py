@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.models.base import Extractor
-from methods.errors import WeightsError
+from benchmarks.metrics.models.base import Extractor, loading
 
 _PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 """Its authors take tokenizer and transform from here; used where the model's folder holds none."""
@@ -56,22 +55,16 @@ class PickScore:
         from methods.compat import ensure_torchvision
 
         ensure_torchvision()
-        from safetensors import SafetensorError
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
         folder = Path(self.spec).expanduser()
         name = str(folder) if folder.is_dir() else self.spec
         own = not folder.is_dir() or (folder / "preprocessor_config.json").is_file()
-        try:
+        with loading(name, "PickScore", "Give preference=FOLDER."):
             model = CLIPModel.from_pretrained(name, local_files_only=True, use_safetensors=True)
             source = name if own else _PROCESSOR
             tokenizer = CLIPTokenizerFast.from_pretrained(source, local_files_only=True)
             transform = CLIPImageProcessor.from_pretrained(source, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(
-                f"{name} cannot be loaded as PickScore: {reason[:160]}.", hint="Give preference=FOLDER."
-            ) from error
         return model.eval().to(self.device), tokenizer, transform
 
 

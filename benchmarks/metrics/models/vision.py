@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.metrics.models.base import Extractor
-from methods.errors import WeightsError
+from benchmarks.metrics.models.base import Extractor, loading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -118,14 +117,10 @@ class Dino(Extractor):
 
         folder = Path(self.spec).expanduser()
         name = str(folder) if folder.is_dir() else self.spec
-        try:
+        with loading(name, "DINOv2", "Give dino=FOLDER."):
             processor = AutoImageProcessor.from_pretrained(name, local_files_only=True)
-            return processor, AutoModel.from_pretrained(name, local_files_only=True).eval().to(self.device)
-        except (OSError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(
-                f"{name} cannot be loaded: {reason[:160]}.", hint="Give dino=FOLDER."
-            ) from error
+            model = AutoModel.from_pretrained(name, local_files_only=True)
+        return processor, model.eval().to(self.device)
 
     def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
         import torch
