@@ -130,7 +130,7 @@ def parse_json(
     except ValueError as cause:
         raise error(f"{where}: is not JSON ({cause}).", hint=hint) from cause
     if not isinstance(value, kind):
-        wanted = {dict: "an object", list: "a list"}.get(kind, kind.__name__)
+        wanted = "an object" if kind is dict else "a list" if kind is list else kind.__name__
         raise error(f"{where}: holds {_kind_of(value)}, not {wanted}.", hint=hint)
     return value
 

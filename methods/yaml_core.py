@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -16,7 +16,7 @@ class CoreLoader(yaml.SafeLoader):
     """Null, truth values, numbers, text, lists and mappings of text keys, each key once; no anchors."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
-    yaml_constructors: dict[str, Any] = {}
+    yaml_constructors: ClassVar[dict[str | None, Any]] = {}
     _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:

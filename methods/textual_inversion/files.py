@@ -96,9 +96,9 @@ def _parts(state: Mapping[str, Tensor], where: str) -> list[Tensor]:
         (only,) = tensors.values()
         if only.dim() in (1, 2):
             return [_rows(only, where)]
-    names = ", ".join(sorted(tensors)[:3]) or "nothing"
+    listed = ", ".join(sorted(tensors)[:3]) or "nothing"
     raise WeightsError(
-        f"{where}: not a textual-inversion file; it holds {names}{' ...' if len(tensors) > 3 else ''}.",
+        f"{where}: not a textual-inversion file; it holds {listed}{' ...' if len(tensors) > 3 else ''}.",
         hint="Known are those of A1111 (string_to_param, emb_params, clip_l and clip_g) and of diffusers.",
     )
 
