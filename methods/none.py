@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from methods.config import options
 from methods.contract import Method, MethodInfo
 from methods.hooks import Attachment, Job
 
@@ -25,7 +25,7 @@ INFO = MethodInfo(
 )
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """The plain backbone has no options."""
 

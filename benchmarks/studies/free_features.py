@@ -11,13 +11,13 @@ without pooled text features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.config import Batch, Count, Positive, Seed, options
 from methods.contract import MethodInfo
 from methods.fitting.attachment import Spoken
 from methods.fitting.denoising import Noising, denoising
@@ -44,7 +44,7 @@ INFO = MethodInfo(
 )
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """Options of the bound.
 
@@ -54,10 +54,10 @@ class Config:
     """
 
     places: Literal["word", "all"] = "word"
-    steps: int = 600
-    batch: int = 8
-    rate: float = 1e-2
-    seed: int = 0
+    steps: Count = 600
+    batch: Batch = 8
+    rate: Positive = 1e-2
+    seed: Seed = 0
 
 
 class FreeFeatures(FitMethod):

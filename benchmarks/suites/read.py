@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 from benchmarks.suites.nouns import name_person
 from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
-from methods.config import build, load_yaml
+from methods.config import Count, Guidance, Seed, Side, Steps, build, load_yaml, options
 from methods.errors import UsageError, unknown_name
+from methods.paths import user_path
 from methods.prompts import expand
 
 
-@dataclass(frozen=True)
-class _File:
-    name: str
-    description: str
-    identities: dict[str, Any]
-    prompts: dict[str, Any]
-    sets: Any = None
-    version: str = "1"
-    seeds: tuple[int, ...] = (0,)
-    methods: tuple[str, ...] = ()
-    metrics: str | tuple[str, ...] = "default"
-    steps: int | None = None
-    guidance: float | None = None
-    size: tuple[int, int] | None = None
-    limit: int | None = None
-    negative_prompt: str = ""
-
-
-@dataclass(frozen=True)
+@options
 class _Identity:
     """An entry of an identity list: a picture file, or pocket people by number with one context."""
 
     name: str | None = None
     noun: str | None = None
     picture: str | None = None
-    pocket: int | tuple[int, ...] | None = None
+    pocket: Seed | tuple[Seed, ...] | None = None
     context: str | dict[str, str] = "plain"
 
 
-@dataclass(frozen=True)
+@options
 class _Prompt:
     text: str
     id: str | None = None
@@ -51,6 +33,31 @@ class _Prompt:
     kind: str = "short"
     truth: dict[str, str] = field(default_factory=dict)
     person: str | None = None
+
+
+@options
+class _Set:
+    identities: str
+    prompts: str
+    name: str | None = None
+
+
+@options
+class _File:
+    name: str
+    description: str
+    identities: dict[str, tuple[_Identity, ...]]
+    prompts: dict[str, tuple[str | _Prompt, ...]]
+    sets: tuple[_Set, ...] | None = None
+    version: str = "1"
+    seeds: tuple[Seed, ...] = (0,)
+    methods: tuple[str, ...] = ()
+    metrics: str | tuple[str, ...] = "default"
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    size: tuple[Side, Side] | None = None
+    limit: Count | None = None
+    negative_prompt: str = ""
 
 
 def read_suite(path: str | Path) -> Suite:
@@ -93,15 +100,14 @@ def read_suite(path: str | Path) -> Suite:
     )
 
 
-def _identities(entries: Any, path: Path, where: str) -> tuple[SuiteIdentity, ...]:
+def _identities(entries: Sequence[_Identity], path: Path, where: str) -> tuple[SuiteIdentity, ...]:
     people: list[SuiteIdentity] = []
-    for place, entry in enumerate(_list(entries, where)):
+    for place, one in enumerate(entries):
         at = f"{where}[{place}]"
-        one = build(_Identity, _mapping(entry, at), where=at)
         if (one.picture is None) == (one.pocket is None):
             raise UsageError(f"{at}: give either `picture` or `pocket`.", hint="One of the two, not both.")
         if one.picture is not None:
-            file = Path(one.picture).expanduser()
+            file = user_path(one.picture)
             file = file if file.is_absolute() else path.parent / file
             people.append(SuiteIdentity(one.name or file.name, one.noun or "person", str(file)))
             continue
@@ -118,8 +124,6 @@ def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity
     from methods.pocket.world import Context
 
     assert number is not None
-    if number < 0:
-        raise UsageError(f"{at}: there is no person {number}.", hint="Numbers start at 0.")
     drawn = ("counterfactual-a", "counterfactual-b")
     if isinstance(one.context, dict):
         context = {**PLAIN, **one.context}
@@ -138,11 +142,11 @@ def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity
     return SuiteIdentity(name, one.noun or noun(number), None, number, context, nuisance)
 
 
-def _prompts(list_name: str, entries: Any, where: str) -> tuple[SuitePrompt, ...]:
+def _prompts(list_name: str, entries: Sequence[str | _Prompt], where: str) -> tuple[SuitePrompt, ...]:
     prompts = []
-    for place, entry in enumerate(_list(entries, where)):
+    for place, entry in enumerate(entries):
         at = f"{where}[{place}]"
-        one = build(_Prompt, {"text": entry} if isinstance(entry, str) else _mapping(entry, at), where=at)
+        one = _Prompt(text=entry) if isinstance(entry, str) else entry
         expand(one.text)
         text, noun = name_person(one.text, one.person)
         _check_truth(one.truth, at)
@@ -168,7 +172,7 @@ def _check_truth(truth: Mapping[str, str], at: str) -> None:
 
 
 def _sets(
-    given: Any,
+    given: Sequence[_Set] | None,
     identities: Mapping[str, tuple[SuiteIdentity, ...]],
     prompts: Mapping[str, tuple[SuitePrompt, ...]],
     path: Path,
@@ -178,17 +182,12 @@ def _sets(
         pairs = [(f"{who}_{what}", who, what) for who in identities for what in prompts]
     else:
         pairs = []
-        for place, entry in enumerate(_list(given, f"{path}: sets")):
-            values = _mapping(entry, f"{path}: sets[{place}]")
-            for key in values:
-                if key not in ("name", "identities", "prompts"):
-                    raise unknown_name(f"entry of sets[{place}]", str(key), ["name", "identities", "prompts"])
-            who, what = str(values.get("identities")), str(values.get("prompts"))
-            if who not in identities:
-                raise unknown_name("identity list", str(who), identities)
-            if what not in prompts:
-                raise unknown_name("prompt list", str(what), prompts)
-            pairs.append((str(values.get("name", f"{who}_{what}")), who, what))
+        for one in given:
+            if one.identities not in identities:
+                raise unknown_name("identity list", one.identities, identities)
+            if one.prompts not in prompts:
+                raise unknown_name("prompt list", one.prompts, prompts)
+            pairs.append((one.name or f"{one.identities}_{one.prompts}", one.identities, one.prompts))
     if twice := _twice([name for name, _, _ in pairs]):
         raise UsageError(f"{path}: two sets are called {twice!r}.", hint="Give each a `name`.")
     return tuple(SuiteSet(name, identities[who], prompts[what]) for name, who, what in pairs)
@@ -196,15 +195,3 @@ def _sets(
 
 def _twice(names: list[str]) -> str | None:
     return next((name for name in names if names.count(name) > 1), None)
-
-
-def _list(entries: Any, where: str) -> list[Any]:
-    if not isinstance(entries, list):
-        raise UsageError(f"{where} is no list.", hint="Write `- ...` lines.")
-    return entries
-
-
-def _mapping(entry: Any, where: str) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise UsageError(f"{where} is {entry!r}.", hint="Write `key: value` lines.")
-    return entry

@@ -1,14 +1,13 @@
-"""Options of facewise. Nothing here imports torch."""
+"""Options of `facewise`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from methods.errors import UsageError
+from methods.config import Batch, Count, Pairs, Positive, Seed, Weight, options
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """Options of SeFi-IDE.
 
@@ -25,28 +24,13 @@ class Config:
     seed:      of the generator's weights, noise and noise levels
     """
 
-    weight: float = 3e-3
+    weight: Weight = 3e-3
     reduction: Literal["map", "keys", "mean", "sum"] = "sum"
     layers: Literal["all", "coarse"] = "all"
     tokens: Literal["all", "word"] = "all"
-    pairs: int = 5
+    pairs: Pairs = 5
     shared: bool = False
-    steps: int = 600
-    batch: int = 8
-    rate: float = 1e-4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("reduction", ("map", "keys", "mean", "sum")),
-            ("layers", ("all", "coarse")),
-            ("tokens", ("all", "word")),
-        ):
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)!r}.", hint=f"Give one of {', '.join(known)}."
-                )
-        if self.steps < 1 or self.batch < 1 or self.pairs < 1:
-            raise UsageError("steps, batch and pairs are numbers from 1 up.", hint="Correct the value.")
-        if self.rate <= 0 or self.weight < 0:
-            raise UsageError("rate is positive and weight not negative.", hint="Correct the value.")
+    steps: Count = 600
+    batch: Batch = 8
+    rate: Positive = 1e-4
+    seed: Seed = 0

@@ -1,16 +1,15 @@
-"""Options of ID-EA. Nothing here imports torch."""
+"""Options of `id-ea`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from methods.errors import UsageError
+from methods.config import Batch, Count, Positive, Seed, Weight, options
 
 _REG_WEIGHTS = {"ridge": 1e-5, "pinv": 8e-4, "l2": 1e-5}
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """Options of ID-EA.
 
@@ -30,25 +29,15 @@ class Config:
 
     mode: Literal["paper", "release"] = "paper"
     reg: Literal["ridge", "pinv", "l2"] | None = None
-    reg_weight: float | None = None
+    reg_weight: Weight | None = None
     celebrities: str | None = None
-    steps: int = 320
-    batch: int = 8
-    rate: float = 0.012
-    module_rate: float | None = None
-    kv_rate: float = 1e-4
+    steps: Count = 320
+    batch: Batch = 8
+    rate: Positive = 0.012
+    module_rate: Positive | None = None
+    kv_rate: Positive = 1e-4
     mirror: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("paper", "release"):
-            raise UsageError(f"mode is {self.mode!r}.", hint="Give paper or release.")
-        if self.reg not in (None, *_REG_WEIGHTS):
-            raise UsageError(f"reg is {self.reg!r}.", hint="Give ridge, pinv or l2.")
-        if self.steps < 1 or self.batch < 1:
-            raise UsageError("steps and batch are numbers from 1 up.", hint="Correct the value.")
-        if min(self.rate, self.kv_rate, self.rate_of_modules()) <= 0 or (self.reg_weight or 0.0) < 0:
-            raise UsageError("rates are positive and reg_weight not negative.", hint="Correct the value.")
+    seed: Seed = 0
 
     def rate_of_modules(self) -> float:
         """Rate of ID-Enhancer and ID-Adapter in force."""

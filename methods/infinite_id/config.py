@@ -1,17 +1,17 @@
-"""Options of Infinite-ID, and of its training. Nothing here imports torch."""
+"""Options of `infinite-id` and of its training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from methods.config import Count, Rows, Seed, Share, Weight, Whole, Width, options
+
+FACE_TOKENS = 4
 
 Mixing = Literal["interpolate", "stack"]
 
-FACE_TOKENS = 4
-"""As many as public FaceID adapters make of one embedding."""
 
-
-@dataclass(frozen=True)
+@options
 class Config:
     """Options of Infinite-ID.
 
@@ -34,20 +34,14 @@ class Config:
     adain: Literal["mean", "full", "off"] = "mean"
     shared_noise: bool = True
     text_stream: Literal["auto", "batch", "memory", "disk"] = "auto"
-    cache_mib: int = 1024
+    cache_mib: Whole = 1024
     clip: str | None = None
     mix_with: str | None = None
     mix: Mixing = "interpolate"
-    mix_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.cache_mib < 0:
-            raise ValueError("cache_mib is 0 or more")
-        if not 0 <= self.mix_share <= 1:
-            raise ValueError("mix_share lies in [0, 1]")
+    mix_share: Share = 0.5
 
 
-@dataclass(frozen=True)
+@options
 class TaskConfig:
     """Options of the training.
 
@@ -68,25 +62,15 @@ class TaskConfig:
     seed:              of the mappers' initial weights
     """
 
-    steps: int = 6000
+    steps: Count = 6000
     identity_enhanced: bool = True
-    drop: float = 0.05
-    same_share: float = 0.0
+    drop: Share = 0.05
+    same_share: Share = 0.0
     face_reader: str | None = None
-    likeness: float = 0.2
-    face_weight: float = 0.0
-    face_tokens: int = FACE_TOKENS
-    embedding_dim: int = 512
+    likeness: Weight = 0.2
+    face_weight: Weight = 0.0
+    face_tokens: Rows = FACE_TOKENS
+    embedding_dim: Width = 512
     clip: str | None = None
     initial: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.face_tokens < 1 or self.embedding_dim < 1:
-            raise ValueError("steps, face_tokens and embedding_dim are at least 1")
-        if not 0 <= self.drop <= 1:
-            raise ValueError("drop lies in [0, 1]")
-        if not 0 <= self.same_share <= 1:
-            raise ValueError("same_share lies in [0, 1]")
-        if min(self.face_weight, self.likeness) < 0:
-            raise ValueError("face_weight and likeness are 0 or more")
+    seed: Seed = 0

@@ -1,13 +1,34 @@
-"""Options of pidiff, and of its training. Nothing here imports torch."""
+"""Options of `pidiff` and of its training; the names of style rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 
-from methods.pidiff.style import parse_levels
+from methods.config import Positive, Seed, Share, ThirdShare, Weight, Whole, options
+from methods.errors import UsageError
+
+NAMED_LEVELS = {"coarse": "0-3", "mid": "4-7", "fine": "8-17", "all": "0-17"}
+"""Groups of the 18 rows."""
+
+_HINT = "Give rows such as 8-17 or 0,3,8-11, or one of " + ", ".join(NAMED_LEVELS) + "."
 
 
-@dataclass(frozen=True)
+def parse_levels(text: str) -> tuple[int, ...]:
+    """Row numbers of `8-17`, `3`, `0,3,8-11`, `fine` or `coarse,fine`, ascending. Raises UsageError."""
+    rows: set[int] = set()
+    for part in text.split(","):
+        part = NAMED_LEVELS.get(part.strip(), part.strip())
+        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
+        if match is None:
+            raise UsageError(f"The style levels {text!r} are no rows.", hint=_HINT)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last:
+            raise UsageError(f"The style levels {part!r} run backwards.", hint=_HINT)
+        rows |= set(range(first, last + 1))
+    return tuple(sorted(rows))
+
+
+@options
 class Config:
     """Options of `pidiff`.
 
@@ -18,21 +39,17 @@ class Config:
     style_encoder:  folder of a W+ encoder or e4e's checkpoint; None for the one the adapter came with
     """
 
-    delayed_start: float = 0.2
+    delayed_start: Share = 0.2
     style_from: str | None = None
     style_levels: str = "8-17"
-    style_strength: float = 1.0
+    style_strength: Share = 1.0
     style_encoder: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.delayed_start <= 1:
-            raise ValueError("delayed_start lies in [0, 1]")
-        if not 0 <= self.style_strength <= 1:
-            raise ValueError("style_strength lies in [0, 1]")
         parse_levels(self.style_levels)
 
 
-@dataclass(frozen=True)
+@options
 class TaskConfig:
     """Options of the training.
 
@@ -53,28 +70,20 @@ class TaskConfig:
     seed:          of the projection's initial weights
     """
 
-    aligned_steps: int = 2000
-    wild_steps: int = 4000
-    drop: float = 0.05
-    same_share: float = 0.5
-    background: float = 0.1
-    localisation: float = 0.1
-    preservation: float = 1.0
-    gate_rate: float = 10.0
+    aligned_steps: Whole = 2000
+    wild_steps: Whole = 4000
+    drop: ThirdShare = 0.05
+    same_share: Share = 0.5
+    background: Weight = 0.1
+    localisation: Weight = 0.1
+    preservation: Weight = 1.0
+    gate_rate: Positive = 10.0
     style_encoder: str | None = None
     face_reader: str | None = None
-    likeness: float = 0.2
+    likeness: Weight = 0.2
     initial: str | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if min(self.aligned_steps, self.wild_steps) < 0 or self.aligned_steps + self.wild_steps < 1:
-            raise ValueError("aligned_steps and wild_steps are at least 0, and one of them more")
-        if not 0 <= self.drop <= 1 / 3:
-            raise ValueError("drop lies in [0, 1/3]")
-        if not 0 <= self.same_share <= 1:
-            raise ValueError("same_share lies in [0, 1]")
-        if min(self.background, self.localisation, self.preservation, self.likeness) < 0:
-            raise ValueError("background, localisation, preservation and likeness are at least 0")
-        if self.gate_rate <= 0:
-            raise ValueError("gate_rate is positive")
+        if self.aligned_steps + self.wild_steps < 1:
+            raise ValueError("aligned_steps and wild_steps are both 0")

@@ -30,9 +30,9 @@ from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Identity, Job
 from methods.pidiff.adapter import StyleAdapter, save_adapter
 from methods.pidiff.attention import StyleAttention
-from methods.pidiff.config import Config
+from methods.pidiff.config import Config, parse_levels
 from methods.pidiff.info import INFO
-from methods.pidiff.style import mix_rows, parse_levels
+from methods.pidiff.style import mix_rows
 from methods.pidiff.stylespace.load import StyleSpace, load_style_space, random_style_space
 from methods.pidiff.wplus import initialise_from_wplus, is_wplus_checkpoint
 from methods.provenance import named_file

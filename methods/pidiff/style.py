@@ -7,7 +7,6 @@ unpublished.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,26 +14,6 @@ from methods.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-NAMED_LEVELS = {"coarse": "0-3", "mid": "4-7", "fine": "8-17", "all": "0-17"}
-"""Groups of the 18 rows."""
-
-_HINT = "Give rows such as 8-17 or 0,3,8-11, or one of " + ", ".join(NAMED_LEVELS) + "."
-
-
-def parse_levels(text: str) -> tuple[int, ...]:
-    """Row numbers of `8-17`, `3`, `0,3,8-11`, `fine` or `coarse,fine`, ascending. Raises UsageError."""
-    rows: set[int] = set()
-    for part in text.split(","):
-        part = NAMED_LEVELS.get(part.strip(), part.strip())
-        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
-        if match is None:
-            raise UsageError(f"The style levels {text!r} are no rows.", hint=_HINT)
-        first, last = int(match[1]), int(match[2] or match[1])
-        if first > last:
-            raise UsageError(f"The style levels {part!r} run backwards.", hint=_HINT)
-        rows |= set(range(first, last + 1))
-    return tuple(sorted(rows))
 
 
 def mix_rows(codes: Tensor, other: Tensor, rows: Sequence[int], strength: float) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from methods.errors import UsageError
+from methods.config import Whole, options
 
 AUTO, OFF = "auto", "off"
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """Options of PuLID.
 
@@ -25,14 +23,10 @@ class Config:
                 torchvision whose tensors are resized without; newer ones would switch it on in silence
     """
 
-    start_step: int = 0
+    start_step: Whole = 0
     clip: str | None = None
     parser: str = AUTO
     antialias: bool = False
-
-    def __post_init__(self) -> None:
-        if self.start_step < 0:
-            raise UsageError(f"start_step is {self.start_step}.", hint="Give 0 or more.")
 
 
 def id_start(start_step: int, steps: int) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from methods.errors import UsageError
+from methods.config import options
 from methods.pulid.config import Config as PulidConfig
 from methods.spatialid.schedule import Schedule, adjusted
 from methods.uniform.config import Config as UniformConfig
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from methods.spatialid.masks import Kernels
 
 
-@dataclass(frozen=True)
+@options
 class Config(UniformConfig, PulidConfig):
     """Options of SpatialID; beside them those of `uniform` count on U-Nets, and those of `pulid` on FLUX.
 
@@ -36,11 +35,6 @@ class Config(UniformConfig, PulidConfig):
     kernels: Literal["auto", "scaled", "published"] = "auto"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.response not in ("norm", "entropy"):
-            raise UsageError(f"response is {self.response!r}.", hint="Give norm or entropy.")
-        if self.kernels not in ("auto", "scaled", "published"):
-            raise UsageError(f"kernels is {self.kernels!r}.", hint="Give auto, scaled or published.")
         self.schedule()
 
     def schedule(self) -> Schedule | None:

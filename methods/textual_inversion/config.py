@@ -1,14 +1,14 @@
-"""Options of textual inversion. Nothing here imports torch."""
+"""Options of `textual-inversion`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from methods.config import Batch, Count, Positive, Rows, Seed, Weight, options
 from methods.errors import UsageError
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """Options of Textual Inversion.
 
@@ -22,19 +22,15 @@ class Config:
     seed:         of noise and noise levels
     """
 
-    steps: int = 5000
-    batch: int = 4
-    rate: float = 2e-3
-    rows: int = 1
+    steps: Count = 5000
+    batch: Batch = 4
+    rate: Positive = 2e-3
+    rows: Rows = 1
     init: Literal["word", "celebrity"] = "word"
     celebrities: str | None = None
-    anchor: float = 0.0
-    seed: int = 0
+    anchor: Weight = 0.0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.rows < 1:
-            raise UsageError("steps, batch and rows are numbers from 1 up.", hint="Correct the value.")
-        if self.rate <= 0 or self.anchor < 0:
-            raise UsageError("rate is positive and anchor not negative.", hint="Correct the value.")
         if self.init == "celebrity" and self.rows not in (1, 2):
             raise UsageError("A cross-initialised word has two rows.", hint="Leave `rows` out.")

@@ -1,18 +1,18 @@
-"""Options of uniform, and of its training. Nothing here imports torch."""
+"""Options of `uniform` and of its training."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from methods.config import Count, Finite, Rows, Seed, Share, ThirdShare, Weight, Width, options
 
 
-@dataclass(frozen=True)
+@options
 class Config:
     """lora_scale: weight of a checkpoint's low-rank additions (public FaceID files have some; ours none)."""
 
-    lora_scale: float = 1.0
+    lora_scale: Finite = 1.0
 
 
-@dataclass(frozen=True)
+@options
 class TaskConfig:
     """Options of the training.
 
@@ -28,22 +28,12 @@ class TaskConfig:
     seed:          of the projection's initial weights
     """
 
-    steps: int = 6000
-    tokens: int = 4
-    embedding_dim: int = 512
-    drop: float = 0.05
-    same_share: float = 0.5
+    steps: Count = 6000
+    tokens: Rows = 4
+    embedding_dim: Width = 512
+    drop: ThirdShare = 0.05
+    same_share: Share = 0.5
     face_reader: str | None = None
-    likeness: float = 0.4
+    likeness: Weight = 0.4
     initial: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.tokens < 1 or self.embedding_dim < 1:
-            raise ValueError("steps, tokens and embedding_dim are at least 1")
-        if not 0 <= self.drop <= 1 / 3:
-            raise ValueError("drop lies in [0, 1/3]")
-        if not 0 <= self.same_share <= 1:
-            raise ValueError("same_share lies in [0, 1]")
-        if self.likeness < 0:
-            raise ValueError("likeness is 0 or more")
+    seed: Seed = 0

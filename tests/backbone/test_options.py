@@ -41,9 +41,9 @@ def test_options_from_yaml(tmp_path):
     ("options", "said"),
     [
         ({"wieght": 1.0}, "Did you mean 'weight'"),
-        ({"weight": "1"}, "weight is '1'; it must be float"),
+        ({"weight": "1"}, "weight is '1'; it must be a number"),
         ({"steps": 2.5}, "steps is 2.5"),
-        ({"steps": True}, "steps is True"),
+        ({"steps": True}, "steps is true"),
         ({"on": 1}, "on is 1"),
         ({"preset": "readm"}, "Did you mean 'readme'"),
         ({"floor": "low"}, "floor is 'low'"),

@@ -88,6 +88,17 @@ def test_a_users_suite_is_read_beside_its_pictures(tmp_path: Path) -> None:
         ("few: [", "few: [{text: x, id: few-001},", "few-001"),
         ("name: mine", "name: mine\nsets: [{identities: people, prompts: fw}]", "Did you mean 'few'?"),
         ("name: mine", "name: mine\nseeds: []", "nothing to sample"),
+        ("name: mine", "name: mine\nname: yours", "'name' is given twice"),
+        ("name: mine", "name: mine\nlimit: 0", "limit is 0; it must be at least 1"),
+        ("name: mine", "name: mine\nlimit: -2", "limit is -2"),
+        ("name: mine", "name: mine\nsteps: 0", "steps is 0"),
+        ("name: mine", "name: mine\nsteps: 1000000", "steps is 1000000; it must be at most 1000"),
+        ("name: mine", "name: mine\nsize: [7, 7]", "size[0] is 7; it must be at least 8"),
+        ("name: mine", "name: mine\nsize: [1000000, 8]", "size[0] is 1000000; it must be at most 8192"),
+        ("name: mine", "name: mine\nseeds: [-1]", "seeds[0] is -1"),
+        ("name: mine", "name: mine\nguidance: .nan", "a finite number"),
+        ("name: mine", "name: mine\nguidance: .inf", "a finite number"),
+        ("scene: beach", "scene: 2020-99-99", "2020-99-99"),
     ],
 )
 def test_mistakes_in_a_suite_are_named(tmp_path: Path, old: str, new: str, said: str) -> None:

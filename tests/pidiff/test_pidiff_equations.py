@@ -12,9 +12,9 @@ from tiny import tiny_backbone
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Job, RowLayout, StepInfo
 from methods.pidiff.adapter import StyleAdapter
-from methods.pidiff.config import Config
+from methods.pidiff.config import Config, parse_levels
 from methods.pidiff.method import PIDiff
-from methods.pidiff.style import mix_rows, parse_levels
+from methods.pidiff.style import mix_rows
 from methods.pidiff.stylespace.encoder import StyleShape
 from methods.pidiff.stylespace.load import random_style_space, save_style_space
 from methods.pidiff.wplus import GROUPS, initialise_from_wplus

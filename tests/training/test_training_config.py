@@ -36,14 +36,14 @@ def test_sections_settings_and_data_are_merged(tmp_path: Path) -> None:
         ("data: {peoples: 8}", [], "Did you mean 'people'"),
         ("batch: many", [], "batch is 'many'"),
         ("batch: 0", [], "at least 1"),
-        ("rate: -1.0", [], "positive"),
-        ("average: 1.0", [], r"\[0, 1\)"),
+        ("rate: -1.0", [], "rate is -1.0; it must be above 0"),
+        ("average: 1.0", [], "average is 1.0; it must be below 1"),
         ("precision: float8", [], "Did you mean 'float"),
         ("data: pocket", [], "not a section"),
         ("[1]", [], "holds a list"),
         ("", ["batch"], "not key=value"),
-        ("", ["seed=-1"], "negative"),
-        ("", ["batch.size=1"], "batch is .*must be int"),
+        ("", ["seed=-1"], "seed is -1; it must be at least 0"),
+        ("", ["batch.size=1"], "batch is .*must be a whole number"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, text: str, settings: list[str], message: str) -> None:
