@@ -17,7 +17,7 @@ import os
 import re
 import types
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
@@ -86,8 +86,22 @@ _CORRECT = "Correct the value."
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, Field))
 def options(cls: type[T]) -> type[T]:
-    """A frozen dataclass that pydantic validates: strictly, without extras, without infinities."""
-    return pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(cls)
+    """A frozen dataclass that pydantic validates: strictly, without extras, without infinities.
+
+    Made in Python or by `build`, what it may not be is a UsageError.
+    """
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(cls)
+    validate = made.__init__
+
+    @wraps(validate)
+    def init(self: Any, *given: Any, **named: Any) -> None:
+        try:
+            validate(self, *given, **named)
+        except ValidationError as error:
+            raise _explain(error, made, made.__name__) from error
+
+    made.__init__ = init
+    return made
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:

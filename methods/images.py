@@ -23,6 +23,8 @@ from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, ImageOps, PngI
 
 from methods.errors import PictureError
 from methods.files import write_bytes
+from methods.paths import refuse_address
+from methods.png_text import MAX_TEXT, png_texts
 from methods.textfile import parse_json
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -34,6 +36,8 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024
 
 SOFTWARE = "spid"
+
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT  # a long text in a PNG does not make the picture damaged
 
 _OTHER_FORMATS = {
     b"GIF8": "GIF",
@@ -131,8 +135,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     _check_file(path)
     with _open(path) as picture:
-        info = {key: value for key, value in picture.info.items() if isinstance(value, str)}
         size, kind = picture.size, picture.format
+        info = {key: value for key, value in picture.info.items() if isinstance(value, str)}
+    if kind == "MPO":  # a JPEG with more pictures behind it, as cameras write
+        kind = "JPEG"
+    if kind == "PNG":
+        with path.open("rb") as stream:
+            info |= png_texts(stream)
     job = None
     if "spid" in info:
         job = parse_json(info["spid"], f"{path}: its 'spid' entry", error=PictureError, hint=_EDITED)
@@ -194,6 +203,7 @@ def contact_sheet(
 
 
 def _check_file(path: Path) -> None:
+    refuse_address(path, PictureError)
     try:
         if path.is_dir():
             raise PictureError(f"{path}: is a folder, not a picture.", hint="Name one file in it.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from methods.errors import UsageError
+from methods.errors import SpidError, UsageError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -32,6 +32,13 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         raise UsageError(
             f"{os.fspath(path)}: {Path(path).parts[0]} has no home folder here.", hint="Write the folder out."
         ) from error
+
+
+def refuse_address(path: str | os.PathLike[str], error: type[SpidError] = UsageError) -> None:
+    """Raise `error` for a web address where a file is meant: nothing is loaded from the network unasked."""
+    name = os.fspath(path)
+    if name.lower().startswith(("http:/", "https:/", "ftp:/")):
+        raise error(f"{name}: is a web address, not a file.", hint="Download it, then give the file.")
 
 
 def cache_dir() -> Path:

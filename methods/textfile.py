@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from methods.errors import SpidError, UsageError
+from methods.paths import refuse_address
 
 PathArgument = str | os.PathLike[str]
 
@@ -41,6 +42,7 @@ def read_bytes(
     unreadable.
     """
     name = os.fspath(path)
+    refuse_address(name, error)
     try:
         found = os.stat(name)
         if stat.S_ISDIR(found.st_mode):

@@ -17,10 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from methods.errors import MissingWeightsError, WeightsError
+from methods.errors import MissingWeightsError, NonFiniteError, WeightsError
 from methods.files import write_bytes
+from methods.paths import refuse_address
 
 __all__ = [
+    "check_finite",
     "check_state",
     "fill_module",
     "fingerprint_files",
@@ -48,16 +50,19 @@ def load_weights(path: str | Path, device: str | torch.device = "cpu") -> dict[s
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    refuse_address(path, WeightsError)
     if not path.is_file():
         raise MissingWeightsError(
             f"No weights file at {path}.", hint="Check the path, or download the file there."
         )
-    if suffix in _SAFETENSORS:
+    if suffix in _SAFETENSORS or (suffix in _TORCH and _is_safetensors(path)):
+        _refuse_other(path)
         try:
             return load_file(path, device=str(device))
         except (SafetensorError, OSError, ValueError) as error:
             raise _corrupt(path, error) from error
     if suffix in _TORCH:
+        _refuse_other(path)
         return _load_torch(path, device)
     known = "a format that can execute code" if suffix in _EXECUTABLE else "no known weights format"
     raise WeightsError(f"{path} is refused: {suffix or 'a file without suffix'} is {known}.", hint=_CONVERT)
@@ -92,6 +97,13 @@ def check_state(
             raise WeightsError(f"{source}: {name} has the shape {found}, expected {wanted}.", hint=hint)
 
 
+def check_finite(tensors: Mapping[str, Tensor], source: str, *, hint: str) -> None:
+    """Raises NonFiniteError, naming `source`, when a tensor holds an infinity or no number."""
+    broken = [name for name, one in tensors.items() if one.is_floating_point() and not one.isfinite().all()]
+    if broken:
+        raise NonFiniteError(f"{source}: {_first_of(broken)} left the finite numbers.", hint=hint)
+
+
 def _first_of(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
@@ -113,7 +125,11 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 def save_weights(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as .safetensors, whole or not at all. The metadata always says `format: pt`."""
+    """Write tensors as .safetensors, whole or not at all. The metadata always says `format: pt`.
+
+    Raises NonFiniteError for tensors that hold an infinity or no number: half precision ends at 65504.
+    """
+    check_finite(tensors, f"{path} is not written", hint="Train it at a lower rate.")
     own = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     write_bytes(path, _ordered(save(own, metadata={"format": "pt", **(metadata or {})})))
 
@@ -158,6 +174,41 @@ def _load_torch(path: Path, device: str | torch.device) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a state dict.", hint=_CONVERT)
     return dict(_flatten(loaded))
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise _corrupt(path, error) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A header of JSON behind its length, whatever the file is called."""
+    head = _head(path)
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
+
+
+def _refuse_other(path: Path) -> None:
+    """Raises WeightsError for what is downloaded in the place of weights, by its first bytes."""
+    head = _head(path)
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise WeightsError(
+            f"{path} is a Git LFS pointer, not the weights.", hint="Run `git lfs pull` in its repository."
+        )
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise WeightsError(
+            f"{path} is a web page, not weights.", hint="Download the file itself, not the page about it."
+        )
+    if not head:
+        raise WeightsError(f"{path} is empty.", hint="Download or copy it again.")
+    torch_file = head.startswith((b"PK\x03\x04", b"\x80\x02"))
+    if path.suffix.lower() in _SAFETENSORS and torch_file and not _is_safetensors(path):
+        raise WeightsError(
+            f"{path} is a torch file, not a .safetensors.", hint="Rename it to .pt, or download it again."
+        )
 
 
 def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> Iterable[tuple[str, Tensor]]:

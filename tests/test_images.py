@@ -245,10 +245,41 @@ def test_bombs_are_refused_before_decoding(tmp_path: Path, monkeypatch):
 
 
 def test_text_bomb(tmp_path: Path):
-    text = b"parameters\0\0" + zlib.compress(b"a" * 10_000_000)
+    text = b"parameters\0\0" + zlib.compress(b"a" * 50_000_000)
     data = png(1, 1, 8, 2, b"\0\0\0\0")
     (tmp_path / "text.png").write_bytes(data[:33] + chunk(b"zTXt", text) + data[33:])
     refused(tmp_path / "text.png")
+
+
+def test_text_is_found_wherever_it_stands_and_a_long_one_does_no_harm(tmp_path: Path) -> None:
+    long = "x" * 3_000_000
+    for number, texts in enumerate(
+        [
+            chunk(b"tEXt", b"parameters\0a dog"),
+            chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a dog")),
+            chunk(b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(b"a dog")),
+            chunk(b"tEXt", b"comment\0" + long.encode()) + chunk(b"tEXt", b"parameters\0a dog"),
+        ]
+    ):
+        data = png(1, 1, 8, 2, b"\0\0\0\0")
+        for place in (33, len(data) - 12):  # behind the header, and behind the pixels
+            path = tmp_path / f"{number}-{place}.png"
+            path.write_bytes(data[:place] + texts + data[place:])
+            assert read_metadata(path)["parameters"] == "a dog"
+            assert load_picture(path).size == (1, 1)
+
+
+def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg(tmp_path: Path) -> None:
+    one, two = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")
+    one.save(tmp_path / "camera.jpg", "MPO", save_all=True, append_images=[two])
+    assert read_metadata(tmp_path / "camera.jpg")["format"] == "JPEG"
+    assert load_picture(tmp_path / "camera.jpg").size == (8, 6)
+
+
+def test_a_web_address_is_named(tmp_path: Path) -> None:
+    for path in ("https://example.org/a.png", Path("http://example.org/a.png")):
+        with pytest.raises(PictureError, match="is a web address"):
+            load_picture(path)
 
 
 # --- what we write -----------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ from methods.images import load_picture, picture_hash, pixels_hash
 MIN_FACE = 24
 """Faces whose box is narrower or lower than this many pixels are refused: there is nothing to embed."""
 
+PADDED_SIDE = 2048
+"""Longer side of the picture that gets a border; detectors look at 640 pixels."""
+
 POCKET_DOMAIN = "pocket-render"
 NOT_RENDERED = "this looks like a photograph, and the pocket models know rendered people only."
 TWO_WAYS_ON = (
@@ -73,6 +76,11 @@ def _deliver(result: Face | FaceError, name: str) -> Face:
 def _analyse(picture: Image.Image, encoder: FaceEncoder, select: str, check_domain: bool) -> Face:
     rendered_only = encoder.domain == POCKET_DOMAIN
     checked = rendered_only and check_domain
+    if min(picture.size) < MIN_FACE:
+        raise TinyFaceError(
+            f"the picture is {picture.width} x {picture.height} pixels: no face fits into it.",
+            hint=f"Give a larger picture; {MIN_FACE} pixels are the least, 112 are good.",
+        )
     rgb = np.asarray(picture)
     detections, rung = detect(rgb, encoder)
     if not detections:
@@ -113,16 +121,30 @@ def detect(rgb: NDArray[np.uint8], encoder: FaceEncoder) -> tuple[list[Detection
     if found := encoder.detect(rgb):
         return found, "as-is"
     # A border makes a face that fills the picture look like one in a scene; grey is the detector's zero.
-    border = max(rgb.shape[:2]) // 2
-    padded = np.pad(rgb, ((border, border), (border, border), (0, 0)), constant_values=127)
+    small, scale = _reduced(rgb)
+    border = max(small.shape[:2]) // 2
+    padded = np.pad(small, ((border, border), (border, border), (0, 0)), constant_values=127)
     if found := encoder.detect(padded):
-        return [_shifted(d, -border) for d in found], "padded"
+        return [_shifted(d, -border, scale) for d in found], "padded"
     for size in encoder.detector_sizes[1:]:
         if found := encoder.detect(rgb, size=size):
             return found, "small-detector"
     return [], "as-is"
 
 
-def _shifted(detection: Detection, by: int) -> Detection:
+def _reduced(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """A picture whose longer side is at most PADDED_SIDE, and how much larger the given one is.
+
+    The border makes a square of twice the longer side, whatever the shorter one is: 1000 x 30000 pixels would
+    take gigabytes.
+    """
+    longest = max(rgb.shape[:2])
+    if longest <= PADDED_SIDE:
+        return rgb, 1.0
+    size = tuple(max(1, round(side * PADDED_SIDE / longest)) for side in rgb.shape[1::-1])
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BOX)), longest / PADDED_SIDE
+
+
+def _shifted(detection: Detection, by: int, scale: float) -> Detection:
     box, landmarks = detection.box + np.float32(by), detection.landmarks + np.float32(by)
-    return Detection(box, landmarks, detection.score)
+    return Detection(box * np.float32(scale), landmarks * np.float32(scale), detection.score)

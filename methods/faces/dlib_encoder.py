@@ -81,6 +81,8 @@ class DlibEncoder:
 
         longer = max(rgb.shape[:2])
         scale = min(max(longer, size or _LONG_SIDE), _LARGEST) / longer
+        if min(rgb.shape[:2]) * scale < 1:  # shrunk, a side would have no pixel
+            return []
         picture: Any = np.ascontiguousarray(rgb)
         if scale != 1:
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

@@ -66,6 +66,8 @@ class InsightFaceEncoder:
 
     def detect(self, rgb: NDArray[np.uint8], *, size: int | None = None) -> list[Detection]:
         side = size or self.detector_sizes[0]
+        if min(rgb.shape[:2]) * side < max(rgb.shape[:2]):  # shrunk, a side would have no pixel
+            return []
         boxes, landmarks = self._detector.detect(
             np.ascontiguousarray(rgb[..., ::-1]), input_size=(side, side)
         )

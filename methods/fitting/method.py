@@ -32,7 +32,7 @@ from methods.fitting.optimise import Progress
 from methods.fitting.words import NOUN, place
 from methods.hooks import Attachment, Identity, Job
 from methods.images import picture_hash
-from methods.weights import fingerprint_tensors
+from methods.weights import check_finite, fingerprint_tensors
 
 if TYPE_CHECKING:
     from typing import Self
@@ -202,6 +202,7 @@ class FitMethod(Method):
         with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=cuda):
             torch.manual_seed(self.config.seed)
             fitted = self.fit(identity, backbone, tell)
+            check_finite(fitted, f"The fit of {self.info.name} to {identity.name}", hint="Try a lower rate.")
         fitted = {name: tensor.detach().to("cpu").clone() for name, tensor in fitted.items()}
         cache.write(path, fitted, description)
         return fitted

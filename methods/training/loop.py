@@ -24,6 +24,7 @@ from methods.training.optimizer import make_optimizers
 from methods.training.pairs import Pairs
 from methods.training.processes import Processes
 from methods.training.task import Stage, TrainingTask
+from methods.weights import check_finite
 
 Progress = Callable[[int, int, dict[str, float]], object]
 """Takes the steps done, the steps in all, and the last loss terms."""
@@ -102,6 +103,7 @@ class Loop:
                     TrainingLog(self.output, after=self.at.total, tensorboard=tensorboard)
                 )
             started = time.monotonic()
+            self._mend_preview()
             while self.at.stage < len(self.task.stages):
                 stage = self.task.stages[self.at.stage]
                 self._begin(stage)
@@ -127,14 +129,23 @@ class Loop:
         if self.processes.main:
             folder = self.output / "previews"
             folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob(".*.tmp"):  # of a write that was killed
+                left.unlink(missing_ok=True)
             with self._average.applied():
                 self.task.preview(folder, self.at.total)
         self.processes.wait()
 
+    def _mend_preview(self) -> None:
+        """The sheet that was due at the checkpoint we go on from, where a kill came before it."""
+        due = self.at.total and self.config.preview_every and self.at.total % self.config.preview_every == 0
+        if due and not (self.output / "previews" / f"step_{self.at.total:06d}.png").is_file():
+            self.preview()
+
     def export(self, folder: Path) -> None:
-        """Let the task write its adapter with the averaged weights."""
+        """Let the task write its adapter with the averaged weights. Raises NonFiniteError for broken ones."""
         if self.processes.main:
             with self._average.applied():
+                self._refuse_broken_weights()
                 self.task.export(folder)
         self.processes.wait()
 
@@ -198,6 +209,14 @@ class Loop:
             hint=f"{good}; try a lower rate, or precision: float32.",
         )
 
+    def _refuse_broken_weights(self) -> None:
+        """The loss of a step says nothing of the weights after it; what is kept has to be numbers."""
+        check_finite(
+            self.task.module.state_dict(),
+            f"The weights after step {self.at.total}",
+            hint="Go on from an earlier checkpoint; try a lower rate, or precision: float32.",
+        )
+
     # --- stages --------------------------------------------------------------------------------------
 
     def _begin(self, stage: Stage) -> None:
@@ -253,6 +272,7 @@ class Loop:
         if self.at.total == self._saved:
             return
         if self.processes.main:
+            self._refuse_broken_weights()
             optimizer = {
                 f"{kind}/{name}": tensor
                 for name, parameter in self._trained.items()

@@ -152,7 +152,7 @@ class UniformAdapter(nn.Module):
         Raises WeightsError naming `source` for another kind of adapter, another backbone's shapes, and
         missing or unknown keys.
         """
-        state = {_public_name(key): value for key, value in state.items()}
+        state = {_public_name(key): value for key, value in _trained(state).items()}
         joint = _joint(sites)
         _check_kind(state, source, joint)
         first, last = ("proj", "proj") if joint else ("proj.0", "proj.2")
@@ -197,16 +197,32 @@ def _public_name(name: str) -> str:
     return name if found is None else f"ip_adapter.{found[1]}.to_{found[2]}_ip.{found[3]}"
 
 
+def _trained(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A checkpoint as IP-Adapter's own trainer writes it (beside the whole U-Net), in the public layout."""
+    names = {"image_proj_model.": "image_proj.", "adapter_modules.": "ip_adapter."}
+    if not any(key.startswith(tuple(names)) for key in state):
+        return state
+    renamed = {}
+    for key, tensor in state.items():
+        for old, new in names.items():
+            if key.startswith(old):
+                renamed[new + key.removeprefix(old)] = tensor
+            elif not key.startswith(("unet.", *names)):
+                renamed[key] = tensor
+    return renamed
+
+
 def _check_kind(state: Mapping[str, Tensor], source: str, joint: bool) -> None:
     """Raise WeightsError for another kind of adapter than the backbone's family reads."""
     flux = "image_proj.proj.weight" in state and any(key.endswith("_ip.bias") for key in state)
     sizes = ["image_proj.norm.weight"]
     sizes += ["image_proj.proj.weight"] if joint else ["image_proj.proj.0.weight", "image_proj.proj.2.weight"]
-    if flux == joint and all(name in state for name in sizes):
+    plus = any(key.startswith("image_proj.perceiver_resampler.") for key in state)
+    if flux == joint and not plus and all(name in state for name in sizes):
         return
     if flux:
         what = "a FLUX IP-Adapter, and the backbone is a U-Net"
-    elif any(key.startswith("image_proj.perceiver_resampler.") for key in state):
+    elif plus:
         what = "a FaceID Plus adapter, which also needs CLIP picture features"
     elif "image_proj.proj.weight" in state or "image_proj.latents" in state:
         what = "an IP-Adapter for whole pictures, not for face embeddings"

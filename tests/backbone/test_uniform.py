@@ -107,6 +107,17 @@ def test_half_precision_files_run_in_the_backbones_dtype(tmp_path):
     assert {value.dtype for value in loaded.adapter.state_dict().values()} == {torch.float32}
 
 
+def test_what_ip_adapters_own_trainer_writes_is_read():
+    backbone = tiny_backbone("sd1")
+    state = state_of(backbone)
+    names = {"image_proj.": "image_proj_model.", "ip_adapter.": "adapter_modules."}
+    trained = {names[key[:11]] + key[11:]: value for key, value in state.items()}
+    own = Uniform.from_state({**trained, "unet.conv_in.weight": torch.zeros(1)}, backbone)
+    assert all(torch.equal(value, state[key]) for key, value in own.adapter.state_dict().items())
+    with pytest.raises(WeightsError, match="unknown tensor surprise"):
+        Uniform.from_state({**trained, "surprise": torch.zeros(1)}, backbone)
+
+
 def test_wrong_weights_are_refused_by_name(tmp_path):
     sd1, sd2, xl = (tiny_backbone(family) for family in ("sd1", "sd2", "sdxl"))
     state = state_of(sd1)
@@ -127,7 +138,7 @@ def test_wrong_weights_are_refused_by_name(tmp_path):
     with pytest.raises(WeightsError, match=r"shape \(5, 32\), expected \(16, 32\)"):
         Uniform.from_state({**state, "ip_adapter.1.to_k_ip.weight": torch.zeros(5, 32)}, sd1)
     with pytest.raises(WeightsError, match="FaceID Plus"):
-        Uniform.from_state({"image_proj.perceiver_resampler.proj_in.weight": torch.zeros(1)}, sd1)
+        Uniform.from_state({**state, "image_proj.perceiver_resampler.proj_in.weight": torch.zeros(1)}, sd1)
     with pytest.raises(WeightsError, match="whole pictures"):
         Uniform.from_state({"image_proj.proj.weight": torch.zeros(1)}, sd1)
     with pytest.raises(WeightsError, match="No uniform weights are shipped for sd1"):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from methods.errors import WeightsError
-from methods.weights import fill_module, load_weights, read_metadata, save_weights
+from methods.errors import NonFiniteError, WeightsError
+from methods.weights import check_finite, fill_module, load_weights, read_metadata, save_weights
 
 TENSORS = {"image_proj.norm.weight": torch.arange(3.0), "ip_adapter.1.to_k_ip.weight": torch.eye(2).half()}
 
@@ -141,7 +141,7 @@ def test_nobody_else_opens_weights():
         for path in (root / package).rglob("*.py"):
             for call in path.read_text().split("torch.load(")[1:]:
                 assert "weights_only=True" in call[:200], path
-                assert path.name == "weights.py" or "training" in path.parts, path
+                assert path.name == "weights.py" or "pocket" in path.parts, path
 
 
 def test_cards_and_registry_do_without_torch():
@@ -151,3 +151,44 @@ def test_cards_and_registry_do_without_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("name", ["a.bin", "a.pt", "a.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+        (b"<html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "is a Git LFS pointer"),
+        (b"", "is empty"),
+    ],
+)
+def test_what_is_downloaded_in_the_place_of_weights_is_named(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=said):
+        load_weights(tmp_path / name)
+
+
+def test_a_safetensors_file_of_another_name_is_read_and_a_torch_file_is_named(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", {"x": torch.ones(2)})
+    (tmp_path / "a.bin").write_bytes((tmp_path / "a.safetensors").read_bytes())
+    assert torch.equal(load_weights(tmp_path / "a.bin")["x"], torch.ones(2))
+    torch.save({"x": torch.ones(2)}, tmp_path / "b.safetensors")
+    with pytest.raises(WeightsError, match="is a torch file"):
+        load_weights(tmp_path / "b.safetensors")
+    for rows in range(1, 40):  # every length of a header is one
+        save_weights(tmp_path / "c.safetensors", {"x" * rows: torch.ones(1)})
+        assert load_weights(tmp_path / "c.safetensors")
+
+
+def test_web_addresses_and_broken_tensors_are_refused() -> None:
+    with pytest.raises(WeightsError, match="is a web address"):
+        load_weights("https://example.org/a.safetensors")
+    with pytest.raises(NonFiniteError, match="here: b and 1 more left"):
+        check_finite(
+            {"a": torch.ones(1), "b": torch.tensor([1.0, torch.nan]), "c": torch.tensor([torch.inf])},
+            "here",
+            hint="x",
+        )

@@ -19,6 +19,7 @@ from methods.errors import (
     UsageError,
 )
 from methods.faces import Detection, FaceEncoder, analyse, load_encoder, select_face
+from methods.faces.analyse import PADDED_SIDE
 from methods.faces.geometry import TEMPLATE
 
 
@@ -217,3 +218,27 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch)
 
 def test_brightness_is_a_face_encoder():
     assert isinstance(Brightness(), FaceEncoder)
+
+
+def test_pictures_of_odd_shapes_cost_no_memory_and_end_in_one_line():
+    encoder = Brightness()
+    with pytest.raises(TinyFaceError, match="512 x 4 pixels: no face fits"):
+        analyse(Image.new("RGB", (512, 4)), encoder)
+    with pytest.raises(NoFaceError):
+        analyse(Image.new("RGB", (100, 30_000)), encoder)
+    assert max(width for width, _ in encoder.calls) <= 2 * PADDED_SIDE
+
+
+def test_a_reduced_picture_keeps_the_coordinates_of_the_given_one():
+    side = 2 * PADDED_SIDE
+    encoder = Brightness()
+    face = analyse(white(side, (400, 400, side - 400, side - 400)), encoder)
+    assert face.rung == "padded" and encoder.calls == [(side, 640), (side, 640)]
+    np.testing.assert_allclose(face.box, [400, 400, side - 400, side - 400], atol=4)
+
+
+def test_a_pack_takes_a_picture_of_any_shape(pack: Path):
+    encoder = load_encoder(str(pack))
+    for shape in ((24, 30_000, 3), (30_000, 24, 3), (4, 512, 3)):
+        for size in encoder.detector_sizes:
+            assert encoder.detect(np.zeros(shape, np.uint8), size=size) == []

@@ -170,5 +170,5 @@ def test_every_tensor_is_accounted_for(tmp_path):
 
 @pytest.mark.parametrize("options", [{"cache_mib": -1}, {"mix_share": 2.0}])
 def test_options_are_checked(options):
-    with pytest.raises(ValueError):
+    with pytest.raises(UsageError):
         Config(**options)

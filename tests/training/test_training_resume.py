@@ -26,7 +26,8 @@ from small_training import (
 from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
-from methods.registry import _BUILT_IN, _Lazy
+from methods.errors import NonFiniteError
+from methods.registry import METHODS
 from methods.training.checkpoints import Checkpoints
 from methods.training.engine import Trained, train
 from methods.training.task import Stage, TrainingTask
@@ -105,7 +106,7 @@ class Staged(Uniform):
 def test_stages_have_their_own_optimizers_and_are_resumed_in_the_middle(
     tmp_path: Path, stop_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_BUILT_IN, "staged", _Lazy(f"{__name__}:Staged", "methods.uniform.info:INFO"))
+    monkeypatch.setitem(METHODS.built_in, "staged", f"{__name__}:Staged")
 
     def staged(output: Path, stop: int | None = None) -> Trained:
         return train(
@@ -148,3 +149,21 @@ def test_a_killed_process_is_resumed_to_the_same_weights(tmp_path: Path) -> None
     assert main(arguments(broken)) == main(arguments(whole)) == 0
     assert_same(whole, broken)
     assert len(curve(whole)) == 24
+
+
+def test_a_preview_that_a_kill_prevented_is_made_up_for(tmp_path: Path) -> None:
+    changes = {"preview_every": 2, "preview_people": 1}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop_after=3, **changes)
+    (sheet,) = (tmp_path / "previews").iterdir()
+    content = sheet.read_bytes()
+    sheet.rename(sheet.with_name(".half.tmp"))  # killed between checkpoint and preview, in the write
+    run(tmp_path, resume=True, **changes)
+    names = sorted(path.name for path in (tmp_path / "previews").iterdir())
+    assert names == ["step_000002.png", "step_000004.png"] and sheet.read_bytes() == content
+
+
+def test_weights_that_are_no_numbers_are_never_an_adapter(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match="left the finite numbers"):
+        run(tmp_path, rate=1e6, options={"steps": 1})  # beyond half precision after the only step
+    assert not list(tmp_path.rglob("adapter.safetensors"))
