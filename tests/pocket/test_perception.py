@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from methods.errors import WeightsError
-from methods.faces.geometry import TEMPLATE, similarity_transform
+from methods.faces.geometry import TEMPLATE, similarity_transform, similarity_transforms
 from methods.pocket.world import FACTORS
 from scripts.pocket import detector, probes, recogniser
 from scripts.pocket.dataset import build
@@ -31,7 +31,7 @@ def test_crops_use_the_least_squares_similarity_of_the_face_encoders() -> None:
     rng = np.random.default_rng(0)
     landmarks = rng.uniform(20, 100, (4, 5, 2)).astype(np.float32)
     expected = [similarity_transform(points, TEMPLATE) for points in landmarks]
-    np.testing.assert_allclose(recogniser.similarity(landmarks), expected, atol=1e-4)
+    np.testing.assert_allclose(similarity_transforms(landmarks, TEMPLATE), expected, atol=1e-4)
 
 
 def test_identity_targets_are_standardised_parameters_and_one_hot_words() -> None:
@@ -255,6 +255,6 @@ def test_opencv_crops_equal_the_face_encoders(renders: Path) -> None:
 
     dataset = open_dataset(renders)
     picture, points = np.asarray(dataset.pictures[0]), dataset.meta["landmarks"][0]
-    ours = recogniser.crop(picture, recogniser.similarity(points[None])[0])
+    ours = recogniser.crop(picture, similarity_transforms(points[None], TEMPLATE)[0])
     assert np.abs(ours.astype(int) - align(picture, points).astype(int)).max() <= 2
     assert cv2.__version__
