@@ -11,6 +11,7 @@ references/    the identities' pictures by content
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,7 +78,8 @@ class Row:
 
     def to_line(self) -> bytes:
         """The row as one line of JSON, ASCII only: no name can break a line or an encoding."""
-        return json.dumps(self.as_dict(), allow_nan=False).encode() + b"\n"
+        content = json.dumps(self.as_dict(), allow_nan=False)
+        return f'{content[:-1]}, "check": "{_check(content)}"}}\n'.encode()
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON-able values, in the order of the fields."""
@@ -87,6 +89,18 @@ class Row:
     def from_line(cls, line: bytes) -> Row:
         """Inverse of `to_line`. Raises ValueError for anything else."""
         try:
-            return cls(**json.loads(line))
+            values = json.loads(line)
+            values.pop("check", None)
+            return cls(**values)
         except TypeError as error:
             raise ValueError(f"not a row: {error}") from error
+
+
+def intact(line: bytes) -> bool:
+    """Whether a line of samples.jsonl is as `Row.to_line` wrote it: nobody has changed a number since."""
+    content, mark, check = line.rstrip(b"\n").rpartition(b', "check": "')
+    return bool(mark) and check == f'{_check(content.decode("ascii", "replace") + "}")}"}}'.encode()
+
+
+def _check(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

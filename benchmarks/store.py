@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.schema import Row
+from benchmarks.schema import Row, intact
 from methods.errors import SpidError, UsageError
 from methods.files import cannot_write, sync_folder, write_bytes
 from methods.textfile import read_json
@@ -116,18 +116,18 @@ class RunFolder:
             for line in _lines(journal):
                 try:
                     row = json.loads(line)
-                    if row["id"] in wanted:
+                    if row["id"] in wanted and intact(line):
                         one = Known(line, row["status"], row["size"], row["sha256"])
                         found.setdefault(row["id"], []).append(one)
                 except (ValueError, KeyError, TypeError):
-                    continue  # a damaged line is a sample to be done again
+                    continue  # a damaged line is a sample to be done again, as one that was edited
         sizes = self._sizes()
         digests: dict[str, str | None] = {}
         if hashes is None:
             hashes = sum(rows[-1].size or 0 for rows in found.values()) <= READ_ALL
         known = {}
         for identifier, rows in found.items():
-            picture = wanted[identifier].picture
+            picture = getattr(wanted[identifier], "picture", identifier)  # another sample's, of a twin
             size = sizes.get(f"{picture}.png")
             content = None
             if hashes and size is not None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from methods.sampling import Result
 
 SCHEMA = 1
+CUT = "prompt truncated"
+"""The note of a picture whose prompt is longer than the text encoder reads; it quotes what is left out. The
+negative prompt's is called `negative prompt truncated`."""
 _LIBRARIES = (
     "torch",
     "diffusers",

@@ -150,6 +150,8 @@ def _sample_batch(
         picture, status = to_picture(latents[place], decoded[place])
         if overflow := backbone.text.encode(job.prompt).truncated:
             notes[place]["prompt truncated"] = overflow
+        if job.guided and (overflow := backbone.text.encode(job.negative_prompt).truncated):
+            notes[place]["negative prompt truncated"] = overflow
         columns = {} if capture is None else capture.maps(place)
         latent = latents[place].cpu().clone()
         results.append(Result(picture, latent, job, status, notes[place], records[place], columns))

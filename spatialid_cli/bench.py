@@ -296,6 +296,7 @@ def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool
             "complete": outcome.complete,
             "missing": outcome.missing,
             "pairs": outcome.pairs,
+            "cut_prompts": outcome.cut,
             "statuses": outcome.counts,
             "failed": bad,
             "seconds": {name: round(value, 3) for name, value in outcome.seconds.items()},
@@ -314,6 +315,10 @@ def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool
                 "statuses": ", ".join(f"{count} {status}" for status, count in outcome.counts.items()),
                 "time": clock(outcome.seconds["wall"]),
             }
+        )
+    if outcome.cut:
+        console.warn(
+            f"{outcome.cut} samples have prompts longer than the text encoder reads; rows quote the rest"
         )
     for row in sorted(outcome.troubles, key=failed, reverse=True)[:_LISTED]:
         who = f", {row['identity']}" if row["identity"] else ""

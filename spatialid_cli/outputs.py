@@ -28,6 +28,9 @@ COLUMNS = (
     "width", "height", "steps", "guidance", "id_weight", "scheduler", "backbone",
 )  # fmt: skip
 
+_CUT = {"truncated": "prompt truncated", "negative_truncated": "negative prompt truncated"}
+"""Fields of a record, in `--json` only, that quote what the text encoder left out."""
+
 
 class Row(NamedTuple):
     """What the pictures of one row share; `line` is the prompt's number, as a prompt may occur twice."""
@@ -72,6 +75,10 @@ class Gallery:
 
         place = self.rows.index(Row(made.identity, line, made.prompt, made.seed)), made.method
         record = {column: made.job.get(column) for column in COLUMNS}
+        notes = made.job["notes"]
+        record |= {
+            name: notes[f"{what} truncated"] for name, what in _CUT.items() if f"{what} truncated" in notes
+        }
         record |= {"status": made.status, "method": made.method, "identity": made.identity, "file": None}
         stem = f"{place[0]:03d}_{_safe(made.method)}_{job_hash(made.job)}"
         if made.picture is not None:

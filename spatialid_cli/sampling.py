@@ -58,6 +58,7 @@ def run(
 
         def keep(made: Generated, lines_of: Mapping[str, list[int]] = lines_of) -> None:
             _say_whose_face(made.job, said)
+            _say_what_is_cut(made.job, said)
             for line in lines_of[made.prompt]:
                 gallery.add(made, line)
 
@@ -112,6 +113,15 @@ def _say_whose_face(job: Mapping[str, Any], said: set[str]) -> None:
     how = "" if face["rung"] == "as-is" else f", found {face['rung']}"
     which = "1 face" if face["count"] == 1 else f"one of {face['count']} faces ({job['face_select']})"
     console.log(f"{name}: {which}{how}; {encoder['name']} on {encoder['provider']}")
+
+
+def _say_what_is_cut(job: Mapping[str, Any], said: set[str]) -> None:
+    """Once per prompt: the words that the text encoder does not read."""
+    for what in ("prompt", "negative prompt"):
+        text, cut = job[what.replace(" ", "_")], job["notes"].get(f"{what} truncated")
+        if cut and f"{what} {text}" not in said:
+            said.add(f"{what} {text}")
+            console.warn(f"the {what} is longer than the text encoder reads; left out: {cut!r}")
 
 
 def _groups(lines: Sequence[PromptLine]) -> list[tuple[dict[str, Any], dict[str, list[int]]]]:

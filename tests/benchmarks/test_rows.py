@@ -122,3 +122,26 @@ def test_the_noun_that_is_the_person_is_found(prompt: str, template: str, noun: 
 def test_a_noun_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="does not say"):
         name_person("a man", "coach")
+
+
+def test_an_edited_row_is_not_believed(tmp_path: Path, ask: Callable[..., Request]) -> None:
+    bench(ask(), tmp_path / "run")
+    whole = contents(tmp_path / "run")
+    journal = tmp_path / "run" / "samples.jsonl"
+    for old, new in (('"seed": 0', '"seed": -5'), ('"status": "ok"', '"status": "splendid"'), ("a", "b")):
+        text = journal.read_text()
+        journal.write_text(text.replace(old, new, 1))
+        assert journal.read_text() != text
+        bench(ask(), tmp_path / "run")
+        assert contents(tmp_path / "run") == whole
+
+
+def test_a_prompt_that_is_cut_is_counted(tmp_path: Path, ask: Callable[..., Request]) -> None:
+    suite = tmp_path / "long.yaml"
+    words = "red blue green " * 30
+    suite.write_text(
+        NAMED.split("prompts:")[0] + f"prompts: {{some: ['a photo of a {{person}} {words}lastly']}}\n"
+    )
+    outcome = bench(ask(suite=str(suite)), tmp_path / "run")
+    assert outcome.cut == len(rows(tmp_path / "run")) == 2
+    assert all("lastly" in row["detail"] for row in rows(tmp_path / "run"))

@@ -6,8 +6,8 @@ import pytest
 from people import somebody
 from tiny import tiny_backbone
 
+from benchmarks.prepare import _load_methods, _words
 from benchmarks.request import Request, parse_method
-from benchmarks.runner import _load_methods, _words
 from benchmarks.suites import load_suite
 from methods.errors import WeightsError
 from methods.fitting.words import place
