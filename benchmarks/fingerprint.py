@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from methods.contract import Method
 
 
+_KERNELS = ("attention_backend", "compile", "vae_tiling")
+"""Options of `load_backbone` that compute the same in another way, hence other bits."""
+
+
 def digest(values: Any) -> str:
     """SHA-256 over values as JSON with sorted keys, hexadecimal."""
     text = json.dumps(values, sort_keys=True, allow_nan=False)
@@ -30,6 +34,7 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
         "revision": backbone.origin.get("revision"),
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "code": loop_code(backbone),
+        **{name: value for name in _KERNELS if (value := backbone.origin.get(name))},
     }
 
 

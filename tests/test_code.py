@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tiny import tiny_folder
 
+from benchmarks.fingerprint import describe_backbone
 from methods.backbone.backbone import Backbone
 from methods.backbone.families.stable_diffusion import StableDiffusion
 from methods.backbone.families.unet import UNetDenoiser
@@ -261,3 +264,10 @@ def test_two_things_of_one_name_are_told_apart() -> None:
         return fingerprint([Root("methods.c", "h")], Sources(trees={**trees}))
 
     assert of(False) == of(False) != of(True)
+
+
+@pytest.mark.parametrize("option", [{"attention_backend": "_native_math"}, {"vae_tiling": True}])
+def test_what_computes_the_same_in_another_way_is_another_backbone(option: dict[str, Any]) -> None:
+    plain, other = load_backbone(tiny_folder("sd1")), load_backbone(tiny_folder("sd1"), **option)
+    assert describe_backbone(plain) != describe_backbone(other)
+    assert describe_backbone(plain) == describe_backbone(load_backbone(tiny_folder("sd1"), vae_slicing=True))
