@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
 from benchmarks.store import RunFolder
 from benchmarks.targets import target_of
+from benchmarks.verdict import judge
 from methods.contract import Method
 from methods.errors import PictureError, SpidError, UsageError
 from methods.hooks import Identity, Job
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from benchmarks.metrics.evaluate import Evaluator
     from methods.backbone.backbone import Backbone
 
-_FOLDED = ("no_face_ref", "no_face_gen", "multi_face")
 _REMEMBERED = 256  # decoded pictures kept: the plain backbone's, and the references
 
 
@@ -338,28 +337,11 @@ class Executor:
             self._pictures.popitem(last=False)
 
     def _row(self, sample: Sample, made: Made | Trouble, scores: Mapping[str, Score] | None) -> Row:
-        metrics: dict[str, float | None] = dict.fromkeys(self._names)
-        notes: dict[str, str] = {}
-        status, detail = made.status, made.detail
-        for name in self._names if scores is not None else ():
-            score = (scores or {})[name]
-            value = score.value
-            if value is not None and math.isfinite(value):
-                metrics[name] = round(value, 6)
-            else:
-                notes[name] = score.reason or (score.status if value is None else "not a finite number")
-            if status == "ok" and score.status in _FOLDED:
-                status, detail = score.status, score.reason or detail
+        verdict = judge(self._names, scores, made.status, made.detail)._asdict()
         if isinstance(made, Trouble):
-            return sample.row(status=status, detail=detail, metrics=metrics)
+            return sample.row(**verdict)
         return sample.row(
-            status=status,
-            detail=detail,
-            picture=self.folder.picture(sample.picture),
-            metrics=metrics,
-            notes=notes,
-            size=made.size,
-            sha256=made.sha256,
+            picture=self.folder.picture(sample.picture), size=made.size, sha256=made.sha256, **verdict
         )
 
     # ------------------------------------------------------------- times

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.schema import SCHEMA, Row
 from benchmarks.score_read import Scored, missing_files
-from methods.errors import PictureError, UsageError
-from methods.files import save_json, write_bytes
+from benchmarks.verdict import judge
+from methods.errors import PictureError, SpidError, UsageError
+from methods.files import new_folder, save_json, write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from benchmarks.results import Results
 
 BLOCK = 32
-FOLDED = ("no_face_ref", "no_face_gen", "multi_face")
-"""Statuses of a metric that become that of the row."""
 
 
 def score(
@@ -40,35 +39,47 @@ def score(
     family: str,
     metrics: str | Sequence[str] = "default",
     models: Mapping[str, str] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Results:
     """Measure pictures and write a run folder, which `spid report` and `spid compare` read; the results.
 
-    family: `pocket` for rendered people, any other for photographs: whose models judge. Every picture has its
-    row: one that cannot be read is an `error`. Nothing is written before everything is measured.
+    family: `pocket` for rendered people, any other for photographs: whose models judge. device: `auto` is
+    CUDA where there is one. Every picture has its row: one that cannot be read is an `error`. Nothing is
+    written before everything is measured, and `output` is there when all of it is.
 
-    Raises UsageError for files that are not there, an `output` that holds a run, an unknown metric or model.
+    Raises UsageError for files that are not there, an `output` that holds something, an unknown metric, model
+    or device.
     """
     from benchmarks.aggregate import aggregate
     from benchmarks.metrics.evaluate import Evaluator
     from benchmarks.metrics.models.zoo import check_models
+    from methods.backbone.load import device_of
 
     output = Path(output)
-    if (output / "run.json").exists():
-        raise UsageError(f"{output} holds a run already.", hint="Give another --output.")
+    if output.is_dir() and any(output.iterdir()):
+        held = "a run" if (output / "run.json").exists() else "files"
+        raise UsageError(f"{output} holds {held} already.", hint="Give another --output.")
     if absent := missing_files(scored):
         more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
         raise UsageError(f"{absent[0]}: no such file{more}.", hint="Correct the path.")
     check_models(family, models or {})
-    evaluator = Evaluator(metrics, backbone_family=family, models=models, device=device, batch_size=BLOCK)
+    on = device_of(device)
+    evaluator = Evaluator(
+        metrics,
+        backbone_family=family,
+        models=models,
+        device=str(on),
+        batch_size=1 if on.type == "cpu" else BLOCK,  # as in a run, so that the figures are the same
+    )
     rows: list[Row] = []
     for start in range(0, len(scored), BLOCK):
         rows += _rows(scored[start : start + BLOCK], evaluator)
         progress(len(rows), len(scored))
     sets = _sets(scored, rows, evaluator)
-    _write(output, scored, rows, sets, _description(scored, evaluator, family, models or {}))
-    return aggregate(output)
+    with new_folder(output) as folder:
+        _write(folder, scored, rows, sets, _description(scored, evaluator, family, models or {}))
+        return aggregate(folder)
 
 
 def _rows(part: Sequence[Scored], evaluator: Evaluator) -> list[Row]:
@@ -116,16 +127,7 @@ def _view(one: Scored) -> SampleView:
 def _row(
     one: Scored, names: Sequence[str], scores: Mapping[str, MetricScore] | None, trouble: str | None
 ) -> Row:
-    values: dict[str, float | None] = dict.fromkeys(names)
-    notes: dict[str, str] = {}
-    status, detail = ("ok", "") if trouble is None else ("error", trouble)
-    for name, found in (scores or {}).items():
-        if found.value is not None:
-            values[name] = round(found.value, 6)
-        else:
-            notes[name] = found.reason or found.status
-        if status == "ok" and found.status in FOLDED:
-            status, detail = found.status, found.reason
+    verdict = judge(names, scores, *(("ok", "") if trouble is None else ("error", trouble)))
     data = one.picture.read_bytes()
     return Row(
         id=_identifier(one),
@@ -136,16 +138,13 @@ def _row(
         category=one.category,
         set=one.set,
         seed=one.seed,
-        status=status,
-        detail=detail,
         picture=None if trouble else _kept("pictures", one.picture),
         reference=None if one.reference is None else _kept("references", one.reference),
-        metrics=values,
-        notes=notes,
         truth=dict(one.truth),
         reference_truth=dict(one.reference_truth),
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
+        **verdict._asdict(),
     )
 
 
@@ -210,16 +209,24 @@ def _write(
     sets: Mapping[str, Any],
     description: Mapping[str, Any],
 ) -> None:
-    """run.json last: a folder without it is no run."""
     for one, row in zip(scored, rows, strict=True):
         for kept, source in ((row.picture, one.picture), (row.reference, one.reference)):
             if kept is not None and source is not None and not (output / kept).is_file():
-                write_bytes(output / kept, source.read_bytes())
+                write_bytes(output / kept, _read(source))
     lines = b"".join(row.to_line() for row in rows)
     write_bytes(output / "samples.jsonl", lines)
     if sets:
         save_json(output / "sets.json", {"samples": hashlib.sha256(lines).hexdigest(), "methods": dict(sets)})
     save_json(output / "run.json", description)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpidError(
+            f"{path}: cannot be read any more ({error.strerror or error}).", hint="Score the folder again."
+        ) from error
 
 
 def _identifier(one: Scored) -> str:

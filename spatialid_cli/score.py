@@ -108,7 +108,7 @@ def score(
             family="pocket" if family == "pocket" else "sd1",
             metrics=[part.strip() for part in metrics.split(",") if part.strip()],
             models=models,
-            device=device or "cpu",
+            device=device or "auto",
             progress=advance,
         )
     statuses = Counter[str]()

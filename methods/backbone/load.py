@@ -70,7 +70,7 @@ def load_backbone(
     UsageError for an option that does not exist or does not fit the source.
     """
     name = str(name_or_path)
-    on = _device(device)
+    on = device_of(device)
     kind = _dtype(dtype, on)
     sdpa = _sdpa(attention_backend)
     source = locate(name, revision)
@@ -139,7 +139,8 @@ def load_backbone(
     return backbone
 
 
-def _device(device: str | torch.device) -> torch.device:
+def device_of(device: str | torch.device) -> torch.device:
+    """The device of a name as `load_backbone` takes it. Raises UsageError for one that cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

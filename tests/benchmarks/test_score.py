@@ -10,9 +10,12 @@ import pytest
 from command import Spid
 from PIL import Image
 
+from benchmarks.metrics.base import Score
 from benchmarks.samples import read_samples
+from benchmarks.score import score
 from benchmarks.score_read import read_folder, read_metadata_file
-from methods.errors import UsageError
+from benchmarks.verdict import judge
+from methods.errors import SpidError, UsageError
 from methods.pocket.references import PLAIN
 from methods.pocket.world import Context, render, sample_person
 
@@ -113,9 +116,51 @@ def test_a_picture_that_cannot_be_judged_has_its_row_and_an_exit_code(spid: Spid
     Image.new("RGB", (128, 128), (90, 140, 200)).save(pictures / "b.png")
     (pictures / "c.png").write_bytes(b"no picture")
     done = spid("score", pictures, "--reference", pictures / "a.png", "--pictures", "pocket", "--metrics",
-                "id_sim,face_found", "--output", tmp_path / "run")  # fmt: skip
+                "id_sim,face_found", "--device", "auto", "--output", tmp_path / "run")  # fmt: skip
     assert done.code == 1 and "1 of 3 pictures could not be judged" in done.err
     assert read_samples(tmp_path / "run").text["status"] == ["ok", "no_face_gen", "error"]
+
+
+def test_a_score_that_ends_early_leaves_no_folder(tmp_path: Path) -> None:
+    """Interrupted while it measures, and stopped while it writes: its run is there whole or not at all."""
+    pictures = [draw(tmp_path / "pictures" / f"{person}.png", person) for person in range(2)]
+    scored = read_folder(tmp_path / "pictures", None, None)
+    before = sorted(tmp_path.iterdir())
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def take_away(done: int, total: int) -> None:
+        pictures[1].unlink()
+
+    for progress, raised in ((interrupt, KeyboardInterrupt), (take_away, SpidError)):
+        with pytest.raises(raised):
+            score(scored, tmp_path / "run", family="pocket", metrics="face_found", progress=progress)
+        assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds files already"):
+        score(scored[:1], tmp_path / "notes", family="pocket", metrics="face_found")
+    assert [path.name for path in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+
+
+def test_a_row_takes_what_metrics_say() -> None:
+    scores = {
+        "a": Score(0.12345678),
+        "b": Score(float("nan")),
+        "c": Score(None, "no_face_gen", "no face"),
+        "d": Score(None, "unavailable", "no weights"),
+        "e": Score(None, "multi_face", "two faces"),
+    }
+    found = judge(list(scores), scores, "ok", "note")
+    assert found == (
+        "no_face_gen",
+        "no face",
+        {"a": 0.123457, "b": None, "c": None, "d": None, "e": None},
+        {"b": "not a finite number", "c": "no face", "d": "no weights", "e": "two faces"},
+    )
+    assert judge(["c"], {"c": scores["c"]}, "degenerate", "constant")[:2] == ("degenerate", "constant")
+    assert judge(["a"], None, "error", "x") == ("error", "x", {"a": None}, {})
 
 
 def test_photographs_say_which_models_are_missing(spid: Spid, tmp_path: Path) -> None:
@@ -159,6 +204,7 @@ def test_misuse_is_one_line_and_leaves_nothing(spid: Spid, theirs: Path, tmp_pat
         ([tmp_path / "pictures", "--reference", tmp_path / "nobody.png"], "no such file"),
         ([tmp_path / "pictures", "--metrics", "id_simm"], "Did you mean 'id_sim'"),
         ([tmp_path / "pictures", "--pictures", "drawing"], "--pictures"),
+        ([tmp_path / "pictures", "--device", "warp"], "'warp'"),
     ):
         done = spid("score", *arguments, "--output", tmp_path / "out")
         assert done.code == 2 and said in done.err, (arguments, done.err)
