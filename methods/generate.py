@@ -11,7 +11,6 @@ method names, then faces, then the backbone and the weights.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +23,6 @@ import torch
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.noise import SCHEDULERS
 from methods.backbone.source import check_there, is_pocket
 from methods.config import build
 from methods.contract import Method, MethodInfo
@@ -34,6 +32,7 @@ from methods.hooks import Identity, Job, StepInfo
 from methods.prompts import expand
 from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
+from methods.request import Request, request_of
 from methods.sampling import Result, check_job, iterate_samples
 
 if TYPE_CHECKING:
@@ -68,103 +67,79 @@ class Generated:
 
 
 def generate(
+    request: Request | None = None,
     *,
-    prompts: str | Sequence[str],
-    references: Mapping[str, PathArgument] | PathArgument | None = None,
-    methods: Sequence[str] | str = "spatialid",
-    backbone: PathArgument | Backbone = "pocket",
-    backbone_options: Mapping[str, Any] | None = None,
+    backbone: PathArgument | Backbone | None = None,
     face_encoder: PathArgument | FaceEncoder | None = None,
-    negative_prompt: str = "",
-    seed: int = 0,
-    num_images: int = 1,
-    steps: int | None = None,
-    guidance: float | None = None,
-    true_cfg: float = 1.0,
-    width: int | None = None,
-    height: int | None = None,
-    id_weight: float = 1.0,
-    id_start: float = 0.0,
-    id_end: float = 1.0,
-    scheduler: str | None = None,
-    face_select: str = "largest",
-    method_options: Mapping[str, Mapping[str, Any]] | None = None,
-    adapter: Mapping[str, PathArgument] | PathArgument | None = None,
     progress: Progress | None = None,
     fit_progress: Callable[[str, int, int], object] | None = None,
-    refit: bool = False,
     on_picture: Callable[[Generated], object] | None = None,
-    keep_masks: bool = False,
-    batch_size: int = 1,
+    **settings: Any,
 ) -> list[Generated]:
     """Make every picture of method x identity x prompt x seed; ordered by identity, prompt, seed, method.
 
-    prompts:        may contain {person} or {id}
-    references:     one picture, or name -> picture for several identities; None only for baselines
-    backbone:       name for `load_backbone` with `backbone_options`, or a loaded one
-    face_encoder:   name for `methods.faces.load_encoder`, or a loaded one; None is the backbone's own
-    seed:           of the first of `num_images` pictures; the others count up. The same noise for all
-                    methods, identities and prompts, so that pictures can be compared
-    steps, guidance, width, height, scheduler: None for the backbone's defaults
-    true_cfg:       above 1, FLUX takes a second pass with the negative prompt, beside its own guidance
-    id_start, id_end: fractions of the steps between which the identity is injected
-    method_options: method -> options of its `Config`
-    adapter:        weights for every method that has some, or method -> weights; None for the shipped ones
-    progress:       called after every sampling step with (steps done, steps in all)
-    fit_progress:   called after every step of a per-identity fit with ("method to identity", done, in all)
-    refit:          fit again although the cache knows the identity
-    on_picture:     called with every picture as soon as it is made, method by method
-    keep_masks:     let methods keep what they can show (`Generated.extras`)
-    batch_size:     jobs per U-Net call; more is faster on an accelerator, but rounding then depends on the
-                    company, and a picture can be reproduced to rounding only instead of bit for bit
+    request:      what is wanted; or give `settings`, the fields of `methods.request.Request`, where one
+                  prompt, method or reference may stand for a list of them
+    backbone:     a loaded one in the place of the request's, or its name
+    face_encoder: a loaded one in the place of the request's, or its name
+    progress:     called after every sampling step with (steps done, steps in all)
+    fit_progress: called after every step of a per-identity fit with ("method to identity", done, in all)
+    on_picture:   called with every picture as soon as it is made, method by method
 
     Raises UsageError (also FaceError, PictureError) or WeightsError before anything is sampled.
     """
-    texts, names = _texts(prompts), _names(methods)
+    if request is None:
+        if backbone is not None:
+            settings["backbone"] = _name(backbone)
+        if isinstance(face_encoder, str | PathLike):
+            settings["face_encoder"] = str(face_encoder)
+        request = request_of(settings)
+    elif settings:
+        raise TypeError(f"beside a request there is no {', '.join(settings)}")
+    loaded = backbone if isinstance(backbone, Backbone) else None
+    encoder = face_encoder if face_encoder is not None else request.face_encoder
+    texts, names = list(request.prompts), list(request.methods)
     infos = {name: method_info(name) for name in names}
-    configs = {name: _config(name, method_options) for name in names}
-    for name in [*(method_options or {}), *(adapter if isinstance(adapter, Mapping) else {})]:
+    configs = {name: _config(name, request.method_options) for name in names}
+    adapters = request.adapter if isinstance(request.adapter, Mapping) else {}
+    for name in [*request.method_options, *adapters]:
         if name not in names:
             raise unknown_name("method in the options or adapters", name, names)
-    _check_numbers(seed, num_images, id_weight, id_start, id_end, guidance, scheduler)
-    for text in texts:
-        expand(text)
-    people = _analyse(_references(references), infos, backbone, face_encoder, face_select)
+    people = _analyse(request, infos, loaded, encoder)
 
-    options = backbone_options or {}
-    model = backbone if isinstance(backbone, Backbone) else load_backbone(_name(backbone), **options)
-    defaults = model.defaults
-    sampler = scheduler or defaults.scheduler
-    settings = {
-        "negative_prompt": negative_prompt,
-        "width": model.default_size[0] if width is None else width,
-        "height": model.default_size[1] if height is None else height,
-        "steps": defaults.steps if steps is None else steps,
-        "guidance": defaults.guidance if guidance is None else guidance,
-        "true_cfg": true_cfg,
-        "id_weight": id_weight,
-        "id_start": id_start,
-        "id_end": id_end,
-    }
-    seeds = range(seed, seed + num_images)
+    model = loaded or load_backbone(request.backbone, **request.backbone_options)
+    sampler = request.scheduler or model.defaults.scheduler
+    settings = _job_settings(request, model)
+    seeds = range(request.seed, request.seed + request.num_images)
     plans: list[tuple[Method, Path | None, list[_Wish]]] = []
     for name in names:
         check_backbone(infos[name], model)
-        weights = _adapter(adapter, name, infos[name])
+        weights = _adapter(request.adapter, name, infos[name])
         method = get_method(name).load(weights, model, configs[name])
         plans.append((method, weights, _wishes(method, model, people, texts, seeds, settings)))
-    wanted = [method for method, _, _ in plans if id_weight or not isinstance(method, FitMethod)]
-    _encode(model, wanted, people, fit_progress, refit)
+    wanted = [method for method, _, _ in plans if request.id_weight or not isinstance(method, FitMethod)]
+    _encode(model, wanted, people, fit_progress, request.refit)
 
     count = _Counter(progress, sum(wish.job.steps for _, _, wishes in plans for wish in wishes))
     pictures: list[Generated] = []
     for method, weights, wishes in plans:
         jobs = [wish.job for wish in wishes]
         about = describe_run(
-            model, method, scheduler=sampler, face_select=face_select, batch_size=batch_size, adapter=weights
+            model,
+            method,
+            scheduler=sampler,
+            face_select=request.face_select,
+            batch_size=request.batch_size,
+            adapter=weights,
         )
         for place, result in iterate_samples(
-            model, jobs, method, scheduler=sampler, batch_size=batch_size, callback=count, record=keep_masks
+            model,
+            jobs,
+            method,
+            scheduler=sampler,
+            batch_size=request.batch_size,
+            callback=count,
+            record=request.keep_masks,
         ):
             wish = wishes[place]
             description = describe_picture(about, result, wish.prompt)
@@ -179,6 +154,29 @@ def generate(
         return persons.index(made.identity), texts.index(made.prompt), made.seed, names.index(made.method)
 
     return sorted(pictures, key=order)
+
+
+def check_sizes(request: Request, backbone: Backbone) -> None:
+    """Raise UsageError where the settings of a request cannot be sampled on a backbone, whoever is in it."""
+    for prompt in request.prompts:
+        check_job(Job(expand(prompt), **_job_settings(request, backbone)), backbone)
+
+
+def _job_settings(request: Request, model: Backbone) -> dict[str, Any]:
+    """What all jobs share: the request's, and the backbone's defaults where it says nothing."""
+    defaults = model.defaults
+    width, height = model.default_size
+    return {
+        "negative_prompt": request.negative_prompt,
+        "width": width if request.width is None else request.width,
+        "height": height if request.height is None else request.height,
+        "steps": defaults.steps if request.steps is None else request.steps,
+        "guidance": defaults.guidance if request.guidance is None else request.guidance,
+        "true_cfg": request.true_cfg,
+        "id_weight": request.id_weight,
+        "id_start": request.id_start,
+        "id_end": request.id_end,
+    }
 
 
 @dataclass(frozen=True)
@@ -265,17 +263,16 @@ def _generated(
 
 
 def _analyse(
-    references: Mapping[str, Path],
+    request: Request,
     infos: Mapping[str, MethodInfo],
-    backbone: PathArgument | Backbone,
+    loaded: Backbone | None,
     face_encoder: PathArgument | FaceEncoder | None,
-    select: str,
 ) -> list[Identity]:
     """Faces of all references, before anything heavy is loaded; [] when no method asks for any."""
     needy = [name for name, info in infos.items() if info.identity]
     if not needy:
-        return [Identity(name, pictures=(str(path),)) for name, path in references.items()]
-    if not references:
+        return [Identity(name, pictures=(path,)) for name, path in request.references.items()]
+    if not request.references:
         raise UsageError(
             f"The method {needy[0]!r} needs a reference picture.",
             hint="Give --reference face.png; spid render makes one.",
@@ -283,16 +280,17 @@ def _analyse(
     from methods.faces import FaceEncoder, load_encoder
 
     if face_encoder is None:
-        pocket = backbone.family == "pocket" if isinstance(backbone, Backbone) else is_pocket(_name(backbone))
+        pocket = is_pocket(request.backbone) if loaded is None else loaded.family == "pocket"
         if not pocket:
-            check_there(_name(backbone))
+            name = request.backbone if loaded is None else loaded.name
+            check_there(name)
             raise UsageError(
-                f"The backbone {_name(backbone)} has no face encoder of its own.",
+                f"The backbone {name} has no face encoder of its own.",
                 hint="Give --face-encoder, for instance insightface:buffalo_l.",
             )
         face_encoder = "pocket"
     encoder = face_encoder if isinstance(face_encoder, FaceEncoder) else load_encoder(face_encoder)
-    return [identify(name, path, encoder, select) for name, path in references.items()]
+    return [identify(name, path, encoder, request.face_select) for name, path in request.references.items()]
 
 
 def identify(name: str, path: PathArgument, encoder: FaceEncoder, select: str = "largest") -> Identity:
@@ -312,56 +310,6 @@ def _adapter(
 ) -> Path | None:
     path = adapter.get(name) if isinstance(adapter, Mapping) else adapter if info.identity else None
     return None if path is None else Path(path)
-
-
-def _check_numbers(
-    seed: int,
-    num_images: int,
-    id_weight: float,
-    id_start: float,
-    id_end: float,
-    guidance: float | None,
-    scheduler: str | None,
-) -> None:
-    if not 0 <= seed < 2**63 - num_images:
-        raise UsageError(f"The seed {seed} is out of range.", hint="Give one from 0 to 2^63.")
-    if num_images < 1:
-        raise UsageError(f"{num_images} images cannot be made.", hint="Give --num-images 1 or more.")
-    if not (math.isfinite(id_weight) and id_weight >= 0):
-        raise UsageError(
-            f"The identity weight {id_weight} is out of range.", hint="Give 0 or more; 1 is full."
-        )
-    if not 0 <= id_start <= id_end <= 1:
-        raise UsageError(
-            f"The identity cannot be active from {id_start} to {id_end} of the steps.",
-            hint="Give 0 <= id-start <= id-end <= 1.",
-        )
-    if guidance is not None and not math.isfinite(guidance):
-        raise UsageError(f"The guidance {guidance} is no number.", hint="Give 1 for none, 3 to 8 as usual.")
-    if scheduler is not None and scheduler not in SCHEDULERS:
-        raise unknown_name("scheduler", scheduler, SCHEDULERS)
-
-
-def _texts(prompts: str | Sequence[str]) -> list[str]:
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not texts:
-        raise UsageError("There is no prompt.", hint="Give --prompt or --prompt-file.")
-    return texts
-
-
-def _names(methods: Sequence[str] | str) -> list[str]:
-    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
-    if not names:
-        raise UsageError("There is no method.", hint="Give --method; spid methods lists them.")
-    return names
-
-
-def _references(references: Mapping[str, PathArgument] | PathArgument | None) -> dict[str, Path]:
-    if references is None:
-        return {}
-    if isinstance(references, Mapping):
-        return {name: Path(path) for name, path in references.items()}
-    return {Path(references).stem: Path(references)}
 
 
 def _name(backbone: PathArgument | Backbone) -> str:

@@ -8,6 +8,7 @@ module imports torch, a second one of the same name in the group `spid.method_ca
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from methods.errors import UsageError, unknown_name
@@ -85,6 +86,14 @@ def method_info(name: str) -> MethodInfo:
     if name in _INFOS:
         return resolve(_INFOS[name])
     return CARDS.get(name) if name in METHODS and name in CARDS else get_method(name).info
+
+
+def method_config(name: str) -> type[Any]:
+    """The options class of a method; for built-in methods without importing torch."""
+    if name in _INFOS:
+        module = _INFOS[name].partition(":")[0]
+        return resolve(re.sub(r"\.info$", ".config", module) + ":Config")
+    return get_method(name).Config
 
 
 def origin(name: str) -> Origin | None:

@@ -17,6 +17,7 @@ from spatialid_cli.compare import compare
 from spatialid_cli.doctor import doctor
 from spatialid_cli.fetch import fetch
 from spatialid_cli.generate import generate
+from spatialid_cli.method_flags import MethodFlagsCommand
 from spatialid_cli.methods import list_methods
 from spatialid_cli.metrics import list_metrics
 from spatialid_cli.render import render
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout is not None and sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.command()(generate)
+app.command(cls=MethodFlagsCommand)(generate)
 app.command()(train)
 app.command()(bench)
 app.command()(score)

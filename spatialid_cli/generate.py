@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from methods.errors import UsageError
 from spatialid_cli import console, options
+from spatialid_cli.method_flags import own_options
 
 if TYPE_CHECKING:
     from spatialid_cli.outputs import Gallery
@@ -87,20 +94,6 @@ def generate(
         bool,
         typer.Option("--refit", help="Fit the person again, whatever the cache holds.", rich_help_panel=_WHO),
     ] = False,
-    style_from: Annotated[
-        str | None,
-        typer.Option(
-            help="pidiff: picture that gives style rows, or mean.", show_default=False, rich_help_panel=_WHO
-        ),
-    ] = None,
-    style_levels: Annotated[
-        str | None,
-        typer.Option(
-            help="Which rows: 8-17 (fine, the default), 0-3, coarse, mid, ...",
-            show_default=False,
-            rich_help_panel=_WHO,
-        ),
-    ] = None,
     steps: Annotated[int | None, options.steps(_HOW)] = None,
     guidance: Annotated[float | None, options.guidance(_HOW)] = None,
     true_cfg: Annotated[
@@ -190,8 +183,8 @@ def generate(
     """
     from spatialid_cli.outputs import Gallery
 
-    folder = output or _new_folder()
-    options.check_output(folder)
+    if output is not None:
+        options.check_output(output)
     if deterministic:
         from spatialid_cli.sampling import use_deterministic_kernels
 
@@ -205,80 +198,84 @@ def generate(
             "--from makes the same picture again",
             "Only --reference, --adapter, --deterministic, --output, --save-masks and --json go with it.",
         )
-        gallery = reproduce(source, folder, reference=reference, adapter=adapter, save_masks=save_masks)
+        with _folder(output) as folder:
+            gallery = reproduce(source, folder, reference=reference, adapter=adapter, save_masks=save_masks)
         _report(gallery, as_json)
         return
 
     from spatialid_cli import request
 
-    lines = request.collect_prompts(prompt or [], prompt_file)
-    methods = request.collect_methods(method, compare)
-    references = request.collect_references(reference, identity or [])
-    request.check_references(methods, references)
-    method_options = request.collect_options(settings or [], methods, method_config)
-    request.add_style(method_options, methods, style_from, style_levels)
-    model = request.collect_backbone(
-        backbone,
-        {
-            "config": backbone_config,
-            "revision": revision,
-            "device": device,
-            "dtype": dtype,
-            "cpu_offload": cpu_offload,
-            "vae_slicing": vae_slicing,
-            "vae_tiling": vae_tiling,
-            "attention_backend": attention_backend,
-            "compile": compile_unet,
-            "group_offload": group_offload,
-            "quantize": quantize,
-            "text_length": text_length,
-            "lora": lora,
-            "lora_scale": lora_scale,
-            "face_encoder": face_encoder,
-        },
-    )
-    encoder = model.pop("face_encoder", None)
+    asked = request.collect(context.params, own_options(context))
 
     from spatialid_cli.sampling import rows_of, run
 
-    gallery = Gallery(folder, rows_of(lines, list(references), seed, num_images), methods, references)
-    run(
-        lines,
-        gallery,
-        model=model,
-        wanted={
-            "methods": methods,
-            "references": references or None,
-            "negative_prompt": negative_prompt,
-            "seed": seed,
-            "num_images": num_images,
-            "steps": steps,
-            "guidance": guidance,
-            "true_cfg": true_cfg,
-            "width": width,
-            "height": height,
-            "id_weight": id_weight,
-            "id_start": id_start,
-            "id_end": id_end,
-            "scheduler": scheduler,
-            "face_select": face_select,
-            "face_encoder": encoder,
-            "adapter": adapter,
-            "method_options": method_options,
-            "keep_masks": save_masks,
-        },
-        refit=refit,
-    )
+    wanted = asked.first
+    references = {name: Path(file) for name, file in wanted.references.items()}
+    rows = rows_of(asked.lines, list(references), seed, num_images)
+    with _folder(output) as folder:
+        gallery = Gallery(folder, rows, wanted.methods, references)
+        run(asked, gallery)
     _report(gallery, as_json)
 
 
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    """The folder of a run: one that can be written, before minutes are spent, and that no other run has.
+
+    Tables of an earlier run in a folder that was given are kept under another name. A folder that we made and
+    that nothing was put into is removed again.
+    """
+    from methods.files import cannot_write
+
+    fresh = given is None or not given.exists()
+    folder = given or _new_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{secrets.token_hex(8)}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    _keep_earlier(folder)
+    try:
+        yield folder
+    except BaseException:
+        if fresh:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def _new_folder() -> Path:
-    """A folder of its own for this run, named by the clock."""
+    """A folder that was not there, named by the clock: two runs of one second get two."""
     import time
 
+    from methods.files import cannot_write
     from methods.paths import default_output_dir
 
-    return default_output_dir() / time.strftime("generate-%Y%m%d-%H%M%S")
+    name = time.strftime("generate-%Y%m%d-%H%M%S")
+    for number in range(1, 10_000):
+        folder = default_output_dir() / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError as error:
+            if not folder.exists():
+                raise cannot_write(folder, error) from error
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+    raise UsageError(f"{default_output_dir()} holds too many runs.", hint="Give --output.")
+
+
+def _keep_earlier(folder: Path) -> None:
+    if not (folder / "table.csv").is_file():
+        return
+    number = next(n for n in count(1) if not (folder / f"table-{n}.csv").exists())
+    for name in ("table.csv", "table.md", "sheet.png"):
+        file = folder / name
+        if file.is_file():
+            os.replace(file, file.with_stem(f"{file.stem}-{number}"))
+    console.log(f"{folder} holds an earlier run; its table is table-{number}.csv now")
 
 
 def _report(gallery: Gallery, as_json: bool) -> None:

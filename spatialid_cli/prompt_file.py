@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,10 @@ _FLAGS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 @dataclass(frozen=True)
 class PromptLine:
-    """One prompt and what its own line sets; None leaves the choice to the command's flags."""
+    """One prompt and what its own line sets; None leaves the choice to the command's flags.
+
+    where: file and line, for errors; empty for --prompt
+    """
 
     prompt: str
     negative_prompt: str | None = None
@@ -40,6 +43,7 @@ class PromptLine:
     seed: int | None = None
     guidance: float | None = None
     steps: int | None = None
+    where: str = field(default="", compare=False)
 
 
 def read_prompt_file(path: Path) -> list[PromptLine]:
@@ -89,4 +93,4 @@ def parse_line(line: str, where: str) -> PromptLine:
             raise UsageError(
                 f"{where}: --{flag} {text.strip()!r} is not a number.", hint=f"For example: --{flag} 4"
             ) from error
-    return PromptLine(prompt, **values)
+    return PromptLine(prompt, **values, where=where)

@@ -11,32 +11,16 @@ from methods.errors import UsageError
 from methods.plugins import Origin
 from methods.provenance import files_digest
 from methods.registry import check_origin
+from methods.request import Request, request_of
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 from spatialid_cli.sampling import Display
 
-_NUMBER = (int, float)
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "method": str,
-    "method_options": dict,
-    "prompt": str,
-    "negative_prompt": str,
-    "seed": int,
-    "width": int,
-    "height": int,
-    "steps": int,
-    "guidance": _NUMBER,
-    "scheduler": str,
-    "id_weight": _NUMBER,
-    "id_start": _NUMBER,
-    "id_end": _NUMBER,
-    "backbone": str,
-    "backbone_options": dict,
-    "dtype": str,
-    "device": str,
-    "face_select": str,
-    "batch_size": int,
-}
+_STATED = (
+    "negative_prompt", "seed", "width", "height", "steps", "guidance", "scheduler", "id_weight", "id_start",
+    "id_end", "backbone", "face_select", "batch_size",
+)  # fmt: skip
+"""Settings of a request that a picture's description has under the same names."""
 
 
 def read_job(source: Path) -> dict[str, Any]:
@@ -49,13 +33,34 @@ def read_job(source: Path) -> dict[str, Any]:
             f"{source}: carries no job of spid generate.",
             hint="Only PNGs that it wrote do; other programs and messengers remove it.",
         )
-    for name, kind in _FIELDS.items():
-        if not isinstance(job.get(name), kind) or isinstance(job[name], bool):
-            raise _damaged(source, name)
+    _request(job, source)
     for name, entry in _files(job).items():
         if not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
             raise _damaged(source, name)
     return job
+
+
+def _request(job: Mapping[str, Any], source: Path, **changes: Any) -> Request:
+    """The request that makes the picture of a job; `changes` where files have moved."""
+    for name in (*_STATED, "method", "method_options", "prompt", "backbone_options", "dtype", "device"):
+        if job.get(name) is None:
+            raise _damaged(source, name)
+    if not isinstance(job["backbone_options"], dict) or not isinstance(job["method"], str):
+        raise _damaged(source, "backbone_options")
+    encoder = job.get("face_encoder")
+    wanted = {name: job[name] for name in _STATED} | {
+        "true_cfg": job.get("true_cfg", 1.0),
+        "prompts": [job["prompt"]],
+        "methods": [job["method"]],
+        "method_options": {job["method"]: job["method_options"]},
+        "face_encoder": encoder.get("name") if isinstance(encoder, dict) else None,
+        "backbone_options": {"dtype": job["dtype"], "device": job["device"], **job["backbone_options"]},
+    }
+    try:
+        return request_of(wanted | changes)
+    except (UsageError, TypeError, ValueError) as error:
+        reason = error.message.removeprefix("the request: ") if isinstance(error, UsageError) else error
+        raise UsageError(f"{source}: its job is damaged: {reason}", hint="Use the original file.") from error
 
 
 def _files(job: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -122,6 +127,16 @@ def reproduce(
     if job.get("identity") is not None and "reference" in files:
         references = {str(job["identity"]): files["reference"]}
 
+    adapter_file = files.get("adapter")
+    request = _request(
+        job,
+        source,
+        references=references,
+        method_options={job["method"]: options},
+        adapter=None if adapter_file is None else str(adapter_file),
+        keep_masks=save_masks,
+    )
+
     import torch
 
     from methods.generate import generate
@@ -131,35 +146,9 @@ def reproduce(
     threads = (job.get("machine") or {}).get("threads")
     if isinstance(threads, int) and 1 <= threads <= 1024:
         torch.set_num_threads(threads)  # sums are split by thread, and rounding with them
-    encoder = job.get("face_encoder") or {}
     with Display("sampling") as display:
         (made,) = generate(
-            prompts=job["prompt"],
-            references=references,
-            methods=job["method"],
-            backbone=job["backbone"],
-            backbone_options={
-                "dtype": job["dtype"],
-                "device": job["device"],
-                **job["backbone_options"],
-            },
-            face_encoder=encoder.get("name"),
-            negative_prompt=job["negative_prompt"],
-            seed=job["seed"],
-            steps=job["steps"],
-            guidance=job["guidance"],
-            true_cfg=job.get("true_cfg", 1.0),
-            width=job["width"],
-            height=job["height"],
-            id_weight=job["id_weight"],
-            id_start=job["id_start"],
-            id_end=job["id_end"],
-            scheduler=job["scheduler"],
-            face_select=job["face_select"],
-            method_options={job["method"]: options},
-            adapter=files.get("adapter"),
-            batch_size=job["batch_size"],
-            keep_masks=save_masks,
+            request,
             progress=partial(display.show, "sampling"),
             fit_progress=display.show_fit,
         )

@@ -3,19 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from methods.config import Count, Finite, options
 from methods.errors import UsageError
-from methods.prompts import expand
+from methods.paths import user_path
+from methods.prompts import expand, weights_in
+from methods.request import FIELDS, MAX_PICTURES, Request, request_of
+from spatialid_cli import console
 from spatialid_cli.prompt_file import PromptLine, read_prompt_file
 
-BACKBONE_ENTRIES = (
-    "name_or_path", "config", "revision", "device", "dtype", "cpu_offload", "vae_slicing", "vae_tiling",
-    "attention_backend", "compile", "face_encoder", "group_offload", "quantize", "text_length", "lora",
-    "lora_scale",
-)  # fmt: skip
-"""What a backbone's configuration may say: arguments of `load_backbone`, and the face encoder."""
+
+@options
+class BackboneFile:
+    """What a backbone's configuration may say: arguments of `load_backbone`, and the face encoder."""
+
+    name_or_path: str
+    config: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    cpu_offload: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    attention_backend: str | None = None
+    compile: bool = False
+    face_encoder: str | None = None
+    group_offload: bool = False
+    quantize: str | None = None
+    text_length: Count | None = None
+    lora: str | None = None
+    lora_scale: Finite | None = None
+
+
+BACKBONE_ENTRIES = tuple(one.name for one in fields(BackboneFile))  # type: ignore[arg-type]
+
+
+_OF_MODEL = {"compile_unet": "compile", "backbone_config": "config"}
+"""Flags whose name is another one in a backbone's configuration."""
+_OF_LINE = ("negative_prompt", "width", "height", "seed", "guidance", "steps")
+"""What a line of a prompt file may set for itself."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks for: the lines of prompts, and requests for those that share their settings.
+
+    parts: each request with its prompts and the numbers of their lines
+    """
+
+    lines: tuple[PromptLine, ...]
+    parts: tuple[tuple[Request, dict[str, list[int]]], ...]
+
+    @property
+    def first(self) -> Request:
+        return self.parts[0][0]
+
+
+def collect(flags: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> Asked:
+    """Everything that `spid generate` was asked for, checked whole before anything is loaded or made.
+
+    flags: the parameters of the command by name; own: options of methods by their own flags
+    """
+    lines = collect_prompts(flags["prompt"] or [], flags["prompt_file"])
+    methods = collect_methods(flags["method"], flags["compare"])
+    references = collect_references(flags["reference"], flags["identity"] or [])
+    check_references(methods, references)
+    method_options = collect_options(flags["settings"] or [], methods, flags["method_config"])
+    for name, values in own.items():
+        method_options.setdefault(name, {}).update(values)
+    check_options(method_options)
+    names = {_OF_MODEL.get(name, name): value for name, value in flags.items()}
+    model = collect_backbone(flags["backbone"], {name: names.get(name) for name in BACKBONE_ENTRIES[1:]})
+    common = {name: flags[name] for name in FIELDS if flags.get(name) is not None} | {
+        "methods": methods,
+        "references": references,
+        "method_options": method_options,
+        "keep_masks": flags["save_masks"],
+        "backbone": model.pop("name_or_path"),
+        "face_encoder": model.pop("face_encoder", None),
+        "backbone_options": {
+            name: str(value) if isinstance(value, Path) else value for name, value in model.items()
+        },
+    }
+    parts = []
+    for settings, members in _groups(lines):
+        where = next((lines[at].where for numbers in members.values() for at in numbers), "")
+        request = request_of({**common, **settings, "prompts": list(members)}, where=where or "spid generate")
+        parts.append((request, members))
+    images = len(lines) * max(len(references), 1) * len(methods) * flags["num_images"]
+    if images > MAX_PICTURES:
+        raise UsageError(
+            f"{images} pictures are too many for one run.",
+            hint=f"At most {MAX_PICTURES}: fewer --num-images, prompts, identities or methods.",
+        )
+    return Asked(tuple(lines), tuple(parts))
+
+
+def check_options(method_options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise UsageError for an option of a method that cannot be, before torch is imported."""
+    from methods.config import build
+    from methods.registry import method_config
+
+    for name, given in method_options.items():
+        build(method_config(name), given, where=f"method {name}")
+
+
+def _groups(lines: Sequence[PromptLine]) -> list[tuple[dict[str, Any], dict[str, list[int]]]]:
+    """Lines that can share a request: what they set for themselves, and prompt -> numbers of its lines."""
+    groups: list[tuple[dict[str, Any], dict[str, list[int]]]] = []
+    for number, line in enumerate(lines):
+        own = {name: value for name in _OF_LINE if (value := getattr(line, name)) is not None}
+        members = next((members for known, members in groups if known == own), None)
+        if members is None:
+            members = {}
+            groups.append((own, members))
+        members.setdefault(line.prompt, []).append(number)
+    return groups
 
 
 def collect_prompts(prompts: Sequence[str], prompt_file: Path | None) -> list[PromptLine]:
@@ -25,6 +131,8 @@ def collect_prompts(prompts: Sequence[str], prompt_file: Path | None) -> list[Pr
         lines += read_prompt_file(prompt_file)
     for line in lines:
         expand(line.prompt)
+        if (weight := weights_in(line.prompt)) is not None:
+            console.warn(f"{weight} is taken as it stands: weights of words in prompts are not supported")
     if not lines:
         raise UsageError(
             "There is no prompt.", hint='Give --prompt "a {person} at the beach" or --prompt-file.'
@@ -60,7 +168,7 @@ def collect_references(reference: Path | None, named: Sequence[str]) -> dict[str
     for name, file in collect_pairs("--id", named, "anna=people/anna.png").items():
         if name in references:
             raise UsageError(f"Two references are called {name!r}.", hint="Give each --id a name of its own.")
-        references[name] = Path(file).expanduser()
+        references[name] = user_path(file)
     for path in references.values():
         load_picture(path)
     return references
@@ -108,29 +216,6 @@ def collect_options(
     return options
 
 
-def add_style(
-    options: dict[str, dict[str, Any]], methods: Sequence[str], source: str | None, levels: str | None
-) -> None:
-    """Put --style-from and --style-levels among the options of `pidiff`, the method that edits style rows.
-
-    source: a picture or `mean`. Raises UsageError without that method, PictureError for an unreadable file.
-    """
-    if source is None and levels is None:
-        return
-    if source is None:
-        raise UsageError(f"--style-levels {levels} has nothing to take them from.", hint="Give --style-from.")
-    if "pidiff" not in methods:
-        raise UsageError("--style-from edits W+ styles, which only pidiff has.", hint="Give --method pidiff.")
-    from methods.images import load_picture
-
-    if source != "mean":
-        load_picture(source)
-    own = options.setdefault("pidiff", {})
-    own["style_from"] = source
-    if levels is not None:
-        own["style_levels"] = levels
-
-
 def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `load_backbone`, and `face_encoder`, from a backbone's configuration and the flags.
 
@@ -140,16 +225,12 @@ def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     from methods.paths import configs_dir
 
     by_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if by_file else configs_dir() / "backbones" / f"{Path(name).name}.yaml"
+    path = user_path(name) if by_file else configs_dir() / "backbones" / f"{Path(name).name}.yaml"
     chosen: dict[str, Any] = {"name_or_path": name}
     if by_file or (path.stem == name and path.is_file()):
-        from methods.config import load_yaml
-        from methods.errors import unknown_name
+        from methods.config import build, load_yaml
 
         chosen = load_yaml(path)
-        for key in chosen:
-            if key not in BACKBONE_ENTRIES:
-                raise unknown_name(f"entry of {path}", str(key), BACKBONE_ENTRIES)
-        if not isinstance(chosen.get("name_or_path"), str):
-            raise UsageError(f"{path}: names no model.", hint="Add a line `name_or_path: ...`.")
+        stated = asdict(build(BackboneFile, chosen, where=str(path)))
+        chosen = {name: stated[name] for name in chosen}
     return chosen | {key: value for key, value in flags.items() if value not in (None, False)}

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 from spatialid_cli.prompt_file import PromptLine
+from spatialid_cli.request import Asked
 
 if TYPE_CHECKING:
     from methods.generate import Generated
-
-_OWN = ("negative_prompt", "width", "height", "seed", "guidance", "steps")
-"""What a line of a prompt file may set for itself."""
 
 
 def rows_of(lines: Sequence[PromptLine], identities: Sequence[str], seed: int, num_images: int) -> list[Row]:
@@ -30,31 +28,19 @@ def rows_of(lines: Sequence[PromptLine], identities: Sequence[str], seed: int, n
     ]
 
 
-def run(
-    lines: Sequence[PromptLine],
-    gallery: Gallery,
-    model: Mapping[str, Any],
-    wanted: Mapping[str, Any],
-    *,
-    refit: bool = False,
-) -> None:
-    """Make all pictures, each written as soon as it is there.
+def run(asked: Asked, gallery: Gallery) -> None:
+    """Make all pictures, each written as soon as it is there."""
+    from methods.generate import check_sizes, generate
 
-    model:  arguments of `load_backbone`
-    wanted: arguments of `methods.generate.generate` that hold for every line
-    refit:  fit identities again although the cache knows them
-    """
-    from methods.generate import generate
-
-    groups = _groups(lines)
-    backbone: Any = model["name_or_path"]
-    options = {name: value for name, value in model.items() if name != "name_or_path"}
-    if len(groups) > 1:  # load it once for all of them
+    backbone: Any = None
+    if len(asked.parts) > 1:  # load it once for all of them, and let none be refused after others are made
         from methods.backbone.load import load_backbone
 
-        backbone, options = load_backbone(**model), {}
+        backbone = load_backbone(asked.first.backbone, **asked.first.backbone_options)
+        for request, _ in asked.parts:
+            check_sizes(request, backbone)
     said: set[str] = set()
-    for number, (own, lines_of) in enumerate(groups, start=1):
+    for number, (request, lines_of) in enumerate(asked.parts, start=1):
 
         def keep(made: Generated, lines_of: Mapping[str, list[int]] = lines_of) -> None:
             _say_whose_face(made.job, said)
@@ -62,17 +48,14 @@ def run(
             for line in lines_of[made.prompt]:
                 gallery.add(made, line)
 
-        label = "sampling" if len(groups) == 1 else f"sampling, part {number} of {len(groups)}"
+        label = "sampling" if len(asked.parts) == 1 else f"sampling, part {number} of {len(asked.parts)}"
         with Display(label) as display:
             generate(
-                prompts=list(lines_of),
+                replace(request, refit=request.refit and number == 1),
                 backbone=backbone,
-                backbone_options=options,
                 progress=partial(display.show, label),
                 fit_progress=display.show_fit,
-                refit=refit and number == 1,
                 on_picture=keep,
-                **{**wanted, **own},
             )
 
 
@@ -122,19 +105,6 @@ def _say_what_is_cut(job: Mapping[str, Any], said: set[str]) -> None:
         if cut and f"{what} {text}" not in said:
             said.add(f"{what} {text}")
             console.warn(f"the {what} is longer than the text encoder reads; left out: {cut!r}")
-
-
-def _groups(lines: Sequence[PromptLine]) -> list[tuple[dict[str, Any], dict[str, list[int]]]]:
-    """Lines that can share a call: what they set for themselves, and prompt -> numbers of its lines."""
-    groups: list[tuple[dict[str, Any], dict[str, list[int]]]] = []
-    for number, line in enumerate(lines):
-        own = {name: value for name, value in asdict(line).items() if name in _OWN and value is not None}
-        members = next((members for known, members in groups if known == own), None)
-        if members is None:
-            members = {}
-            groups.append((own, members))
-        members.setdefault(line.prompt, []).append(number)
-    return groups
 
 
 def use_deterministic_kernels() -> None:

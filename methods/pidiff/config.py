@@ -47,6 +47,8 @@ class Config:
 
     def __post_init__(self) -> None:
         parse_levels(self.style_levels)
+        if self.style_levels != "8-17" and self.style_from is None:
+            raise ValueError("style_levels has nothing to take rows from: give style_from")
 
 
 @options

@@ -57,8 +57,8 @@ def test_style_is_recorded_and_made_again(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "uniform", "--style-from", "mean"], "only pidiff"),
-        (["--method", "pidiff", "--style-levels", "8-17"], "nothing to take them from"),
+        (["--method", "uniform", "--style-from", "mean"], "No such option: --style-from"),
+        (["--method", "pidiff", "--style-levels", "0-3"], "nothing to take rows from"),
         (["--method", "pidiff", "--style-from", "nowhere.png"], "nowhere.png"),
         (["--method", "pidiff", "--style-from", "mean", "--style-levels", "9-3"], "backwards"),
     ],

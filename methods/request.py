@@ -1,0 +1,135 @@
+"""What is asked of `generate`: one frozen list of settings, from flags, from Python or from a picture.
+
+Everything is checked here, before torch is imported or a file is read: numbers are finite and bounded,
+prompts have no placeholder but ours, and no more pictures are asked for than a run can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from methods.aliases import dtype_name, scheduler_name
+from methods.config import Batch, Guidance, Share, Side, Steps, build, options
+from methods.errors import UsageError
+from methods.paths import user_path
+from methods.prompts import expand
+
+MAX_PICTURES = 100_000
+"""Of one request."""
+
+_Images = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
+_FirstSeed = Annotated[int, Field(ge=0, le=2**63 - 1 - MAX_PICTURES)]
+_TrueCfg = Annotated[float, Field(ge=1, le=1000)]
+_IdWeight = Annotated[float, Field(ge=0, le=10)]
+
+
+@options
+class Request:
+    """Every picture of method x identity x prompt x seed.
+
+    prompts:        may contain {person} or {id}
+    methods:        names, in the order of the columns of a sheet
+    references:     identity -> picture file; {} only for baselines
+    negative_prompt: what to avoid; only text
+    seed:           of the first of `num_images` pictures; the others count up. The same noise for all
+                    methods, identities and prompts, so that pictures can be compared
+    steps, guidance, width, height, scheduler: None for the backbone's defaults
+    true_cfg:       above 1, FLUX takes a second pass with the negative prompt, beside its own guidance
+    id_weight:      strength of the identity, 1 is full
+    id_start, id_end: fractions of the steps between which the identity is injected
+    face_select:    which of several faces, see `methods.faces.analyse`
+    face_encoder:   name for `methods.faces.load_encoder`; None is the backbone's own
+    method_options: method -> options of its `Config`
+    adapter:        weights for every method that has some, or method -> weights; None for the shipped ones
+    refit:          fit again although the cache knows the identity
+    keep_masks:     let methods keep what they can show
+    batch_size:     jobs per call of the denoiser; more is faster on an accelerator, but rounding then depends
+                    on the company, and a picture can be reproduced to rounding only instead of bit for bit
+    backbone, backbone_options: arguments of `load_backbone`
+    """
+
+    prompts: tuple[str, ...]
+    methods: tuple[str, ...] = ("spatialid",)
+    references: dict[str, str] = field(default_factory=dict)
+    negative_prompt: str = ""
+    seed: _FirstSeed = 0
+    num_images: _Images = 1
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    true_cfg: _TrueCfg = 1.0
+    width: Side | None = None
+    height: Side | None = None
+    id_weight: _IdWeight = 1.0
+    id_start: Share = 0.0
+    id_end: Share = 1.0
+    scheduler: str | None = None
+    face_select: str = "largest"
+    face_encoder: str | None = None
+    method_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    adapter: dict[str, str] | str | None = None
+    refit: bool = False
+    keep_masks: bool = False
+    batch_size: Batch = 1
+    backbone: str = "pocket"
+    backbone_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise UsageError("There is no prompt.", hint="Give --prompt or --prompt-file.")
+        if not self.methods:
+            raise UsageError("There is no method.", hint="Give --method; spid methods lists them.")
+        for text in self.prompts:
+            expand(text)
+        if self.id_start > self.id_end:
+            raise UsageError(
+                f"The identity cannot be active from {self.id_start} to {self.id_end} of the steps.",
+                hint="Give 0 <= id-start <= id-end <= 1.",
+            )
+        if self.pictures > MAX_PICTURES:
+            raise UsageError(
+                f"{self.pictures} pictures are too many for one run.",
+                hint=f"At most {MAX_PICTURES}: fewer --num-images, prompts, identities or methods.",
+            )
+
+    @property
+    def pictures(self) -> int:
+        """How many are asked for, where every method makes one for everybody."""
+        return len(self.methods) * len(self.prompts) * max(len(self.references), 1) * self.num_images
+
+
+FIELDS = tuple(one.name for one in fields(Request))  # type: ignore[arg-type]
+
+
+def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Request:
+    """A request from plain values: one prompt, method or reference may stand for a list of them.
+
+    Names that people type for schedulers and dtypes become ours. Raises UsageError that names `where`.
+    """
+    wanted = dict(given)
+    for name in ("prompts", "methods"):
+        if isinstance(wanted.get(name), str):
+            wanted[name] = [wanted[name]]
+    if "methods" in wanted:
+        wanted["methods"] = list(dict.fromkeys(wanted["methods"]))
+    references = wanted.pop("references", None)
+    if references is not None:
+        named = references if isinstance(references, Mapping) else {Path(references).stem: references}
+        wanted["references"] = {name: str(user_path(path)) for name, path in named.items()}
+    adapter = wanted.get("adapter")
+    if isinstance(adapter, Mapping):
+        wanted["adapter"] = {name: str(user_path(path)) for name, path in adapter.items()}
+    elif adapter is not None:
+        wanted["adapter"] = str(user_path(adapter))
+    if isinstance(wanted.get("scheduler"), str):
+        wanted["scheduler"] = scheduler_name(wanted["scheduler"])
+    backbone_options = dict(wanted.get("backbone_options") or {})
+    if isinstance(backbone_options.get("dtype"), str):
+        backbone_options["dtype"] = dtype_name(backbone_options["dtype"])
+    wanted["backbone_options"] = backbone_options
+    wanted["method_options"] = {name: dict(own) for name, own in (wanted.get("method_options") or {}).items()}
+    return build(Request, wanted, where=where)
