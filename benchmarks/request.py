@@ -86,18 +86,20 @@ def parse_method(text: str) -> MethodSpec:
     """A method of a comparison from its words. Raises UsageError for an unknown method or a broken option."""
     match = re.fullmatch(r"\s*([^\[\]\s]+)\s*(?:\[(.*)\])?\s*", text)
     if match is None:
-        raise UsageError(f"{text!r} is no method.", hint="For example: spatialid or spatialid[preset=F].")
+        raise UsageError(
+            f"{_short(text)} is no method.", hint="For example: spatialid or spatialid[preset=F]."
+        )
     name, given = match[1], match[2] or ""
     info = method_info(name)
     options: dict[str, Any] = {}
     job = dict(JOB_OPTIONS) if info.identity else {}
     words = []
     for part in filter(None, (part.strip() for part in re.split(r",(?![^()]*\))", given))):
-        where = f"{part!r} in {text!r}"
+        where = f"{_short(part)} in {_short(text)}"
         key, value = read_setting(part, where=where, example="spatialid[preset=F]")
         if key in job:
-            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-                raise UsageError(f"{where} is out of range.", hint="Give 0 or more.")
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 10:
+                raise UsageError(f"{where} is out of range.", hint="Give 0 to 10.")
             job[key] = float(value)
         else:
             options[key] = value
@@ -118,3 +120,7 @@ def choose_methods(wanted: Sequence[str], default: Sequence[str]) -> list[Method
         names += METHODS.usable() if one == "all" else [one]
     specs = {spec.label: spec for spec in map(parse_method, ["none", *names])}
     return list(specs.values())
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:80]}...")

@@ -7,14 +7,21 @@ take up what another began, and a shard that died is simply run again.
 
 from __future__ import annotations
 
+import _thread
 import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 
 from benchmarks.store import Shard
 from methods.errors import SpidError, UsageError
+
+_TIED = "SPID_ENDS_WITH_PARENT"
+_GRACE = 20.0
+"""Seconds that an interrupted process has to leave its journal whole."""
 
 
 def parse_shard(text: str) -> Shard:
@@ -73,7 +80,10 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
         if len(devices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
         command = [sys.executable, "-m", "spatialid_cli.app", *arguments, "--shard", f"{index + 1}/{count}"]
-        children.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+        environment[_TIED] = "1"
+        children.append(
+            subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        )
     try:
         return check_codes([child.wait() for child in children])
     except BaseException:
@@ -82,6 +92,24 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
         for child in children:
             child.wait()
         raise
+
+
+def end_with_parent() -> None:
+    """In a process of `run_processes`: stop, journal whole, when the parent is gone, however it ended.
+
+    The parent holds the other end of our standard input, and the system closes it with the parent.
+    """
+    if not os.environ.pop(_TIED, None) or sys.stdin is None:
+        return
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        _thread.interrupt_main()
+        time.sleep(_GRACE)
+        os._exit(130)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def check_codes(codes: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, fields
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,11 +112,13 @@ def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Reque
     Names that people type for schedulers and dtypes become ours. Raises UsageError that names `where`.
     """
     wanted = dict(given)
+    for name in ("references", "adapter", "backbone_options", "method_options"):
+        _check_shape(wanted.get(name), name, where)
     for name in ("prompts", "methods"):
         if isinstance(wanted.get(name), str):
             wanted[name] = [wanted[name]]
-    if "methods" in wanted:
-        wanted["methods"] = list(dict.fromkeys(wanted["methods"]))
+    if isinstance(wanted.get("methods"), list | tuple):
+        wanted["methods"] = list(dict.fromkeys(map(str, wanted["methods"])))
     references = wanted.pop("references", None)
     if references is not None:
         named = references if isinstance(references, Mapping) else {Path(references).stem: references}
@@ -133,3 +136,15 @@ def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Reque
     wanted["backbone_options"] = backbone_options
     wanted["method_options"] = {name: dict(own) for name, own in (wanted.get("method_options") or {}).items()}
     return build(Request, wanted, where=where)
+
+
+def _check_shape(value: Any, name: str, where: str) -> None:
+    """Raise UsageError for a value that is neither nothing nor of the kinds that a setting may have."""
+    paths = name in ("references", "adapter")
+    fits = value is None or isinstance(value, Mapping) or (paths and isinstance(value, str | PathLike))
+    if fits and isinstance(value, Mapping):
+        inner = value.values()
+        fits = all(isinstance(one, str | PathLike) for one in inner) if paths else True
+        fits = fits and (name != "method_options" or all(isinstance(one, Mapping) for one in inner))
+    if not fits:
+        raise UsageError(f"{where}: {name} is {str(value)[:60]!r}.", hint="Give names with their values.")

@@ -20,6 +20,7 @@ from spatialid_cli.generate import generate
 from spatialid_cli.method_flags import MethodFlagsCommand
 from spatialid_cli.methods import list_methods
 from spatialid_cli.metrics import list_metrics
+from spatialid_cli.options import Command
 from spatialid_cli.render import render
 from spatialid_cli.report import report
 from spatialid_cli.score import score
@@ -39,19 +40,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command(cls=MethodFlagsCommand)(generate)
-app.command()(train)
-app.command()(bench)
-app.command()(score)
-app.command("suites")(list_suites)
-app.command("metrics")(list_metrics)
-app.command()(render)
-app.command()(show)
-app.command("methods")(list_methods)
-app.command()(claims)
-app.command()(report)
-app.command()(compare)
-app.command()(doctor)
-app.command()(fetch)
+app.command(cls=Command)(train)
+app.command(cls=Command)(bench)
+app.command(cls=Command)(score)
+app.command("suites", cls=Command)(list_suites)
+app.command("metrics", cls=Command)(list_metrics)
+app.command(cls=Command)(render)
+app.command(cls=Command)(show)
+app.command("methods", cls=Command)(list_methods)
+app.command(cls=Command)(claims)
+app.command(cls=Command)(report)
+app.command(cls=Command)(compare)
+app.command(cls=Command)(doctor)
+app.command(cls=Command)(fetch)
 
 
 def _print_version(wanted: bool) -> None:

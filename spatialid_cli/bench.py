@@ -211,10 +211,11 @@ def _work(
     """Run here, or as several processes and then here once more, which puts everything together."""
     from benchmarks.live import PlainLines, display
     from benchmarks.runner import bench
-    from benchmarks.shards import parse_shard, run_processes, shard_of_environment
+    from benchmarks.shards import end_with_parent, parse_shard, run_processes, shard_of_environment
     from methods.errors import UsageError
     from methods.files import save_json
 
+    end_with_parent()
     part = parse_shard(shard) if shard is not None else shard_of_environment(os.environ)
     if processes > 1:
         if part is not None:

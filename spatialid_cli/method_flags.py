@@ -14,13 +14,14 @@ from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+
+from spatialid_cli.options import Command
 
 _KEPT = "spid.method_options"
 _DEFAULT = "spatialid"
 
 
-class MethodFlagsCommand(TyperCommand):
+class MethodFlagsCommand(Command):
     """A command whose flags depend on its --method and --compare."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -11,8 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
+from methods.aliases import dtype_name, scheduler_name
 from methods.errors import UsageError
+from methods.paths import user_path
+
+
+class Command(TyperCommand):
+    """A command that expands the `~` of every path flag: a shell leaves that of `--output=~/x` to us."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = list(super().parse_args(ctx, args))
+        for name, value in ctx.params.items():
+            ctx.params[name] = _expanded(value)
+        return rest
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, Path):
+        return user_path(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_expanded(one) for one in value)
+    return value
 
 
 def refuse_others(context: typer.Context, alongside: Collection[str], why: str, hint: str) -> None:
@@ -50,7 +71,10 @@ def device(panel: str) -> Any:
 
 def dtype(panel: str) -> Any:
     return typer.Option(
-        help="auto, float32, bfloat16 or float16.", show_default="auto", rich_help_panel=panel
+        help="auto, float32, bfloat16 or float16.",
+        callback=lambda name: None if name is None else dtype_name(name),
+        show_default="auto",
+        rich_help_panel=panel,
     )
 
 
@@ -80,18 +104,27 @@ def guidance(panel: str) -> Any:
     return typer.Option(
         help="Classifier-free guidance; on FLUX.1 dev the scale it reads.",
         min=0.0,
+        max=1000.0,
         show_default=False,
         rich_help_panel=panel,
     )
 
 
 def scheduler(panel: str) -> Any:
-    return typer.Option(help="ddim, euler or dpmpp.", show_default=False, rich_help_panel=panel)
+    return typer.Option(
+        help="ddim, euler or dpmpp.",
+        callback=lambda name: None if name is None else scheduler_name(name),
+        show_default=False,
+        rich_help_panel=panel,
+    )
 
 
 def limit(panel: str) -> Any:
     return typer.Option(
-        help="At most so many pairs per set and method, spread evenly.", min=1, rich_help_panel=panel
+        help="At most so many pairs per set and method, spread evenly.",
+        min=1,
+        max=10_000_000,
+        rich_help_panel=panel,
     )
 
 

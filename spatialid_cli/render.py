@@ -23,14 +23,16 @@ def _factor(name: str) -> Any:
 def render(
     person: Annotated[
         list[int] | None,
-        typer.Option(help="Number of a person, 0 or more; repeatable.", min=0, show_default="0"),
+        typer.Option(
+            help="Number of a person, 0 or more; repeatable.", min=0, max=2**63 - 1, show_default="0"
+        ),
     ] = None,
     celebrity: Annotated[
         list[str] | None,
         typer.Option(help="Name of a celebrity (see --list), whom the backbone knows; repeatable."),
     ] = None,
     count: Annotated[
-        int, typer.Option(help="Pictures per person: a plain one, then varied ones.", min=1)
+        int, typer.Option(help="Pictures per person: a plain one, then varied ones.", min=1, max=10_000)
     ] = 1,
     size: Annotated[int, typer.Option(help="Width and height in pixels.", min=64, max=MAX_SIZE)] = 512,
     output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("people"),
