@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,14 @@ def card(info: MetricInfo, missing: str | None) -> dict[str, Any]:
     """A metric's card, JSON-able: infinite ends of its range as null; missing: what keeps it from working."""
     bounds = [bound if isfinite(bound) else None for bound in info.range]
     return {**asdict(info), "range": bounds, "available": missing is None, "reason": missing}
+
+
+def fault_lines(faults: Iterable[Mapping[str, str]]) -> list[str]:
+    """What people are told of plug-in metrics that were left out: `faults` of run.json."""
+    return [
+        f"the plug-in metric {one['name']!r} of the package {one['package']} is left out: {one['fault']}"
+        for one in faults
+    ]
 
 
 def environment(backbone: Backbone) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.description import cards, environment, plain
+from benchmarks.description import cards, environment, fault_lines, plain
 from benchmarks.fingerprint import describe_backbone, describe_method, pixels_of_method
 from benchmarks.live import Observer
 from benchmarks.people import gather, identify_all
@@ -109,7 +109,10 @@ def load(request: Request, observer: Observer) -> Loaded:
         device=str(backbone.device),
         # one at a time on a CPU, as pictures are sampled: then company does not change the rounding
         batch_size=1 if backbone.device.type == "cpu" else 32,
+        note=observer.note,
     )
+    for line in fault_lines(evaluator.faults):
+        observer.note(line)
     for name, reason in evaluator.unavailable.items():
         observer.note(f"{name} is unavailable: {reason}")
     return Loaded(request, suite, specs, backbone, methods, left_out, evaluator)
@@ -181,6 +184,7 @@ def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
         "methods": about_methods,
         "left_out": loaded.left_out,
         "metrics": cards(loaded.evaluator),
+        "faults": loaded.evaluator.faults,
         "settings": {
             **settings,
             "seeds": list(suite.seeds),

@@ -41,6 +41,7 @@ def score(
     models: Mapping[str, str] | None = None,
     device: str = "auto",
     progress: Callable[[int, int], object] = lambda done, total: None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> Results:
     """Measure pictures and write a run folder, which `spid report` and `spid compare` read; the results.
 
@@ -71,6 +72,7 @@ def score(
         models=models,
         device=str(on),
         batch_size=1 if on.type == "cpu" else BLOCK,  # as in a run, so that the figures are the same
+        note=note,
     )
     rows: list[Row] = []
     for start in range(0, len(scored), BLOCK):
@@ -197,6 +199,7 @@ def _description(
             for name in listed
         ],
         "metrics": cards(evaluator),
+        "faults": evaluator.faults,
         "settings": {"samples": len(scored), "scored": True, "models": dict(models)},
         "environment": {"versions": library_versions()},
     }

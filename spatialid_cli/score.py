@@ -76,10 +76,12 @@ def score(
     """
     from collections import Counter
 
+    from benchmarks.description import fault_lines
     from benchmarks.score import score as measure
     from benchmarks.score_read import METADATA, read_folder, read_metadata_file
     from methods.errors import UsageError, unknown_name
     from methods.paths import default_output_dir
+    from methods.textfile import read_json
     from spatialid_cli.request import collect_pairs
 
     if family not in ("photo", "pocket"):
@@ -110,6 +112,7 @@ def score(
             models=models,
             device=device or "auto",
             progress=advance,
+            note=console.log,
         )
     statuses = Counter[str]()
     for of in results["statuses"].values():
@@ -124,6 +127,8 @@ def score(
             {"folder": str(target), "statuses": ", ".join(f"{n} {name}" for name, n in statuses.items())}
         )
         console.log(f"see it: spid report {target}")
+    for line in fault_lines(read_json(target / "run.json", hint="Score the folder again.")["faults"]):
+        console.warn(line)
     for card in results["metrics"]:
         if not card.get("available", True):
             console.log(f"{card['name']} is unavailable: {card['reason']}")

@@ -115,6 +115,19 @@ def select(wanted: Sequence[str] | str, family: str = "pocket") -> list[AnyMetri
     return [metric for name, metric in known.items() if name in names]
 
 
+def faults(wanted: Sequence[str] | str) -> list[dict[str, str]]:
+    """Plug-ins that `all` would hold if nothing were wrong with them: name, package, and fault. Without `all`
+    none: who names one is told by `select`."""
+    parts = wanted.split(",") if isinstance(wanted, str) else wanted
+    if "all" not in [part.strip() for part in parts]:
+        return []
+    return [
+        {"name": one.name, "package": str(one.origin), "fault": one.fault}
+        for one in METRICS.plug_ins()
+        if one.fault is not None
+    ]
+
+
 def _selected(metric: AnyMetric, selection: str, family: str) -> bool:
     if selection == "all":
         return True

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score
-from benchmarks.metrics.catalogue import AnyMetric, describe, missing, select
+from benchmarks.metrics.catalogue import AnyMetric, describe, faults, missing, select
 from benchmarks.metrics.metric import UNRELATED, Accumulator, Failure, Metric, NoScore, SetMetric, View
 from benchmarks.metrics.models.base import Extractor
 from benchmarks.metrics.models.zoo import zoo
@@ -27,10 +27,11 @@ class Evaluator:
     metrics: names, or `default`, `compat:ibench` or `all`, also several with commas. backbone_family:
     `pocket` selects the pocket twins of every model. models: role -> name or path, see `models.zoo.ROLES`;
     the recogniser that conditioned the run belongs to role `face-conditioning`. device: of the models that
-    run on torch. batch_size: pictures per forward pass.
+    run on torch. batch_size: pictures per forward pass. note: takes a line for people, of what takes long.
 
     infos: the cards of all metrics asked for, the unavailable ones too. unavailable: metric -> what is
-    missing and what to do; grows when a model turns out not to load. Construction loads no model.
+    missing and what to do; grows when a model turns out not to load. faults: plug-ins that `all` leaves out,
+    see `catalogue.faults`. Construction loads no model.
 
     Raises UsageError for an unknown metric or role.
     """
@@ -43,10 +44,14 @@ class Evaluator:
         models: Mapping[str, str] | None = None,
         device: str = "cpu",
         batch_size: int = 32,
+        note: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.metrics = select(metrics, backbone_family)
+        self.faults = faults(metrics)
         self.batch_size = batch_size
         self._extractors = zoo(backbone_family, models, device)
+        for extractor in self._extractors.values():
+            extractor.note = note
         self.infos: list[MetricInfo] = [describe(metric, self._extractors) for metric in self.metrics]
         self.unavailable: dict[str, str] = {}
         for metric in self.metrics:

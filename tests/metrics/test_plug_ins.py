@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from command import Spid
 from installed import Install, install  # noqa: F401
 from metric_samples import portrait, sample
 
-from benchmarks.metrics.catalogue import metrics, select
+from benchmarks.metrics.catalogue import faults, metrics, select
 from benchmarks.metrics.evaluate import Evaluator
 from benchmarks.suites import load_suite, suite_names
 from methods.errors import MissingDependencyError, SpidError, UsageError
@@ -164,6 +167,23 @@ def test_a_metric_that_fails_takes_no_other_with_it(install: Install, spid: Spid
     shown = spid("metrics")
     assert shown.code == 0 and "odd_set" in shown.out and "nowhere" not in shown.out
     assert "'nowhere'" in " ".join(item["what"] for item in spid("doctor", "--json").json["optional"])
+
+
+def test_metrics_that_all_leaves_out_are_told(install: Install, spid: Spid, tmp_path: Path) -> None:  # noqa: F811
+    points = {"gone": "plug_metrics:Gone", "nowhere": "plug_metrics:Nowhere", "odd": "plug_metrics:Odd"}
+    install("plug", {"spid.metrics": points}, {"plug_metrics.py": METRIC})
+    assert faults("default,id_sim") == []
+    assert [(one["name"], one["package"]) for one in faults("id_sim, all")] == [
+        ("gone", "plug 1.0"),
+        ("nowhere", "plug 1.0"),
+    ]
+    (tmp_path / "pictures").mkdir()
+    portrait(1).save(tmp_path / "pictures" / "a.png")
+    done = spid("score", tmp_path / "pictures", "--metrics", "all", "--output", tmp_path / "run")
+    assert done.code == 0, done.err
+    written = json.loads((tmp_path / "run" / "run.json").read_text())["faults"]
+    assert written == faults("all") and "needs 'smell'" in written[1]["fault"]
+    assert "warning: the plug-in metric 'nowhere' of the package plug 1.0 is left out: it needs" in done.err
 
 
 def test_encoders_and_suites_that_do_not_work_say_so(install: Install, spid: Spid) -> None:  # noqa: F811

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +19,14 @@ class Extractor(ABC):
     """One feature of a picture or a text.
 
     tag: model and weights in one line. preprocessing: what happens to the picture first. licence: of model
-    and weights. All three are known without loading anything.
+    and weights. All three are known without loading anything. note: takes a line for people, for what is done
+    once and takes long; whoever runs the metrics sets it.
     """
 
     tag: str
     preprocessing: str
     licence: str
+    note: Callable[[str], object] = staticmethod(lambda text: None)
 
     def missing(self) -> str | None:
         """What is missing and what to do, as far as it can be told without loading; None when nothing is."""

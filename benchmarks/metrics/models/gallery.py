@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,12 @@ class LookAlikes(Extractor):
     def gallery(self) -> list[FaceFound]:
         """Every face of the gallery."""
         encoder = self.faces.recogniser.encoder
-        descriptors = _rendered(encoder) if self.folder is None else _photographed(self.files(), encoder)
+        if self.folder is None:
+            descriptors = _rendered(encoder, self.note)
+        else:
+            files = self.files()
+            self.note(f"{encoder.name} looks for look-alikes in {len(files)} pictures of {self.folder}")
+            descriptors = _photographed(files, encoder)
         if len(descriptors) < LOOK_ALIKES:
             raise WeightsError(
                 f"{self.folder}: {encoder.name} finds a face in {len(descriptors)} pictures only.",
@@ -113,7 +118,7 @@ def _photographed(files: Sequence[Path], encoder: FaceEncoder) -> NDArray[np.flo
     return np.stack(found) if found else np.zeros((0, encoder.dim), np.float32)
 
 
-def _rendered(encoder: FaceEncoder) -> NDArray[np.float32]:
+def _rendered(encoder: FaceEncoder, note: Callable[[str], object]) -> NDArray[np.float32]:
     """Descriptors float32 [RENDERED, D] of rendered people in the plain context, at their true landmarks.
 
     Kept in the cache by encoder and by the pixels of the first and the last of them: another world or another
@@ -138,6 +143,7 @@ def _rendered(encoder: FaceEncoder) -> NDArray[np.float32]:
             return kept
     except (OSError, KeyError, safetensors.SafetensorError):
         pass  # not there yet, or torn: made again
+    note(f"{encoder.name} embeds a gallery of {RENDERED} rendered people: once, then it is in the cache")
     shown = (portrait(place) for place in range(RENDERED))
     descriptors = np.stack([encoder.embed(one.pixels, one.landmarks) for one in shown]).astype(np.float32)
     write_bytes(file, safetensors.numpy.save({"descriptors": descriptors}))
