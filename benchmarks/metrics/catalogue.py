@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.metrics import (
-    attributes,
-    distribution,
-    geometry,
-    ibench,
-    identity,
-    leakage,
-    quality,
-    structure,
-    text,
-    truth,
-)
+from benchmarks.metrics import ibench
 from benchmarks.metrics.base import MetricInfo
+from benchmarks.metrics.built_in import built_in_metrics
 from benchmarks.metrics.metric import Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor, content_digest
 from benchmarks.metrics.plugins import METRICS, plug_in_metrics
 from methods.errors import unknown_name
-from methods.pocket.world.context import FACTORS
 
 AnyMetric = Metric | SetMetric
 
@@ -32,65 +21,8 @@ _PHOTO_ONLY = ("musiq", "aesthetic", "inception", "dino", "dreamsim", "lpips", "
 
 
 def metrics(family: str = "pocket") -> dict[str, AnyMetric]:
-    """Every metric by name, in reading order. family: of the backbone."""
-    context = tuple(FACTORS)
-    followed: identity.Followed = identity.FollowedByClip()
-    if family == "pocket":
-        followed = identity.FollowedByProbes()
-    everything: list[AnyMetric] = [
-        text.ClipT(),
-        text.ClipIScene(),
-        text.ClipIRef(),
-        identity.IdSim(),
-        identity.IdSimZero(),
-        identity.IdSimSame(),
-        identity.IdSecond(),
-        identity.IdFloor(),
-        truth.SimGt(),
-        truth.CopyPaste(),
-        truth.IdRank(),
-        identity.FaceFoundRate(),
-        identity.IdP(followed),
-        identity.IdFollowed(followed),
-        quality.Iq(),
-        quality.IqPocket(),
-        quality.Piqe(),
-        quality.Aesthetic(),
-        quality.PickScore(),
-        leakage.BackgroundLeakage(),
-        leakage.BackgroundLpips(),
-        text.Drift(),
-        attributes.Attributes((*context, "gender")),
-        *(attributes.AttributeFactor(factor) for factor in (*context, "gender")),
-        leakage.Leak(context),
-        *(leakage.LeakFactor(factor) for factor in context),
-        geometry.PoseDiversity(),
-        geometry.LandmarkDiversity(),
-        geometry.FaceDiversity(),
-        geometry.ExpressionDiversity(),
-        structure.DinoSimilarity(),
-        structure.DinoScene(),
-        structure.DreamSimDistance(),
-        attributes.Counterfactual(),
-        distribution.FidClip(),
-        distribution.Fid(),
-        ibench.IBenchClipT(),
-        ibench.IBenchClipI(),
-        ibench.IBenchFaceSim(),
-        ibench.IBenchAntiFaceSim(),
-        ibench.IqIBench(),
-        ibench.IBenchAesthetic(),
-        ibench.IBenchFid(),
-        ibench.IBenchPoseDiv(),
-        ibench.IBenchExprDiv(),
-        ibench.IBenchLandmarkDiff(),
-        ibench.IBenchFaceDiv1(),
-        ibench.IBenchFaceDiv2(),
-        ibench.IBenchDino(),
-        ibench.IBenchFgis(),
-        *plug_in_metrics(),
-    ]
-    return {metric.card.name: metric for metric in everything}
+    """Every metric by name, in reading order: ours, then those of plug-ins. family: of the backbone."""
+    return {metric.card.name: metric for metric in (*built_in_metrics(family), *plug_in_metrics())}
 
 
 def select(wanted: Sequence[str] | str, family: str = "pocket") -> list[AnyMetric]:
@@ -133,7 +65,7 @@ def _selected(metric: AnyMetric, selection: str, family: str) -> bool:
         return True
     if selection.startswith("compat:"):
         return metric.card.compat == selection.removeprefix("compat:")
-    if metric.card.name in METRICS:
+    if METRICS.origin(metric.card.name) is not None:
         return False
     other = _PHOTO_ONLY if family == "pocket" else _POCKET_ONLY
     return metric.card.compat is None and not any(feature in other for feature in features(metric))

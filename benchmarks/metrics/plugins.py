@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from benchmarks.metrics.base import MetricInfo
+from benchmarks.metrics.built_in import built_in_metrics
 from benchmarks.metrics.metric import WHERE, Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor
 from methods.plugins import Registry
@@ -42,19 +43,27 @@ def _fault(name: str, loaded: Any) -> str | None:
     return None
 
 
-METRICS: Registry[type[Metric] | type[SetMetric]] = Registry("metric", "spid.metrics", {}, _fault)
+_BUILT_IN = {
+    metric.card.name: f"{type(metric).__module__}:{type(metric).__name__}" for metric in built_in_metrics()
+}
+
+METRICS: Registry[type[Metric] | type[SetMetric]] = Registry("metric", "spid.metrics", _BUILT_IN, _fault)
+
+
+def _usable() -> list[str]:
+    return [name for name in METRICS.usable() if name not in METRICS.built_in]
 
 
 def plug_in_metrics() -> list[Metric | SetMetric]:
     """The metrics of plug-ins that have no fault; `spid doctor` names the others."""
-    return [METRICS.get(name)() for name in METRICS.usable()]
+    return [METRICS.get(name)() for name in _usable()]
 
 
 def plug_in_features(known: set[str], device: str) -> dict[str, Extractor]:
     """What plug-ins extract, by feature. A feature belongs to whoever comes first: those of `known` are built
     in, and another class under a name that is given out is left out."""
     found: dict[str, Extractor] = {}
-    for name in METRICS.usable():
+    for name in _usable():
         for feature, extractor in METRICS.get(name).extractors.items():
             if feature not in known and feature not in found:
                 found[feature] = extractor(device)

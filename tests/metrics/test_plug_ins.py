@@ -170,12 +170,18 @@ def test_a_metric_that_fails_takes_no_other_with_it(install: Install, spid: Spid
 
 
 def test_metrics_that_all_leaves_out_are_told(install: Install, spid: Spid, tmp_path: Path) -> None:  # noqa: F811
-    points = {"gone": "plug_metrics:Gone", "nowhere": "plug_metrics:Nowhere", "odd": "plug_metrics:Odd"}
-    install("plug", {"spid.metrics": points}, {"plug_metrics.py": METRIC})
+    points = {"gone": "Gone", "nowhere": "Nowhere", "odd": "Odd", "piqe": "Piqe"}
+    points = {name: f"plug_metrics:{target}" for name, target in points.items()}
+    code = METRIC + "class Piqe(Odd):\n    info = replace(CARD, name='piqe')\n"
+    install("plug", {"spid.metrics": points}, {"plug_metrics.py": code})
+    (ours,) = select("piqe")
+    assert type(ours).__module__ == "benchmarks.metrics.quality"
+    assert "piqe" in {metric.card.name for metric in select("default")}
     assert faults("default,id_sim") == []
     assert [(one["name"], one["package"]) for one in faults("id_sim, all")] == [
         ("gone", "plug 1.0"),
         ("nowhere", "plug 1.0"),
+        ("piqe", "plug 1.0"),
     ]
     (tmp_path / "pictures").mkdir()
     portrait(1).save(tmp_path / "pictures" / "a.png")
@@ -183,6 +189,7 @@ def test_metrics_that_all_leaves_out_are_told(install: Install, spid: Spid, tmp_
     assert done.code == 0, done.err
     written = json.loads((tmp_path / "run" / "run.json").read_text())["faults"]
     assert written == faults("all") and "needs 'smell'" in written[1]["fault"]
+    assert written[2]["fault"] == "its name is taken by a built-in one"
     assert "warning: the plug-in metric 'nowhere' of the package plug 1.0 is left out: it needs" in done.err
 
 
