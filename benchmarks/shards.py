@@ -7,9 +7,9 @@ take up what another began, and a shard that died is simply run again.
 
 from __future__ import annotations
 
-import _thread
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -105,7 +105,7 @@ def end_with_parent() -> None:
     def wait() -> None:
         while sys.stdin.buffer.read(1):
             pass
-        _thread.interrupt_main()
+        os.kill(os.getpid(), signal.SIGINT)  # also wakes a call that sleeps or waits
         time.sleep(_GRACE)
         os._exit(130)
 

@@ -102,13 +102,19 @@ class _Checkout:
     def prompts(self, name: str) -> tuple[SuitePrompt, ...]:
         prompts: dict[str, SuitePrompt] = {}
         for place, record in enumerate(self._records(self.prompt_lists[name])):
-            title = _unique(f"{name}-{int(record.get('num', place)):03d}", prompts)
+            number = record.get("num", place)
+            if type(number) is not int:
+                where = f"{self.prompt_lists[name]}: entry {place}"
+                raise UsageError(
+                    f"{where}: `num` is {str(number)[:40]!r}, not a whole number.", hint="Clone IBench again."
+                )
+            title = _unique(f"{name}-{number:03d}", prompts)
             text, noun = name_person(template(str(record.get("prompt", ""))))
             prompts[title] = SuitePrompt(
                 id=title,
                 text=text,
                 category=_category(record.get("prompt_style")),
-                kind=str((record.get("prompt_attr") or ["short"])[0]),
+                kind=_first(record.get("prompt_attr")) or "short",
                 noun=noun,
             )
         return tuple(prompts.values())
@@ -175,9 +181,13 @@ def _unique(title: str, known: Mapping[str, object]) -> str:
     return next(one for one in candidates if one not in known)
 
 
+def _first(values: Any) -> str:
+    return str(values[0]) if isinstance(values, list) and values else ""
+
+
 def _category(styles: Any) -> str:
     """The taxonomy's own spelling: the public file also has `background`; long lists name themselves."""
-    first = str(styles[0]) if isinstance(styles, list) and styles else ""
+    first = _first(styles)
     return next((known for known in CATEGORIES if known.lower() == first.lower()), first)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from benchmarks.shards import check_codes, device_of_environment, parse_shard, shard_of_environment
@@ -51,3 +55,19 @@ def test_a_killed_process_is_a_failure_whatever_the_others_say() -> None:
     assert check_codes([0, 1, 2]) == [0, 1, 2]
     with pytest.raises(SpidError, match="Share 2/3 was killed by signal 9"):
         check_codes([0, -9, 1])
+
+
+def test_a_process_of_ours_ends_with_its_parent() -> None:
+    """The parent holds the other end of its standard input, however the parent ends."""
+    code = "import time; from benchmarks.shards import end_with_parent; end_with_parent(); time.sleep(60)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "SPID_ENDS_WITH_PARENT": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdin is not None and child.stderr is not None
+    child.stdin.close()
+    assert child.wait(timeout=50) != 0
+    assert b"KeyboardInterrupt" in child.stderr.read()
+    child.stderr.close()

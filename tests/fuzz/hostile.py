@@ -236,7 +236,7 @@ def readers(folder: Path) -> list[Reader]:
         Reader("pack/pack.json", json.dumps(pack).encode(), lambda path: find_pack(_with_onnx(path.parent))),
         Reader(
             "IBench/data/prompts/x_template.json",
-            b'{"datas": [{"num": 0, "prompt": "a {person}"}]}',
+            b'{"datas": [{"num": 0, "prompt": "a {person}", "prompt_attr": ["x"], "prompt_style": []}]}',
             _checkout,
         ),
         Reader("training/log.jsonl", b'{"step": 1, "loss": 0.5}\n{"step": 2}\n', _log),
