@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -72,8 +72,8 @@ class Denoiser(Protocol):
         """The modules whose weights must lie on the device while the network works."""
         ...
 
-    def compile(self) -> None:
-        """Compile the repeated blocks, for good."""
+    def compile(self, **options: Any) -> None:
+        """Compile the repeated blocks, for good; options as `torch.compile` takes them."""
         ...
 
     def attached(

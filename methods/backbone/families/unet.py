@@ -48,8 +48,8 @@ class UNetDenoiser:
     def modules(self) -> tuple[nn.Module, ...]:
         return (self.unet,)
 
-    def compile(self) -> None:
-        self.unet.compile_repeated_blocks()
+    def compile(self, **options: Any) -> None:
+        self.unet.compile_repeated_blocks(**options)
 
     def attached(self, hooks: Attachment, capture: ColumnCapture | None = None) -> UNetSession:
         return UNetSession(self, hooks, capture)

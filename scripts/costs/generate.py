@@ -1,15 +1,11 @@
 """Time and memory of `spid generate` on the pocket models, as JSON on stdout.
 
-    python scripts/benchmark_generate.py [--repeats 3]
-
 cold_start_s, cold_start_peak_mib: from a new process to one written picture, wall clock and peak resident
 memory. sampling_s: 25 steps of one picture with guidance in a warm process, without loading. Medians.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -19,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parents[2]
 
 PROMPT = "a photo of a {person} at the beach, wearing a red t-shirt"
 STEPS = 25
@@ -79,14 +74,8 @@ def sampling(repeats: int, reference: Path) -> dict[str, list[float]]:
     return seconds
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
-
+def run(repeats: int) -> dict[str, Any]:
+    """What results/generate.json holds."""
     from methods.provenance import library_versions
     from spatialid_cli.app import main as spid
 
@@ -106,7 +95,7 @@ def main() -> None:
         sampled = sampling(repeats, reference)
     import torch
 
-    result: dict[str, Any] = {
+    return {
         "repeats": repeats,
         "steps": STEPS,
         "cold_start_s": round(statistics.median(seconds for seconds, _ in runs), 2),
@@ -117,8 +106,3 @@ def main() -> None:
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "versions": library_versions(),
     }
-    print(json.dumps(result, indent=2))
-
-
-if __name__ == "__main__":
-    main()

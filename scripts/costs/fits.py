@@ -1,7 +1,5 @@
 """What fits and trainings cost on the pocket models: minutes, and the most memory they take.
 
-    python scripts/benchmark_fits.py [--steps 8] [--cases id-ea,facewise] [--output results/fits_cost.json]
-
 Every case runs alone in a process of its own, with the options that users get. A few steps are timed after
 two to warm up; `minutes` is their mean times all steps of the method. Memory is the largest resident size
 of the process; it does not grow with the number of steps.
@@ -9,24 +7,21 @@ of the process; it does not grow with the number of steps.
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import os
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from methods.paths import configs_dir
 
-from methods.files import save_json  # noqa: E402
-from methods.paths import configs_dir  # noqa: E402
-
+BENCHMARK = str(Path(__file__).resolve().parents[1] / "benchmark.py")
 FITS = ("textual-inversion", "facewise", "id-ea")
 TRAININGS = ("uniform", "infinite-id", "pidiff")
 MINUTES = {"id-ea": 3.0, "facewise": 4.0}
@@ -103,65 +98,34 @@ def measure(name: str, steps: int) -> dict[str, Any]:
 
     wall, cpu = clock.per_step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "linux" else 1024)
+    minutes, mebibytes = wall * total / 60, peak / 1024
     return {
         "kind": "fit" if name in FITS else "training",
         "steps": total,
         "seconds_per_step": round(wall, 4),
         "cpu_seconds_per_step": round(cpu, 4),
-        "minutes": round(wall * total / 60, 2),
+        "minutes": round(minutes, 2),
         "minutes_limit": MINUTES.get(name),
-        "peak_mebibytes": round(peak / 1024),
+        "peak_mebibytes": round(mebibytes),
         "peak_limit": MEBIBYTES,
+        "within": minutes <= MINUTES.get(name, math.inf) and mebibytes <= MEBIBYTES,
         "threads": torch.get_num_threads(),
     }
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """The rows as text."""
-    lines = [f"{'':20}{'steps':>7}{'s/step':>9}{'minutes':>9}{'limit':>7}{'MiB':>7}{'limit':>7}"]
-    for name, row in rows.items():
-        if "error" in row:
-            lines.append(f"{name:20}  {row['error']}")
-            continue
-        limit = row["minutes_limit"] or ""
-        lines.append(
-            f"{name:20}{row['steps']:7}{row['seconds_per_step']:9.3f}{row['minutes']:9.1f}{limit:>7}"
-            f"{row['peak_mebibytes']:7}{row['peak_limit']:7}"
-        )
-    return "\n".join(lines)
-
-
-def main() -> int:
-    """Measure every case in a process of its own, print the table, write the file after each."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=8, help="timed steps of each")
-    parser.add_argument("--cases", default=",".join([*FITS, *TRAININGS]))
-    parser.add_argument("--output", type=Path, default=ROOT / "results" / "fits_cost.json")
-    parser.add_argument("--alone", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.alone:
-        print(json.dumps(measure(arguments.alone, arguments.steps)))
-        return 0
-    names = arguments.cases.split(",")
-    if unknown := sorted(set(names) - {*FITS, *TRAININGS}):
-        parser.error(f"unknown case {unknown[0]!r}; known: {', '.join([*FITS, *TRAININGS])}")
+def run(names: Sequence[str], steps: int, keep: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """What results/fits_cost.json holds; `keep` is called with it after every case."""
     from methods.provenance import library_versions
 
     rows: dict[str, dict[str, Any]] = {}
+    found = {"backbone": "pocket", "versions": library_versions(), "rows": rows}
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        call = [sys.executable, __file__, "--alone", name, "--steps", str(arguments.steps)]
-        ended = subprocess.run(call, capture_output=True, text=True, cwd=ROOT)
+        call = [sys.executable, BENCHMARK, "fits", "--alone", name, "--steps", str(steps)]
+        ended = subprocess.run(call, capture_output=True, text=True)
         if ended.returncode:
-            rows[name] = {"error": (ended.stderr.strip().splitlines() or ["failed"])[-1]}
+            rows[name] = {"error": (ended.stderr.strip().splitlines() or ["failed"])[-1], "within": False}
         else:
             rows[name] = json.loads(ended.stdout.splitlines()[-1])
-        save_json(arguments.output, {"backbone": "pocket", "versions": library_versions(), "rows": rows})
-    print(table(rows))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        keep(found)
+    return found
