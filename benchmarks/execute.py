@@ -308,6 +308,7 @@ class Executor:
             reference_id=None if person is None else person.content,
             truth=sample.prompt.truth,
             reference_truth={} if person is None else person.entry.truth,
+            rendered=self.backbone.family == "pocket",
             **({} if person is None else target_of(person.entry.person, sample.prompt.truth, picture.width)),
         )
 

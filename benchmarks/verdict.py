@@ -30,8 +30,11 @@ def judge(
     """What the metrics say of a picture.
 
     names: of all metrics of single samples; scores: one of each, None for a picture that was not measured.
-    status, detail: what is known of the picture already; a metric changes no status but `ok`.
+    status, detail: what is known of the picture already; a metric changes no status but `ok`. Where
+    `face_found` was measured it alone says whether there is a face: another recogniser may have missed it.
     """
+    face = (scores or {}).get("face_found")
+    seen = face is not None and face.value == 1.0
     metrics: dict[str, float | None] = dict.fromkeys(names)
     notes: dict[str, str] = {}
     for name in names if scores is not None else ():
@@ -41,6 +44,6 @@ def judge(
             metrics[name] = round(value, DIGITS)
         else:
             notes[name] = score.reason or (score.status if value is None else "not a finite number")
-        if status == "ok" and score.status in FOLDED:
+        if status == "ok" and score.status in FOLDED and not (seen and score.status == "no_face_gen"):
             status, detail = score.status, score.reason or detail
     return Verdict(status, detail, metrics, notes)

@@ -53,7 +53,9 @@ class SampleView:
     pictures, so that their features are computed once; equal ids mean equal pixels. truth: factor -> value
     that the prompt asks for (factors it leaves open are absent); reference_truth: factor -> value that the
     reference picture shows. Both are empty outside the pocket world. target: the asked-for picture of this
-    very person, or what makes it when a metric asks; target_id identifies it.
+    very person, or what makes it when a metric asks; target_id identifies it. rendered: the pocket backbone
+    made picture and baseline, so that models of the pocket world may judge them however they came out; of
+    other pictures they are asked whether they may.
     """
 
     id: str
@@ -70,6 +72,7 @@ class SampleView:
     reference_truth: Mapping[str, str] = field(default_factory=dict)
     target: Image.Image | Callable[[], Image.Image] | None = None
     target_id: str | None = None
+    rendered: bool = False
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,9 @@ class FaceFoundRate(Metric):
     )
     needs = ("picture:face",)
 
-    def score(self, view: View) -> float:
+    def score(self, view: View) -> float | Score:
         if view.failed("picture:face", "no_face"):
-            return 0.0
+            return Score(0.0, "no_face_gen", "no face found in the picture")
         return float(view["picture:face"].count > 0)
 
 

@@ -26,14 +26,20 @@ WHERE = {
     "text": "the prompt",
 }
 """Where a feature may be taken from, in words."""
+_NO_FACE: dict[str, Status] = {"picture": "no_face_gen", "reference": "no_face_ref"}
+"""Pictures whose missing face is a status of the sample."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a model gave no feature of one picture. status: 'no_face', 'unavailable' or 'error'."""
+    """Why a model gave no feature of one picture. status: 'no_face', 'unavailable' or 'error'.
+
+    foreign: why the model may not judge this picture at all, unless the picture is known to be of its world.
+    """
 
     status: str
     reason: str
+    foreign: str | None = None
 
 
 class NoScore(Exception):
@@ -65,20 +71,27 @@ class View:
         where = need.partition(":")[0]
         if need not in self._features:
             raise not_applicable(f"{WHERE[where]} is not part of this sample")
-        value = self._features[need]
+        value = self._judged(need)
         if not isinstance(value, Failure):
             return value
-        status: Status = "error"
-        if value.status == "no_face":
-            status = "no_face_ref" if where == "reference" else "no_face_gen"
-        elif value.status == "unavailable":
-            status = "unavailable"
-        raise NoScore(Score(None, status, f"{WHERE[where]}: {value.reason}"))
+        reason = f"{WHERE[where]}: {value.reason}"
+        if value.status == "no_face" and where not in _NO_FACE:
+            raise not_applicable(reason)  # it says nothing about the picture of this sample
+        status: Status = "unavailable" if value.status == "unavailable" else "error"
+        raise NoScore(Score(None, _NO_FACE[where] if value.status == "no_face" else status, reason))
 
     def failed(self, need: str, status: str) -> bool:
         """Whether the feature is missing for this very reason."""
-        value = self._features.get(need)
+        value = self._judged(need)
         return isinstance(value, Failure) and value.status == status
+
+    def _judged(self, need: str) -> Any:
+        """The feature, or the Failure in its place: also where its model may not judge the picture."""
+        value = self._features.get(need)
+        given = need.partition(":")[0] == "reference" or not self.sample.rendered
+        if given and (foreign := getattr(value, "foreign", None)):
+            return Failure("unavailable", foreign)
+        return value
 
 
 class Metric(ABC):

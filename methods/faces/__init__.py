@@ -4,7 +4,7 @@ encoder = load_encoder("pocket")
 face = analyse("person.png", encoder)      # Face: box, landmarks, embedding, aligned crop
 """
 
-from methods.faces.analyse import MIN_FACE, analyse, detect
+from methods.faces.analyse import MIN_FACE, NOT_RENDERED, analyse, detect, may_judge
 from methods.faces.domain import is_rendered, rendered_score
 from methods.faces.geometry import TEMPLATE, align, check_policy, select_face
 from methods.faces.registry import encoder_names, load_encoder
@@ -12,6 +12,7 @@ from methods.faces.types import Detection, Face, FaceEncoder
 
 __all__ = [
     "MIN_FACE",
+    "NOT_RENDERED",
     "TEMPLATE",
     "Detection",
     "Face",
@@ -23,6 +24,7 @@ __all__ = [
     "encoder_names",
     "is_rendered",
     "load_encoder",
+    "may_judge",
     "rendered_score",
     "select_face",
 ]

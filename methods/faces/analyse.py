@@ -75,7 +75,6 @@ def _deliver(result: Face | FaceError, name: str) -> Face:
 
 def _analyse(picture: Image.Image, encoder: FaceEncoder, select: str, check_domain: bool) -> Face:
     rendered_only = encoder.domain == POCKET_DOMAIN
-    checked = rendered_only and check_domain
     if min(picture.size) < MIN_FACE:
         raise TinyFaceError(
             f"the picture is {picture.width} x {picture.height} pixels: no face fits into it.",
@@ -84,7 +83,7 @@ def _analyse(picture: Image.Image, encoder: FaceEncoder, select: str, check_doma
     rgb = np.asarray(picture)
     detections, rung = detect(rgb, encoder)
     if not detections:
-        if checked and not is_rendered(picture):
+        if check_domain and not may_judge(encoder, picture):
             raise NotRenderedError(NOT_RENDERED, hint=TWO_WAYS_ON)
         knows = f"{encoder.name}, which knows rendered people only" if rendered_only else encoder.name
         raise NoFaceError(
@@ -92,7 +91,7 @@ def _analyse(picture: Image.Image, encoder: FaceEncoder, select: str, check_doma
             hint=TWO_WAYS_ON if rendered_only else "Use a picture that shows one face, upright and sharp.",
         )
     largest = detections[select_face(detections, "largest", picture.width, picture.height)]
-    if checked and not is_rendered(picture, largest):
+    if check_domain and not may_judge(encoder, picture, largest):
         raise NotRenderedError(NOT_RENDERED, hint=TWO_WAYS_ON)
     chosen = detections[select_face(detections, select, picture.width, picture.height)]
     x1, y1, x2, y2 = chosen.box
@@ -114,6 +113,15 @@ def _analyse(picture: Image.Image, encoder: FaceEncoder, select: str, check_doma
         count=len(detections),
         encoder=encoder.name,
     )
+
+
+def may_judge(encoder: FaceEncoder, picture: Image.Image, largest: Detection | None = None) -> bool:
+    """Whether an encoder knows people such as this RGB picture's; conditioning and scoring ask alike.
+
+    largest: the largest face found in it, None where there is none. False for photographs, where the
+    encoder knows rendered people only.
+    """
+    return encoder.domain != POCKET_DOMAIN or is_rendered(picture, largest)
 
 
 def detect(rgb: NDArray[np.uint8], encoder: FaceEncoder) -> tuple[list[Detection], Rung]:

@@ -9,6 +9,7 @@ import pytest
 from metric_samples import BLANK, portrait, sample, scores, text, truth, unit, value, view
 from PIL import Image
 
+from benchmarks.metrics.base import Score
 from benchmarks.metrics.identity import FollowedByClip, IdFollowed, IdP, IdSim
 from benchmarks.metrics.metric import Failure, NoScore
 from benchmarks.metrics.models.faces import FaceFound
@@ -54,7 +55,7 @@ def test_a_miss_leaves_one_mean_and_counts_zero_in_the_other() -> None:
     assert (one["id_sim"].value, one["id_sim"].status) == (None, "no_face_gen")
     assert (one["id_sim_zero"].value, one["id_sim_zero"].status) == (0.0, "no_face_gen")
     assert (one["id_sim_same"].value, one["id_sim_same"].status) == (None, "no_face_gen")
-    assert (one["face_found"].value, one["face_found"].status) == (0.0, "ok")
+    assert (one["face_found"].value, one["face_found"].status) == (0.0, "no_face_gen")
     assert one["id_p"].value == 0.0
 
 
@@ -134,6 +135,44 @@ def test_metrics_of_people_are_silent_where_the_prompt_mentions_none() -> None:
     one = scores(FACES, sample(BLANK, reference=portrait(), category="Unrelated", truth=truth()))[0]
     assert {score.value for score in one.values()} == {None}
     assert {score.status for score in one.values()} == {"ok"}
+
+
+def test_a_photograph_is_not_judged_by_models_of_rendered_people() -> None:
+    from skimage import data
+
+    photograph = Image.fromarray(data.astronaut()).crop((100, 0, 350, 250))
+    names = "id_sim,id_sim_zero,id_sim_same,face_found,id_rank"
+    for one in (sample(photograph, reference=portrait()), sample(portrait(), reference=photograph)):
+        found = scores(names, one)[0]
+        for name in names.split(","):
+            if name == "face_found" and one.reference is photograph:
+                assert found[name] == Score(1.0)
+            else:
+                assert found[name].status == "unavailable" and "photograph" in found[name].reason, name
+    assert scores("id_sim", sample(portrait(), reference=portrait()))[0]["id_sim"].status == "ok"
+
+
+def test_what_the_pocket_backbone_made_is_judged_however_it_came_out() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8))
+    made = scores("id_sim_zero,face_found", sample(noise, reference=portrait(), rendered=True))[0]
+    assert made["id_sim_zero"].value == made["face_found"].value == 0.0
+    given = scores("id_sim_zero,face_found", sample(noise, reference=portrait()))[0]
+    assert {score.status for score in given.values()} == {"unavailable"}
+
+
+def test_status_and_face_found_of_a_row_agree() -> None:
+    from benchmarks.verdict import judge
+
+    names = ["id_sim_zero", "ibench_facediv1", "face_found"]
+    lost = scores(",".join(names), sample(portrait(), reference=portrait(), baseline=BLANK, rendered=True))[0]
+    assert judge(names, lost).status == "ok" and judge(names, lost).metrics["face_found"] == 1.0
+    blank = scores(",".join(names), sample(BLANK, reference=portrait(), baseline=BLANK, rendered=True))[0]
+    assert judge(names, blank).status == "no_face_gen" and judge(names, blank).metrics["face_found"] == 0.0
+    alone = scores("face_found", sample(BLANK, rendered=True))[0]
+    assert judge(["face_found"], alone).status == "no_face_gen"
+    missed = {"face_found": Score(1.0), "ibench_facesim": Score(None, "no_face_gen", "as it is, no face")}
+    assert judge(list(missed), missed).status == "ok"
+    assert judge(list(missed), missed).notes == {"ibench_facesim": "as it is, no face"}
 
 
 def test_a_tiny_face_is_no_face() -> None:

@@ -28,7 +28,8 @@ _REMEMBERED = 4096
 @dataclass(frozen=True, eq=False)
 class FaceFound:
     """box float32 [4] and landmarks float32 [5,2] in pixels of the picture; embedding float32 [D],
-    L2-normalised, and the norm it had; count: faces seen; encoder: knows how alike two of its faces are."""
+    L2-normalised, and the norm it had; count: faces seen; encoder: knows how alike two of its faces are;
+    foreign: why its models may not judge the picture, unless that is known to be of their world."""
 
     box: NDArray[np.float32]
     landmarks: NDArray[np.float32]
@@ -36,6 +37,7 @@ class FaceFound:
     count: int
     norm: float = 1.0
     encoder: Any = None
+    foreign: str | None = None
 
     @property
     def descriptor(self) -> NDArray[np.float32]:
@@ -148,14 +150,24 @@ class LargestFace(Extractor):
 
         found = self.detector.find(key, picture)
         if not found:
-            return Failure("no_face", "no face found")
+            return Failure("no_face", "no face found", self._foreign(picture, None))
         chosen = found[select_face(found, "largest", picture.width, picture.height)]
+        foreign = self._foreign(picture, chosen)
         width, height = chosen.box[2] - chosen.box[0], chosen.box[3] - chosen.box[1]
         if min(width, height) < MIN_FACE:
             return Failure(
-                "no_face", f"the face is {width:.0f} x {height:.0f} pixels, {MIN_FACE} are the least"
+                "no_face", f"the face is {width:.0f} x {height:.0f} pixels, {MIN_FACE} are the least", foreign
             )
-        return _embedded(self.recogniser.encoder, picture, chosen, len(found))
+        return _embedded(self.recogniser.encoder, picture, chosen, len(found), foreign)
+
+    def _foreign(self, picture: Image.Image, face: Detection | None) -> str | None:
+        """Why detector or recogniser may not judge this picture."""
+        from methods.faces import NOT_RENDERED, may_judge
+
+        for pack in (self.detector.pack, self.recogniser):
+            if not may_judge(pack.encoder, picture, face):
+                return f"{pack.name}: {NOT_RENDERED}"
+        return None
 
 
 class FirstFace(LargestFace):
@@ -166,16 +178,20 @@ class FirstFace(LargestFace):
     def _one(self, key: str, picture: Image.Image) -> FaceFound | Failure:
         found = self.detector.find(key, picture, ladder=False)
         if not found:
-            return Failure("no_face", "no face found")
-        return _embedded(self.recogniser.encoder, picture, found[0], len(found))
+            return Failure("no_face", "no face found", self._foreign(picture, None))
+        foreign = self._foreign(picture, found[0])
+        return _embedded(self.recogniser.encoder, picture, found[0], len(found), foreign)
 
 
-def _embedded(encoder: FaceEncoder, picture: Image.Image, face: Detection, count: int) -> FaceFound | Failure:
+def _embedded(
+    encoder: FaceEncoder, picture: Image.Image, face: Detection, count: int, foreign: str | None
+) -> FaceFound | Failure:
     try:
         descriptor = encoder.embed(np.asarray(picture), face.landmarks)
     except FaceError as error:
-        return Failure("no_face", error.message)
+        return Failure("no_face", error.message, foreign)
     norm = float(np.linalg.norm(descriptor))
     if not np.isfinite(norm) or norm == 0.0:
         return Failure("error", "the recogniser returned no direction")
-    return FaceFound(face.box, face.landmarks, (descriptor / norm).astype(np.float32), count, norm, encoder)
+    embedding = (descriptor / norm).astype(np.float32)
+    return FaceFound(face.box, face.landmarks, embedding, count, norm, encoder, foreign)

@@ -76,6 +76,8 @@ class LookAlikes(Extractor):
     def _of(self, face: FaceFound | Failure) -> list[FaceFound] | Failure:
         if isinstance(face, Failure):
             return face
+        if face.foreign:
+            return Failure("unavailable", face.foreign)
         alike = np.array([face.similarity(other) for other in self.gallery])
         order = [place for place in np.argsort(-alike, kind="stable") if alike[place] < _SAME]
         if len(order) < LOOK_ALIKES:
