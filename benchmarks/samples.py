@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.schema import SCHEMA
+from benchmarks.schema import SCHEMA, edited
 from methods.errors import SpidError, UsageError
 
 TEXT = (
@@ -110,6 +110,8 @@ def _columns(folder: Path, run: dict[str, Any], lines: Iterable[bytes], sets: Ma
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
+            if edited(line):
+                raise ValueError("it was changed after it was written")
             seeds.append(int(row["seed"]))
             for name in TEXT:
                 value = row.get(name)

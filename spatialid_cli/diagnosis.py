@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -182,6 +183,8 @@ def _pocket(found: Diagnosis) -> None:
         folder = pocket_dir() / name
         size = _size(folder)
         facts[name] = f"{use}, {size / 1e6:.1f} MB" if size else "missing"
+        if tokens := _tokens(folder):
+            facts[name] += f"; reads {tokens} tokens of a prompt"
         if not size:
             found.problems.append(
                 Finding(
@@ -189,6 +192,15 @@ def _pocket(found: Diagnosis) -> None:
                     "pip install --force-reinstall --no-deps . (in a complete checkout)",
                 )
             )
+
+
+def _tokens(pipeline: Path) -> int | None:
+    """How many tokens of a prompt a pipeline's text encoder reads, begin and end among them."""
+    try:
+        stated = json.loads((pipeline / "tokenizer" / "tokenizer_config.json").read_bytes())
+        return int(stated["model_max_length"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _face_packs(found: Diagnosis) -> None:

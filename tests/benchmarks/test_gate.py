@@ -14,6 +14,7 @@ from folders import rows
 from benchmarks.compare import compare, parse_rules
 from benchmarks.request import Request
 from benchmarks.runner import bench
+from benchmarks.schema import Row
 from methods.adapters import WEIGHTS_FILE
 from methods.paths import pocket_dir
 from methods.weights import load_weights, save_weights
@@ -56,8 +57,8 @@ def baseline(measure: Callable[..., Path]) -> Path:
 
 def edited(run: Path, folder: Path, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Path:
     shutil.copytree(run, folder)
-    lines = "".join(json.dumps(row) + "\n" for row in change(rows(run)))
-    (folder / "samples.jsonl").write_text(lines)
+    lines = b"".join(Row.from_line(json.dumps(row).encode()).to_line() for row in change(rows(run)))
+    (folder / "samples.jsonl").write_bytes(lines)
     return folder
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,8 @@ def _portrait(person: int, factors: dict[str, str], nuisance: int) -> Image.Imag
     plain = {name: values[0] for name, values in FACTORS.items()} | {"framing": "portrait"}
     context = Context.from_dict({**plain, **factors, "nuisance": nuisance})
     return Image.fromarray(render(sample_person(person), context).pixels)
+
+
+def relined(rows: Iterable[dict[str, Any]]) -> bytes:
+    """samples.jsonl of rows that a test changed, with checks that hold."""
+    return b"".join(Row.from_line(json.dumps(row).encode()).to_line() for row in rows)

@@ -46,6 +46,14 @@ def small_run(folder: Path, rows: Iterable[Row]) -> Path:
     return folder
 
 
+def test_a_row_whose_number_was_changed_is_refused(tmp_path: Path) -> None:
+    small = small_run(tmp_path, [row("none", None, "p", 2.0), row("none", None, "q", 3.0)])
+    file = small / "samples.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"score": 3.0', b'"score": 9.0'))
+    with pytest.raises(SpidError, match="line 2 .* changed after it was written"):
+        read_samples(small)
+
+
 def test_figures_are_those_pandas_finds(run: Path, results: Results) -> None:
     table = pd.read_parquet(run / "samples.parquet")
     for score in results["scores"]:

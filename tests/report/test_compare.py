@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from synthetic_run import Plan, write_run
+from synthetic_run import Plan, relined, write_run
 
 from benchmarks.compare import compare, parse_rules
 from methods.errors import UsageError
@@ -117,7 +117,7 @@ def test_lost_values_are_told(baseline: Path, tmp_path: Path, capsys: pytest.Cap
     rows = [json.loads(line) for line in lines]
     for row in [row for row in rows if row["method"] == "spatialid"][:5]:
         row["metrics"]["clip_t"] = None
-    (other / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (other / "samples.jsonl").write_bytes(relined(rows))
     (change,) = [
         c for c in compare(other, baseline).changes if (c.method, c.metric) == ("spatialid", "clip_t")
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import PROMPTS, Plan, metric, write_run
+from synthetic_run import PROMPTS, Plan, metric, relined, write_run
 
 from benchmarks.aggregate import summarise
 from benchmarks.report import build, write_report
@@ -111,7 +111,7 @@ def test_a_picture_outside_the_run_is_not_shown(tmp_path: Path, name: str) -> No
     picture = run / rows[0]["picture"]
     (tmp_path / "secret.png").write_bytes(picture.read_bytes())
     rows[0]["picture"] = name
-    (run / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "samples.jsonl").write_bytes(relined(rows))
     data = data_of(page_of(run))
     shown = {sample["id"]: sample["picture"] for sample in data["samples"]}
     assert shown[rows[0]["id"]] == -1
@@ -211,7 +211,7 @@ def test_runs_stand_side_by_side(run: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (other / "samples.jsonl").read_text().splitlines()]
     for row in rows:
         row["id"] = row["id"] if row["method"] == "none" else "0" + row["id"][1:-1] + "x"
-    (other / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (other / "samples.jsonl").write_bytes(relined(rows))
     both = write_report([run, other], tmp_path / "both.html").read_text()
     names = [method["name"] for method in data_of(both)["methods"]]
     assert names == ["none", "uniform (ibench)", "spatialid", "facewise", "infinite-id", "uniform (second)"]
