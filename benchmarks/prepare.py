@@ -74,8 +74,10 @@ class Planned:
     description: dict[str, Any]
 
 
-def load(request: Request, observer: Observer) -> Loaded:
-    """Suite, backbone, methods and metrics, cheapest first.
+def load(request: Request, observer: Observer, *, keep_going: bool = False) -> Loaded:
+    """Suite, backbone, methods and metrics with their models, cheapest first.
+
+    keep_going: a metric that is asked for by name and whose model does not load is a note, not an error.
 
     Raises UsageError, WeightsError or MissingDependencyError for whatever cannot be had.
     """
@@ -113,6 +115,14 @@ def load(request: Request, observer: Observer) -> Loaded:
     )
     for line in fault_lines(evaluator.faults):
         observer.note(line)
+    asked = [request.metrics] if isinstance(request.metrics, str) else request.metrics or ()
+    named = {name.strip() for one in asked for name in one.split(",")}
+    for name, reason in evaluator.load().items():
+        if name in named and not keep_going:
+            raise WeightsError(
+                f"The metric {name} cannot be measured: {reason}",
+                hint="Mend the model, leave the metric out, or give --keep-going.",
+            )
     for name, reason in evaluator.unavailable.items():
         observer.note(f"{name} is unavailable: {reason}")
     return Loaded(request, suite, specs, backbone, methods, left_out, evaluator)

@@ -83,7 +83,7 @@ def bench(
     started = time.perf_counter()
     observer = observer or Observer()
     folder = RunFolder(output, shard)
-    loaded = load(request, observer)
+    loaded = load(request, observer, keep_going=keep_going)
     with folder.opened():
         resolved = resolve(loaded, folder, observer)
         planned = plan_run(loaded, resolved)

@@ -106,6 +106,21 @@ class Evaluator:
                 scores[name] = _broken(infos[name], error)
         return {name: scores[name] for name in infos}
 
+    def load(self) -> dict[str, str]:
+        """Load every model that the metrics need; metric -> why, of those whose model does not load.
+
+        Each model is asked for one picture or text: a damaged file is told before anything is sampled.
+        """
+        from PIL import Image
+
+        before = set(self.unavailable)
+        needs = {need for metric in self.metrics if metric.card.name not in before for need in metric.needs}
+        for where, feature in sorted(
+            {(need.partition(":")[0] == "text", need.partition(":")[2]) for need in needs}
+        ):
+            self._compute(feature, [("load", "a person" if where else Image.new("RGB", (128, 128)))])
+        return {name: why for name, why in self.unavailable.items() if name not in before}
+
     def _pairs(self) -> Iterator[tuple[AnyMetric, MetricInfo]]:
         return zip(self.metrics, self.infos, strict=True)
 

@@ -20,7 +20,7 @@ from methods.faces.types import Face
 from methods.files import write_bytes
 from methods.paths import cache_dir
 
-_VERSION = 1  # raise when an analysis of the same picture may come out differently
+_VERSION = 2  # raise when an analysis of the same picture may come out differently
 _KINDS: dict[str, type[FaceError]] = {
     kind.__name__: kind
     for kind in (

@@ -171,6 +171,13 @@ def test_a_model_that_does_not_load_makes_its_metrics_unavailable() -> None:
     assert set(evaluator.unavailable) == {"clip_t", "clip_i_ref"}
 
 
+def test_a_model_that_does_not_load_is_known_before_anything_is_scored() -> None:
+    evaluator = Evaluator("clip_t,face_found", backbone_family="pocket")
+    evaluator._extractors["clip"] = Absent()
+    assert evaluator.load() == {"clip_t": "The file is torn. Copy it again."}
+    assert evaluator.load() == {} and set(evaluator.unavailable) == {"clip_t"}
+
+
 def test_values_outside_their_range_or_not_finite_are_errors() -> None:
     info = metrics()["clip_t"].card
     assert _checked(1.00005, info) == Score(1.0)
