@@ -129,7 +129,8 @@ def build(cls: type[T], options: Mapping[str, Any] | None, *, where: str) -> T:
     """
     try:
         text = json.dumps(dict(options or {}), default=os.fspath)
-        return _adapter(cls).validate_json(text)
+        adapter: TypeAdapter[T] = _adapter(cls)  # type: ignore[arg-type]  # mypy does not see that types hash
+        return adapter.validate_json(text)
     except TypeError as error:
         raise UsageError(f"{where}: holds more than plain values ({error}).", hint=_CORRECT) from error
     except ValidationError as error:

@@ -136,7 +136,8 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     _check_file(path)
     with _open(path) as picture:
         size, kind = picture.size, picture.format
-        info = {key: value for key, value in picture.info.items() if isinstance(value, str)}
+        found = picture.info.items()
+        info = {str(key): value for key, value in found if isinstance(value, str)}
     if kind == "MPO":  # a JPEG with more pictures behind it, as cameras write
         kind = "JPEG"
     if kind == "PNG":

@@ -103,7 +103,7 @@ class Request:
         return len(self.methods) * len(self.prompts) * max(len(self.references), 1) * self.num_images
 
 
-FIELDS = tuple(one.name for one in fields(Request))  # type: ignore[arg-type]
+FIELDS = tuple(one.name for one in fields(Request))
 
 
 def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Request:

@@ -51,7 +51,8 @@ def _flags(methods: Sequence[str], taken: set[str]) -> list[Any]:
     from methods.errors import SpidError
     from methods.registry import method_config
 
-    parameters, targets = [], {}
+    parameters: list[Any] = []
+    targets: dict[str, Any] = {}
     for method in methods:
         try:
             config = method_config(method)

@@ -38,7 +38,7 @@ class BackboneFile:
     lora_scale: Finite | None = None
 
 
-BACKBONE_ENTRIES = tuple(one.name for one in fields(BackboneFile))  # type: ignore[arg-type]
+BACKBONE_ENTRIES = tuple(one.name for one in fields(BackboneFile))
 
 
 _OF_MODEL = {"compile_unet": "compile", "backbone_config": "config"}
