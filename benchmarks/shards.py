@@ -102,8 +102,10 @@ def end_with_parent() -> None:
     if not os.environ.pop(_TIED, None) or sys.stdin is None:
         return
 
+    handle = sys.stdin.fileno()
+
     def wait() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(handle, 1):  # not through the stream's buffer, whose lock would outlive the main thread
             pass
         os.kill(os.getpid(), signal.SIGINT)  # also wakes a call that sleeps or waits
         time.sleep(_GRACE)

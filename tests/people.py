@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -14,9 +16,20 @@ from PIL import Image
 from methods.faces import Face
 from methods.faces.geometry import align
 from methods.hooks import Identity
+from methods.paths import pocket_dir
 from methods.pocket.world import Portrait, render, sample_context, sample_person
 
 _ROOT = tempfile.TemporaryDirectory(prefix="rendered-people-")  # removed when the test process ends
+
+
+@cache
+def open_pack() -> Path:
+    """The scoring pack without its domain: it judges what random weights of SD make, which are no renders."""
+    folder = Path(_ROOT.name) / "open-pack"
+    shutil.copytree(pocket_dir() / "face-scoring", folder)
+    about = json.loads((folder / "pack.json").read_text())
+    (folder / "pack.json").write_text(json.dumps({**about, "name": "open-pack", "domain": None}))
+    return folder
 
 
 @cache

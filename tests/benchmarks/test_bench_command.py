@@ -67,6 +67,7 @@ def test_processes_of_one_command_give_one_answer(
     command = [sys.executable, "-m", "spatialid_cli.app", *options, "--limit", "1", "--output", str(run)]
     done = subprocess.run([*command, "--num-processes", "2", "--json"], capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
+    assert done.stdout, done.stderr
     answer = json.loads(done.stdout)
     assert answer["complete"] and answer["missing"] == 0
     assert sum(answer["statuses"].values()) == len(rows(run))

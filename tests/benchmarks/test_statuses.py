@@ -55,6 +55,9 @@ def test_several_faces_in_a_reference_end_no_run(tmp_path: Path, ask: Ask) -> No
     assert found["one"]["picture"] is not None
 
 
+PAIRS = {"listed": 1, "planned": 1, "pictures": 1}
+
+
 def row(status: str, picture: str | None = "pictures/a.png") -> dict[str, Any]:
     return {
         "status": status, "picture": picture, "method": "uniform", "identity": "anna", "prompt_id": "p",
@@ -76,7 +79,7 @@ def row(status: str, picture: str | None = "pictures/a.png") -> dict[str, Any]:
 def test_failures_and_with_strict_findings_end_with_exit_code_1(
     rows: list[dict[str, Any]], strict: bool, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome = Outcome(tmp_path, True, 0, {}, rows, None, {"wall": 1.0})
+    outcome = Outcome(tmp_path, True, 0, {}, rows, None, PAIRS, seconds={"wall": 1.0})
     if code:
         with pytest.raises(typer.Exit) as ended:
             _report(outcome, None, strict=strict, as_json=False)
@@ -91,7 +94,10 @@ def test_failures_are_listed_before_findings(tmp_path: Path, capsys: pytest.Capt
     troubles = [row("no_face_gen")] * 30 + [row("error")]
     with pytest.raises(typer.Exit):
         _report(
-            Outcome(tmp_path, True, 0, {}, troubles, None, {"wall": 1.0}), None, strict=False, as_json=False
+            Outcome(tmp_path, True, 0, {}, troubles, None, PAIRS, seconds={"wall": 1.0}),
+            None,
+            strict=False,
+            as_json=False,
         )
     lines = [line for line in capsys.readouterr().err.splitlines() if "uniform" in line]
     assert "error" in lines[0] and all("no_face_gen" in line for line in lines[1:])

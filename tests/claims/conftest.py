@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from people import open_pack
 from tiny import tiny_backbone, tiny_folder
 
 from benchmarks.claims.study import Settings
@@ -131,7 +132,7 @@ def settings(adapter: Path, pocket_weights: Path) -> Callable[..., Settings]:
         fields: dict[str, Any] = {
             "backbone": {"name_or_path": str(tiny_folder("sd1")), "device": "cpu", "face_encoder": "pocket"},
             "weights": {"uniform": str(adapter), "spatialid": str(adapter)},
-            "models": {"face": "pocket-scoring"},
+            "models": {"face": str(open_pack())},
         }
         return Settings(**{**fields, **changes})
 

@@ -35,7 +35,7 @@ def test_a_method_is_trained_by_its_own_configuration(spid: Spid, tmp_path: Path
         (["--method", "none", "--config", "configs/train/uniform.yaml"], "nothing to train", "spid methods"),
         (["--method", "uniform", "--set", "bach=3"], "'bach'", "Did you mean 'batch'?"),
         (["--method", "uniform", "--set", "options.token=3"], "'token'", "Did you mean 'tokens'?"),
-        (["--method", "uniform", "--config", "absent.yaml"], "absent.yaml", "Check the path."),
+        (["--method", "uniform", "--config", "absent.yaml"], "absent.yaml", "Check the path"),
         (["--method", "uniform", "--data", "absent"], "absent", "pocket:"),
         (["--method", "uniform", "--set", "backbone=absent/model"], "face encoder", "insightface"),
         (["--method", "uniform", "--set", "face_encoder=absent/pack"], "absent/pack", "Check the path."),

@@ -137,7 +137,7 @@ def test_what_cannot_be_trained_is_refused():
     with pytest.raises(UsageError, match="length 512"):
         task.features(example(1))
     for wrong in ({"drop": 2.0}, {"steps": 0}, {"same_share": -1.0}, {"face_weight": -1.0}):
-        with pytest.raises(ValueError):
+        with pytest.raises(UsageError, match="it must be"):
             TaskConfig(**wrong)
 
 

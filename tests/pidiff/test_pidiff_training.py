@@ -194,7 +194,7 @@ def test_wrong_options_are_refused(encoder: str) -> None:
     backbone = tiny_backbone("sd1")
     with pytest.raises(UsageError, match="aligned_steps"):
         PIDiff.training_task(backbone, {"style_encoder": encoder, "aligned_step": 3})
-    with pytest.raises(UsageError, match="drop lies in"):
+    with pytest.raises(UsageError, match="drop is 0.5; it must be at most 0.33"):
         PIDiff.training_task(backbone, {"style_encoder": encoder, "drop": 0.5})
 
 

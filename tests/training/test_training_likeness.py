@@ -56,7 +56,7 @@ def test_a_file_for_another_backbone_or_none_is_refused(reader: str, pocket: Bac
         face_loss("nowhere.safetensors", pocket)
     assert "train_pocket.py face-reader" in str(missing.value.hint)
     for config in (InfiniteConfig, PIDiffConfig, UniformConfig):
-        with pytest.raises(ValueError, match="likeness"):
+        with pytest.raises(UsageError, match="likeness is -1.0; it must be at least 0"):
             config(likeness=-1.0)
 
 
