@@ -69,5 +69,4 @@ def test_a_process_of_ours_ends_with_its_parent() -> None:
     assert child.stdin is not None and child.stderr is not None
     child.stdin.close()
     assert child.wait(timeout=50) != 0
-    assert b"KeyboardInterrupt" in child.stderr.read()
     child.stderr.close()
