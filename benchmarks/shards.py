@@ -103,6 +103,8 @@ def end_with_parent() -> None:
         return
 
     handle = sys.stdin.fileno()
+    # in the background, as under nohup, interrupts are inherited as ignored: the journal would be cut
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def wait() -> None:
         while os.read(handle, 1):  # not through the stream's buffer, whose lock would outlive the main thread

@@ -57,11 +57,12 @@ def test_a_killed_process_is_a_failure_whatever_the_others_say() -> None:
         check_codes([0, -9, 1])
 
 
-def test_a_process_of_ours_ends_with_its_parent() -> None:
-    """The parent holds the other end of its standard input, however the parent ends."""
+@pytest.mark.parametrize("inherited", ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "])
+def test_a_process_of_ours_ends_with_its_parent(inherited: str) -> None:
+    """The parent holds the other end of its standard input, however the parent ends and was started."""
     code = "import time; from benchmarks.shards import end_with_parent; end_with_parent(); time.sleep(60)"
     child = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", inherited + code],
         env={**os.environ, "SPID_ENDS_WITH_PARENT": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -69,4 +70,5 @@ def test_a_process_of_ours_ends_with_its_parent() -> None:
     assert child.stdin is not None and child.stderr is not None
     child.stdin.close()
     assert child.wait(timeout=50) != 0
+    assert b"KeyboardInterrupt" in child.stderr.read()
     child.stderr.close()
