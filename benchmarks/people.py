@@ -117,7 +117,7 @@ def identify_all(
 
 def _identify(person: Person, folder: RunFolder, encoder: FaceEncoder, select: str) -> Identity | Trouble:
     from benchmarks.execute import Trouble
-    from methods.generate import identify
+    from methods.identify import identify
 
     assert person.reference is not None
     try:

@@ -29,6 +29,7 @@ from methods.contract import Method, MethodInfo
 from methods.errors import UsageError, unknown_name
 from methods.fitting.method import FitMethod
 from methods.hooks import Identity, Job, StepInfo
+from methods.identify import identify
 from methods.prompts import expand
 from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
@@ -291,14 +292,6 @@ def _analyse(
         face_encoder = "pocket"
     encoder = face_encoder if isinstance(face_encoder, FaceEncoder) else load_encoder(face_encoder)
     return [identify(name, path, encoder, request.face_select) for name, path in request.references.items()]
-
-
-def identify(name: str, path: PathArgument, encoder: FaceEncoder, select: str = "largest") -> Identity:
-    """The person in a reference picture; raises FaceError or PictureError as `methods.faces.analyse`."""
-    from methods.faces import analyse
-
-    face = analyse(path, encoder, select=select)
-    return Identity(name, torch.from_numpy(face.embedding), (str(path),), face, encoder)
 
 
 def _config(name: str, options: Mapping[str, Mapping[str, Any]] | None) -> Any:

@@ -72,7 +72,7 @@ def loop_code(backbone: Backbone) -> str:
 
 def method_code(method: type[Method]) -> str:
     """Fingerprint of a method's code; of one that needs somebody, with the way from a picture to a face."""
-    from methods.generate import identify
+    from methods.identify import identify
 
     return code_of(method, identify) if method.info.identity else code_of(method)
 

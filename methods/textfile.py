@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from methods.errors import SpidError, UsageError
+from methods.limits import MAX_DEPTH, MAX_DIGITS
 from methods.paths import refuse_address
 
 PathArgument = str | os.PathLike[str]
@@ -24,10 +25,6 @@ PathArgument = str | os.PathLike[str]
 MAX_BYTES = 64 * 2**20
 MAX_YAML_BYTES = 4 * 2**20
 """YAML is read at some 300 kB a second."""
-MAX_DEPTH = 64
-"""Brackets within brackets."""
-MAX_DIGITS = 300
-"""Of a whole number: what a float can still hold."""
 
 _LOOK = "Check the path and its permissions."
 _CORRECT = "Correct the file."

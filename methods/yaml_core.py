@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from methods.textfile import MAX_DEPTH, MAX_DIGITS
+from methods.limits import MAX_DEPTH, MAX_DIGITS
 
 _TAG = "tag:yaml.org,2002:"
 

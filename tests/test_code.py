@@ -21,7 +21,7 @@ from methods.backbone.load import load_backbone
 from methods.backbone.noise import Diffusion
 from methods.backbone.text import ClipEncoder
 from methods.code import Root, Sources, _roots, closure, code_of, fingerprint
-from methods.generate import identify
+from methods.identify import identify
 from methods.registry import get_method, method_names
 from methods.sampling import iterate_samples
 from methods.statements import statement_of

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from methods.files import write_bytes
-from methods.generate import identify
+from methods.identify import identify
 from methods.pocket.references import counterfactual, counterfactual_nuisance, reference_png
 from methods.pocket.world import HELD_OUT
 

@@ -12,7 +12,7 @@ from folders import rows
 from benchmarks.live import Observer
 from benchmarks.request import Request
 from benchmarks.runner import bench
-from methods import generate
+from methods import identify as identify_module
 from methods.backbone.text import ClipEncoder, TextFeatures
 from methods.hooks import Identity
 
@@ -32,7 +32,7 @@ def test_texts_people_and_plain_pictures_are_computed_once(
 ) -> None:
     texts: list[str] = []
     people: list[str] = []
-    encode, identify = ClipEncoder._encode, generate.identify
+    encode, identify = ClipEncoder._encode, identify_module.identify
 
     def encoded(self: ClipEncoder, prompt: str) -> TextFeatures:
         texts.append(prompt)
@@ -43,7 +43,7 @@ def test_texts_people_and_plain_pictures_are_computed_once(
         return identify(name, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ClipEncoder, "_encode", encoded)
-    monkeypatch.setattr(generate, "identify", identified)
+    monkeypatch.setattr(identify_module, "identify", identified)
     watch = Listener()
     methods = ("none", "uniform", "uniform[id_weight=0.5]")
     assert bench(ask(methods=methods), tmp_path / "run", observer=watch).complete

@@ -15,8 +15,8 @@ from torch import nn
 
 from methods.errors import MissingWeightsError, NoFaceError, UsageError, WeightsError
 from methods.faces import analyse, load_encoder
-from methods.generate import identify
 from methods.hooks import Identity
+from methods.identify import identify
 from methods.infinite_id.clip import StatesEncoder
 from methods.pulid.identity import BORDER, TEMPLATE, FaceReader, face_crop
 from methods.pulid.parser import BACKGROUND, find_parser, load_parser
