@@ -14,6 +14,7 @@ from methods.errors import UsageError
 from spatialid_cli import console, options
 
 if TYPE_CHECKING:
+    from methods.training.captions import Cut
     from methods.training.engine import Trained
 
 _FIRST_NOTES = 5  # skipped pictures that are named on the terminal; all are in skipped.jsonl
@@ -68,7 +69,15 @@ def train(
     from methods.training.engine import train as run
 
     with _display(method) as tell:
-        trained = run(method, chosen, method_options, output=folder, resume=resume, progress=tell)
+        trained = run(
+            method,
+            chosen,
+            method_options,
+            output=folder,
+            resume=resume,
+            progress=tell,
+            on_cut=_say_what_is_cut,
+        )
     if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
         _report(trained, method, folder, as_json)
 
@@ -101,6 +110,16 @@ def _display(method: str) -> Iterator[Callable[[str, int, int, dict[str, float]]
         yield tell
 
 
+def _say_what_is_cut(cut: tuple[Cut, ...]) -> None:
+    """One warning, before hours of training: how many captions, and what of the first is not read."""
+    first, count = cut[0], len(cut)
+    captions = "1 caption is" if count == 1 else f"{count} captions are"
+    console.warn(
+        f"{captions} longer than the text encoder reads; left out of {first.name}: {first.left_out!r}"
+        + (" (--json lists all)" if count > 1 else "")
+    )
+
+
 def _report(trained: Trained, method: str, folder: Path, as_json: bool) -> None:
     for broken in trained.broken:
         console.warn(f"{broken} is damaged and was passed over")
@@ -115,6 +134,7 @@ def _report(trained: Trained, method: str, folder: Path, as_json: bool) -> None:
                 "steps": trained.steps,
                 "terms": trained.terms,
                 "skipped": [{"file_name": one.name, "reason": one.reason} for one in trained.skipped],
+                "cut_captions": [{"file_name": one.name, "left_out": one.left_out} for one in trained.cut],
                 "resumed": None if trained.resumed is None else str(trained.resumed),
             }
         )

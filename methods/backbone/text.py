@@ -64,6 +64,10 @@ class TextEncoder(ABC):
         """
 
     @abstractmethod
+    def overflow(self, prompt: str) -> str:
+        """The words of a prompt that do not fit into T tokens; "" where all do. Runs no encoder."""
+
+    @abstractmethod
     def token_positions(self, prompt: str, word: str) -> list[int]:
         """Places in T of the first occurrence of a word (or words) among the tokens; [] if absent."""
 
@@ -196,9 +200,9 @@ class ClipEncoder(TokenEncoder):
 
     def _encode(self, prompt: str) -> TextFeatures:
         hidden, pooled = self.forward(self.token_ids([prompt]))
-        return TextFeatures(hidden[0], None if pooled is None else pooled[0], self._overflow(prompt))
+        return TextFeatures(hidden[0], None if pooled is None else pooled[0], self.overflow(prompt))
 
-    def _overflow(self, prompt: str) -> str:
+    def overflow(self, prompt: str) -> str:
         tokenizer = self.tokenizers[0]
         ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
         return tokenizer.decode(ids[tokenizer.model_max_length - 1 : -1]).strip()

@@ -28,6 +28,7 @@ from methods.faces import FaceEncoder, load_encoder
 from methods.files import save_json, write_bytes
 from methods.provenance import library_versions
 from methods.registry import check_backbone, get_method
+from methods.training.captions import Cut, cut_captions
 from methods.training.checkpoints import Checkpoints
 from methods.training.config import TrainConfig, describe
 from methods.training.features import FeatureStore, Skipped, check_skipped
@@ -50,6 +51,7 @@ class Trained:
     adapter: folder of the trained weights; terms: the last step's loss terms
     resumed: checkpoint it continued from, None for a training from the start
     broken:  checkpoints that were passed over because they are damaged
+    cut:     pictures whose captions are longer than the text encoder reads
     """
 
     adapter: Path
@@ -58,6 +60,7 @@ class Trained:
     skipped: tuple[Skipped, ...]
     resumed: Path | None
     broken: tuple[Path, ...]
+    cut: tuple[Cut, ...]
 
 
 def train(
@@ -68,12 +71,14 @@ def train(
     output: Path,
     resume: bool = False,
     progress: Progress | None = None,
+    on_cut: Callable[[tuple[Cut, ...]], object] | None = None,
     backbone: Backbone | None = None,
 ) -> Trained:
     """Train a method's adapter and write it to `output / "adapter"`.
 
     options:  of the method's own training task
     resume:   continue the training in `output`; one that has no whole checkpoint yet starts anew
+    on_cut:   is told, before the first step and in the first process only, which captions are cut
     backbone: an already loaded one, instead of `config.backbone`
 
     Raises UsageError or WeightsError before anything is written; NonFiniteError when a loss leaves the finite
@@ -102,6 +107,9 @@ def train(
     usable = [number for number in range(len(source)) if number not in unusable]
     pairs = Pairs(source, usable, task.same_share, config.seed)
     processes.share(task.module)
+    cut = cut_captions(source, pairs.targets, model.text, config.seed) if processes.main else ()
+    if cut and on_cut is not None:
+        on_cut(cut)
 
     described = describe(config, options)
     facts = {
@@ -138,6 +146,7 @@ def train(
         skipped=tuple(skipped),
         resumed=None if found is None else found.folder,
         broken=tuple(folder for folder, _ in loop.checkpoints.broken),
+        cut=cut,
     )
 
 

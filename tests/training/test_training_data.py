@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command import Spid
 from PIL import Image
-from small_training import OPTIONS, people_folder, run
+from small_training import OPTIONS, arguments, people_folder, run
 from tiny import tiny_backbone
 
 from methods.errors import PictureError, UsageError
@@ -156,3 +157,19 @@ def test_the_ellipse_fills_its_box() -> None:
     mask = ellipse((16, 8, 48, 56), 64)
     assert mask.mean() == pytest.approx(np.pi * 16 * 24 / 64**2, rel=0.02)
     assert mask[32, 32] and not mask[9, 17]
+
+
+def test_captions_that_are_cut_are_told_before_the_first_step(spid: Spid, tmp_path: Path) -> None:
+    """The tiny tokenizer reads 16 tokens, begin and end among them."""
+    folder = people_folder(tmp_path / "faces")
+    listed = folder / "metadata.jsonl"
+    first, *others = listed.read_text().splitlines()
+    longer = first.replace('"photo"', '"photograph of a tall man"')
+    listed.write_text("\n".join([longer, *others]) + "\n")
+    settings = [f"data.source={folder}", "options.steps=1"]
+    trained = spid(*arguments(tmp_path / "out", *settings), "--json")
+    assert trained.code == 0, trained.err
+    (cut,) = trained.json["cut_captions"]
+    assert cut["file_name"] == "0/0.png" and cut["left_out"] == "an"
+    warned = [line for line in trained.err.splitlines() if "longer than the text encoder reads" in line]
+    assert len(warned) == 1 and "1 caption is" in warned[0] and "0/0.png: 'an'" in warned[0]

@@ -80,9 +80,9 @@ class FluxText(TokenEncoder):
 
     def _encode(self, prompt: str) -> TextFeatures:
         hidden, pooled = self.forward(self.token_ids([prompt]))
-        return TextFeatures(hidden[0], pooled[0], self._overflow(prompt))
+        return TextFeatures(hidden[0], pooled[0], self.overflow(prompt))
 
-    def _overflow(self, prompt: str) -> str:
+    def overflow(self, prompt: str) -> str:
         _, tokenizer = self.tokenizers
         ids = tokenizer(prompt, truncation=False, verbose=False).input_ids
         return tokenizer.decode(ids[self.length - 1 : -1]).strip() if len(ids) > self.length else ""
