@@ -43,6 +43,8 @@ class Outcome:
     missing:  samples that other shards have still to make
     counts:   status -> rows, over everything recorded so far
     troubles: rows that are not `ok`, as dicts, in the order of the plan
+    pairs:    listed and planned ones of identity, prompt and seed, and distinct pictures asked for
+    made:     distinct pictures that are there
     cut:      rows whose prompt was longer than the text encoder reads
     results:  what `aggregate` returned, None while the run is incomplete
     seconds:  wall time in all, and of it denoising, decoding, metrics and encoding identities
@@ -55,6 +57,7 @@ class Outcome:
     troubles: list[dict[str, Any]]
     results: dict[str, Any] | None
     pairs: dict[str, int]
+    made: int = 0
     cut: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -140,6 +143,7 @@ def bench(
         troubles=[json.loads(row.line) for row in rows if row.status != "ok"],
         results=results,
         pairs=planned.description["settings"]["pairs"],
+        made=len({plan.samples[name].picture for name, row in known.items() if row.size is not None}),
         cut=sum(b"truncated" in row.line and CUT in json.loads(row.line)["detail"] for row in rows),
         seconds={"wall": time.perf_counter() - started, **executor.seconds},
     )

@@ -30,21 +30,21 @@ def expand(prompt: str, word: str = "person") -> str:
     """
     if len(prompt) > MAX_LETTERS:
         raise UsageError(
-            f"The prompt {_shown(prompt)} has {len(prompt)} letters.",
+            f"The prompt {shown(prompt)} has {len(prompt)} letters.",
             hint=f"A text encoder reads a few hundred words; give at most {MAX_LETTERS} letters.",
         )
     if any("\ud800" <= one <= "\udfff" for one in prompt):
-        raise UsageError(f"The prompt {_shown(prompt)} is not Unicode text.", hint="Give it in UTF-8.")
+        raise UsageError(f"The prompt {shown(prompt)} is not Unicode text.", hint="Give it in UTF-8.")
 
     def put(found: re.Match[str]) -> str:
         text, name = found[0], found["name"]
         if text in ("{{", "}}"):
             return text[0]
         if name is None:
-            raise UsageError(f"The prompt {_shown(prompt)} has an unbalanced brace.", hint=_HELP)
+            raise UsageError(f"The prompt {shown(prompt)} has an unbalanced brace.", hint=_HELP)
         if name not in PLACEHOLDERS:
             raise UsageError(
-                f"The prompt {_shown(prompt)} has an unknown placeholder {{{visible(name[:40])}}}.",
+                f"The prompt {shown(prompt)} has an unknown placeholder {{{visible(name[:40])}}}.",
                 hint=_HELP,
             )
         return word
@@ -58,6 +58,7 @@ def weights_in(prompt: str) -> str | None:
     return None if found is None else found[0]
 
 
-def _shown(prompt: str) -> str:
+def shown(prompt: str) -> str:
+    """A prompt as messages quote it: its beginning, without control characters."""
     short = prompt if len(prompt) <= 100 else f"{prompt[:100]}..."
     return f"'{visible(short)}'"

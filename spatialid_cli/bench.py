@@ -296,7 +296,7 @@ def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool
             "output": str(outcome.folder),
             "complete": outcome.complete,
             "missing": outcome.missing,
-            "pairs": outcome.pairs,
+            "pairs": {**outcome.pairs, "made": outcome.made},
             "cut_prompts": outcome.cut,
             "statuses": outcome.counts,
             "failed": bad,
@@ -312,7 +312,9 @@ def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool
         console.out_fields(
             {
                 "folder": str(outcome.folder),
-                "pairs": "{planned} planned of {listed} listed, {pictures} pictures".format(**outcome.pairs),
+                "pairs": "{planned} planned of {listed} listed; {made} of {pictures} pictures made".format(
+                    **outcome.pairs, made=outcome.made
+                ),
                 "statuses": ", ".join(f"{count} {status}" for status, count in outcome.counts.items()),
                 "time": clock(outcome.seconds["wall"]),
             }

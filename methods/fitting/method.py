@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ from methods.fitting.optimise import Progress
 from methods.fitting.words import NOUN, place
 from methods.hooks import Attachment, Identity, Job
 from methods.images import picture_hash
+from methods.prompts import shown
 from methods.weights import check_finite, fingerprint_tensors
 
 if TYPE_CHECKING:
@@ -100,8 +102,13 @@ class FitMethod(Method):
 
     def check_prompt(self, prompt: str, backbone: Backbone) -> None:
         if place(backbone.text, prompt, 1) is None:
+            if re.search(rf"\b{NOUN}\b", backbone.text.overflow(prompt)):
+                raise UsageError(
+                    f"The prompt {shown(prompt)} names its person where the text encoder no longer reads.",
+                    hint="Put {person} nearer to the beginning.",
+                )
             raise UsageError(
-                f"The prompt {prompt!r} has no place for the word that {self.info.name} learns.",
+                f"The prompt {shown(prompt)} has no place for the word that {self.info.name} learns.",
                 hint='Put {person} where the person is: "a photo of a {person} at the beach".',
             )
 

@@ -44,7 +44,8 @@ prompts:
     - {id: own, text: "a coach beside a man", person: coach}
     - {id: nobody, text: "the red beach"}
     - {id: denied, text: "the statue of a man", person: none}
-"""
+    - {id: unread, text: "%s, a man"}
+""" % ("a red garden and a blue beach " * 10)
 
 
 def test_twins_have_their_rows_and_share_their_pictures(tmp_path: Path, ask: Callable[..., Request]) -> None:
@@ -89,15 +90,16 @@ def test_a_method_that_has_no_place_for_its_word_never_shows_the_plain_picture(
     found = {(row["method"], row["prompt_id"]): row for row in rows(tmp_path / "run")}
     learned = {prompt: row for (method, prompt), row in found.items() if method == "textual-inversion"}
     plain = {row["sha256"] for (method, _), row in found.items() if method == "none"}
-    assert len(learned) == 5 and len(found) == 15
+    assert len(learned) == 6 and len(found) == 18
     for prompt in ("person", "noun", "own"):
         assert learned[prompt]["picture"] is not None and learned[prompt]["sha256"] not in plain
-    for prompt in ("nobody", "denied"):
+    for prompt, why in (("nobody", "no place"), ("denied", "no place"), ("unread", "no longer reads")):
         row = learned[prompt]
         assert row["status"] == "nobody_named" and row["picture"] is None and not failed(row)
-        assert set(row["metrics"].values()) == {None} and "no place" in row["detail"]
+        assert set(row["metrics"].values()) == {None} and why in row["detail"] and len(row["detail"]) < 200
         assert found["uniform", prompt]["status"] != "nobody_named"
-    assert outcome.counts["nobody_named"] == 2
+    assert outcome.counts["nobody_named"] == 3
+    assert (outcome.pairs["planned"], outcome.pairs["pictures"], outcome.made) == (6, 18, 15)
     assert found["none", "noun"]["prompt"] == "a solitary man in a dark coat"
     assert found["none", "own"]["prompt"] == "a coach beside a man"
 
