@@ -9,7 +9,8 @@ The same facts stand in the metadata of the safetensors file, so that neither fi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from methods.faces import FaceEncoder
 
 AdapterT = TypeVar("AdapterT", bound="nn.Module")
+T = TypeVar("T")
 
 WEIGHTS_FILE = "adapter.safetensors"
 
@@ -44,13 +46,20 @@ class AdapterMethod(Method, Generic[AdapterT]):
         super().__init__(config)
         self._adapter = adapter
         self._family: str | None = None
+        self._training: Mapping[str, Any] = {}
         self._fingerprint: str | None = None
 
     @classmethod
-    def _ready(cls, adapter: AdapterT, backbone: Backbone, config: Any) -> Self:
-        """The method around an adapter, which is frozen and moved to the backbone's device and dtype."""
+    def _ready(
+        cls, adapter: AdapterT, backbone: Backbone, config: Any, training: Mapping[str, Any] | None = None
+    ) -> Self:
+        """The method around an adapter, which is frozen and moved to the backbone's device and dtype.
+
+        training: options that it was trained with, which `save` keeps
+        """
         method = cls(config, adapter.requires_grad_(False).eval().to(backbone.device, backbone.dtype))
         method._family = backbone.family
+        method._training = {} if training is None else training
         return method
 
     @property
@@ -107,6 +116,54 @@ def check_text_width(found: int, wanted: int, source: str, *, hint: str = OTHER_
             f"{source} was made for text features of width {found}, this backbone has {wanted}.",
             hint=hint,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Trained weights as they were found.
+
+    state: by the names in the file
+    path:  of the weights
+    facts: config.json of a folder of ours; None for a file in a layout that the field shares
+    """
+
+    state: dict[str, Tensor]
+    path: Path
+    facts: Mapping[str, Any] | None = None
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """Options of the training, {} where nobody says."""
+        return {} if self.facts is None else self.facts.get("config") or {}
+
+    def tell(self, method: str, read: Callable[[Mapping[str, Any]], T]) -> T:
+        """What `read` finds in the facts. Raises WeightsError, naming the file, where it finds none."""
+        try:
+            return read({} if self.facts is None else self.facts)
+        except (KeyError, TypeError, ValueError) as error:
+            says = f"says nothing of {error}" if isinstance(error, KeyError) else f"cannot be used ({error})"
+            raise WeightsError(
+                f"{self.path.parent / 'config.json'} {says}.",
+                hint=f"Give a folder that spid train --method {method} wrote.",
+            ) from error
+
+
+def read_adapter(
+    folder: str | Path | None, *, method: str, backbone: Backbone, files: bool = True, advice: str = ""
+) -> Stored:
+    """Trained weights of a method: a folder as `spid train` writes it, or a file in a shared layout.
+
+    folder: None means what is shipped for the backbone; advice: see `shipped_adapter`
+    files:  whether there are files that say enough without a folder
+    Raises MissingWeightsError and WeightsError as `shipped_adapter`, `load_adapter_folder`, `load_weights`.
+    """
+    from methods.weights import load_weights
+
+    path = shipped_adapter(method, backbone, advice=advice) if folder is None else Path(folder).expanduser()
+    if files and not path.is_dir():
+        return Stored(load_weights(path), path)
+    state, facts = load_adapter_folder(path, method=method, backbone=backbone)
+    return Stored(state, path / WEIGHTS_FILE, facts)
 
 
 def save_adapter_folder(

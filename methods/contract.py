@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.backbone.backbone import Backbone
-    from methods.training.task import TrainingTask
+    from methods.learning.task import TrainingTask
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from methods.backbone.families.reading import configuration, damaged
-from methods.backbone.families.registry import family_of
+from methods.backbone.families.registry import Source, family_of
 from methods.errors import MissingWeightsError, SpidError, WeightsError
 from methods.files import save_json
 from methods.paths import cache_dir, pocket_dir
@@ -19,23 +18,6 @@ from methods.textfile import read_json
 _FLUX_TENSORS = ("double_blocks.", "single_transformer_blocks.")  # in the original layout, in diffusers'
 _HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w.-]+")
 _REMEMBER_FROM = 64 * 2**20  # bytes; smaller files are hashed anew each time
-
-
-@dataclass(frozen=True)
-class Source:
-    """A located pipeline: a folder in diffusers layout, or a single file (then `folder` is None).
-
-    files:   everything that decides what the pipeline computes
-    pipeline: class name in model_index.json; of a single file, that of the layout it must have
-    variant: `fp16` where only half-precision files are there
-    commit:  of the hub repository it came from
-    """
-
-    folder: Path | None
-    files: tuple[Path, ...]
-    pipeline: str
-    variant: str | None = None
-    commit: str | None = None
 
 
 def check_there(name: str) -> None:

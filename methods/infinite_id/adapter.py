@@ -11,25 +11,27 @@ sources name them and nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE, check_text_width, save_adapter_folder
-from methods.backbone.attention import split_heads
+from methods.adapters import Stored, read_adapter, save_adapter_folder
 from methods.backbone.backbone import text_width
-from methods.errors import WeightsError
+from methods.errors import UsageError, WeightsError
 from methods.hooks import Site
+from methods.infinite_id.clip import StatesEncoder, load_states_encoder
 from methods.infinite_id.config import FACE_TOKENS
 from methods.infinite_id.info import INFO
+from methods.site_adapter import SiteAdapter
 from methods.uniform.adapter import TokenProjection
-from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from methods.backbone.backbone import Backbone
     from methods.backbone.denoiser import Denoiser
 
 
@@ -55,11 +57,14 @@ class SiteAttention(nn.Module):
         self.to_v_id = nn.Linear(context, site.width, bias=False)
 
 
-class InfiniteAdapter(nn.Module):
-    """Identity tokens c_id and their keys and values: an ordinary, differentiable module.
+class InfiniteAdapter(SiteAdapter[SiteAttention]):
+    """Identity tokens c_id and their keys and values.
 
     states: (T, S), how many CLIP states of which width the CLIP mapper reads
     """
+
+    part = "image_attention"
+    layers: ClassVar[Mapping[str, str]] = {"k": "to_k_id", "v": "to_v_id"}
 
     def __init__(
         self,
@@ -92,15 +97,8 @@ class InfiniteAdapter(nn.Module):
 
         The random mappers follow torch's global seed.
         """
-        sites = denoiser.sites
-        adapter = cls(sites, states=states, embedding_dim=embedding_dim, face_tokens=face_tokens)
-        with torch.no_grad():
-            for site in sites:
-                if site.kind == "cross":
-                    text, own = denoiser.projections(site), adapter.at(site)
-                    own.to_k_id.weight.copy_(text.k.weight)
-                    own.to_v_id.weight.copy_(text.v.weight)
-        return adapter
+        adapter = cls(denoiser.sites, states=states, embedding_dim=embedding_dim, face_tokens=face_tokens)
+        return adapter.start_at_text(denoiser)
 
     @classmethod
     def from_state_dict(
@@ -117,48 +115,72 @@ class InfiniteAdapter(nn.Module):
                 hint="Give a folder that spid train --method infinite-id wrote.",
             )
         width, states_width = state["clip_mapper.proj.weight"].shape
-        check_text_width(width, text_width(sites), source)
-        with torch.device("meta"):
-            adapter = cls(
-                sites,
-                states=(states, states_width),
-                embedding_dim=state["face_mapper.proj.0.weight"].shape[1],
-                face_tokens=max(1, state["face_mapper.proj.2.weight"].shape[0] // width),
-            )
-        return fill_module(adapter, state, source, hint=OTHER_BACKBONE)
+        return cls.rebuilt(
+            state,
+            sites,
+            source,
+            context=width,
+            states=(states, states_width),
+            embedding_dim=state["face_mapper.proj.0.weight"].shape[1],
+            face_tokens=max(1, state["face_mapper.proj.2.weight"].shape[0] // width),
+        )
 
     @property
     def count(self) -> int:
         """Tokens n of one identity."""
         return self.states[0] + self.face_mapper.count
 
-    def at(self, site: Site) -> SiteAttention:
-        """What one cross-attention site owns."""
-        return cast(SiteAttention, self.image_attention[str(site.index)])
-
     def tokens(self, states: Tensor, embedding: Tensor) -> Tensor:
         """c_id [B, n, C] of CLIP states [B, T, S] and embeddings [B, D]; zeros mean `unknown`."""
         dtype = self.clip_mapper.norm.weight.dtype
         return torch.cat([self.clip_mapper(states.to(dtype)), self.face_mapper(embedding.to(dtype))], dim=1)
 
-    def keys_values(self, site: Site, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """c_id W_k', c_id W_v' at a cross site: [R, heads, n, head_dim] each from tokens [R, n, C]."""
-        own = self.at(site)
-        return split_heads(own.to_k_id(tokens), site.heads), split_heads(own.to_v_id(tokens), site.heads)
+
+@dataclass(frozen=True)
+class Eyes:
+    """The CLIP image encoder whose states an adapter reads: by name, and the hash of its weights."""
+
+    name: str | None = None
+    fingerprint: str | None = None
+
+    def encoder(self, adapter: InfiniteAdapter, device: torch.device, name: str | None) -> StatesEncoder:
+        """The encoder, from where `name` says (None: its own). Raises WeightsError for another one."""
+        where = name or self.name
+        if where is None:
+            raise UsageError(f"{INFO.name} needs a CLIP image encoder.", hint="Give one by --set clip=...")
+        clip = load_states_encoder(where, device)
+        if clip.shape != adapter.states or clip.fingerprint != self.fingerprint:
+            raise WeightsError(
+                f"The {INFO.name} adapter was trained with another CLIP image encoder than {where}.",
+                hint="Give its own with --set clip=..., or train the adapter again.",
+            )
+        return clip
+
+
+def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[InfiniteAdapter, Eyes, Stored]:
+    """The adapter of a folder (None: the one shipped for the backbone), what it reads, and its file."""
+    stored = read_adapter(folder, method=INFO.name, backbone=backbone, files=False)
+    states, name, fingerprint = stored.tell(
+        INFO.name,
+        lambda facts: (int(facts["states"]), facts["clip"]["name"], facts["clip"]["fingerprint"]),
+    )
+    source = str(stored.path)
+    adapter = InfiniteAdapter.from_state_dict(stored.state, backbone.sites, states=states, source=source)
+    return adapter, Eyes(name, fingerprint), stored
 
 
 def save_adapter(
     folder: str | Path,
     adapter: InfiniteAdapter,
+    eyes: Eyes,
     *,
     family: str | None,
-    clip: Mapping[str, str | None],
     config: Mapping[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write an adapter folder.
 
-    clip: `name` and `fingerprint` of the encoder whose states it reads; config: options of the training
+    eyes: the encoder whose states it reads; config: options of the training
     """
     save_adapter_folder(
         folder,
@@ -169,7 +191,7 @@ def save_adapter(
         dtype=dtype,
         extra={
             "states": adapter.states[0],
-            "clip": dict(clip),
+            "clip": asdict(eyes),
             "embedding_dim": adapter.embedding_dim,
             "tokens": adapter.count,
         },

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from methods.backbone.attention import KeyValue, attend
-from methods.hooks import Attachment, Job, Pass, RowLayout, Run, Site, StepInfo, Stream
+from methods.hooks import Job, Pass, RowLayout, Run, Site, StepInfo, Stream
 from methods.infinite_id.adapter import InfiniteAdapter
 from methods.infinite_id.text_stream import TextStream, TextStreams, text_key
+from methods.site_adapter import AdapterAttention
 
 if TYPE_CHECKING:
     from methods.infinite_id.config import Config
@@ -41,7 +42,7 @@ def mix(own: Tensor, text: Tensor, shift: Shift) -> Tensor:
     return torch.cat([own, text], dim=2)
 
 
-class TwoStreams(Attachment):
+class TwoStreams(AdapterAttention[InfiniteAdapter]):
     """The identity stream (`main`, one trajectory per job) and the text stream that it reads.
 
     cross-attention, identity rows:  h <- h + alpha * Attn(Q, c_id W_k', c_id W_v')
@@ -65,14 +66,8 @@ class TwoStreams(Attachment):
         config: Config,
         kept: TextStreams | None,
     ) -> None:
-        self.adapter = adapter
-        self.jobs = jobs
+        super().__init__(adapter, jobs, tokens, null)
         self.config = config
-        self.weight: Tensor | None = None
-        self._tokens = [null if own is None else own for own in tokens]
-        self._null = null
-        self._projected: dict[int, KeyValue] = {}
-
         keys = [text_key(job) for job in jobs]
         distinct = list(dict.fromkeys(keys))
         self._text_jobs = [keys.index(key) for key in distinct]
@@ -95,16 +90,17 @@ class TwoStreams(Attachment):
         self._ahead = [self._kept.get(self.jobs[place], run) for place in self._text_jobs]
         self.streams = self.streams[:1]
 
+    def rows(self, step: Pass) -> RowLayout:
+        """Those of the identity stream, which lies first."""
+        return RowLayout(len(self.jobs), step.rows.guided)
+
     def on_step(self, step: StepInfo) -> None:
         """Weight alpha of every identity row at this step, [R_id, 1, 1]; None when there is none to add."""
         self._index = step.index
-        weights = [job.id_weight_at(step) for job in self.jobs]
-        if not any(weights):
-            self.weight = None
+        super().on_step(step)
+        if self.weight is None:
             return
-        alpha = torch.tensor(weights * step.rows.halves, device=self._null.device, dtype=self._null.dtype)
-        self.weight = alpha.view(-1, 1, 1)
-        self._idle = None if all(weights) else (alpha == 0).view(-1, 1, 1, 1)
+        self._idle = None if all(self.weights(step)) else (self.weight == 0)[..., None]
         count = len(self._text_jobs)
         pairs = [half * count + place for half in range(step.rows.halves) for place in self._text_of]
         in_order = pairs == list(range(step.rows.halves * count))
@@ -113,10 +109,7 @@ class TwoStreams(Attachment):
     def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.weight is None:
             return None
-        if site.index not in self._projected:
-            uncond = [self._null] * len(self.jobs) if step.rows.guided else []
-            self._projected[site.index] = self.adapter.keys_values(site, torch.stack(uncond + self._tokens))
-        key, value = self._projected[site.index]
+        key, value = self.projected(site, step)
         added = self.weight * attend(query[: len(self.weight)], key, value)
         rest = len(query) - len(added)
         return added if rest == 0 else torch.cat([added, output.new_zeros(rest, *added.shape[1:])])

@@ -49,7 +49,7 @@ class TaskConfig:
     identity_enhanced: False keeps the text attention and the prompts, as other adapters train: the ablation
     drop:              share of samples whose identity is unknown; 5 to 10 % is our reconstruction
     same_share:        how often the reference is the target itself; 0 is the paper's two different photos
-    face_reader:       file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
+    face_reader:       file of a pocket face reader (`methods.learning.likeness`) for a loss on who is seen;
                        None: the paper's squared error alone
     likeness:          weight of that loss
     face_weight:       added weight of the error on the face; 0 is the paper's plain mean, more teaches the

@@ -17,18 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.adapters import (
-    WEIGHTS_FILE,
-    AdapterMethod,
-    face_embedding,
-    load_adapter_folder,
-    shipped_adapter,
-)
+from methods.adapters import AdapterMethod, face_embedding
 from methods.backbone.device import seeded
 from methods.config import build
-from methods.errors import UsageError, WeightsError
+from methods.errors import UsageError
 from methods.hooks import Attachment, Identity, Job
-from methods.infinite_id.adapter import InfiniteAdapter, save_adapter
+from methods.infinite_id.adapter import Eyes, InfiniteAdapter, load_adapter, save_adapter
 from methods.infinite_id.attention import TwoStreams
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.config import Config, Mixing
@@ -44,7 +38,7 @@ if TYPE_CHECKING:
 
     from methods.backbone.backbone import Backbone
     from methods.faces import Face
-    from methods.training.task import TrainingTask
+    from methods.learning.task import TrainingTask
 
 
 class InfiniteID(AdapterMethod[InfiniteAdapter]):
@@ -55,29 +49,16 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
 
     def __init__(self, config: Any = None, adapter: InfiniteAdapter | None = None) -> None:
         super().__init__(config, adapter)
-        self._training: Mapping[str, Any] = {}
         self._clip: StatesEncoder | None = None
-        self._clip_name: str | None = None
-        self._clip_fingerprint: str | None = None
+        self._eyes = Eyes()
         self._streams: TextStreams | None = None
 
     @classmethod
     def load(cls, folder: str | Path | None, backbone: Backbone, config: Any = None) -> Self:
         """Load an adapter folder as `spid train` writes it; None means the one shipped for pocket."""
-        path = shipped_adapter(INFO.name, backbone) if folder is None else Path(folder).expanduser()
-        state, facts = load_adapter_folder(path, method=INFO.name, backbone=backbone)
-        try:
-            states, clip, training = int(facts["states"]), facts["clip"], facts["config"]
-            name, fingerprint = clip["name"], clip["fingerprint"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(
-                f"{path / 'config.json'} says nothing of `states`, `clip` or `config`.",
-                hint="Give a folder that spid train --method infinite-id wrote.",
-            ) from error
-        source = str(path / WEIGHTS_FILE)
-        adapter = InfiniteAdapter.from_state_dict(state, backbone.sites, states=states, source=source)
-        method = cls._ready(adapter, backbone, config)
-        method._clip_name, method._clip_fingerprint, method._training = name, fingerprint, training
+        adapter, eyes, stored = load_adapter(folder, backbone)
+        method = cls._ready(adapter, backbone, config, stored.training)
+        method._eyes = eyes
         return method
 
     @classmethod
@@ -94,12 +75,12 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
     ) -> Self:
         """The method around an adapter at hand (it is moved, not copied) and the encoder it reads."""
         method = cls._ready(adapter, backbone, config)
-        method._clip, method._clip_name, method._clip_fingerprint = clip, clip.name, clip.fingerprint
+        method._clip, method._eyes = clip, Eyes(clip.name, clip.fingerprint)
         return method
 
     @classmethod
     def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
-        """Identity-enhanced training; options as `methods.infinite_id.task.TaskConfig`."""
+        """Identity-enhanced training; options as `methods.infinite_id.config.TaskConfig`."""
         from methods.infinite_id.config import TaskConfig
         from methods.infinite_id.task import InfiniteTask
 
@@ -109,15 +90,15 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
         save_adapter(
             folder,
             self.adapter,
+            self._eyes,
             family=self._family,
-            clip={"name": self._clip_name, "fingerprint": self._clip_fingerprint},
             config=self._training,
         )
 
     def record(self) -> dict[str, Any]:
         """The CLIP encoder at work, and the picture of `mix_with` by its content."""
         mixed = {} if self.config.mix_with is None else {"mix_reference": named_file(self.config.mix_with)}
-        return {"clip": self._clip_fingerprint, **mixed}
+        return {"clip": self._eyes.fingerprint, **mixed}
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: c_id [n, C]. An identity without a face to look at is its embedding and unknown states.
@@ -195,18 +176,7 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
     def encoder(self, backbone: Backbone) -> StatesEncoder:
         """The CLIP image encoder, loaded on first use; WeightsError if it is not the training's."""
         if self._clip is None:
-            name = self.config.clip or self._clip_name
-            if name is None:
-                raise UsageError(
-                    f"{INFO.name} needs a CLIP image encoder.", hint="Give one by --set clip=..."
-                )
-            clip = load_states_encoder(name, backbone.device)
-            if clip.shape != self.adapter.states or clip.fingerprint != self._clip_fingerprint:
-                raise WeightsError(
-                    f"The {INFO.name} adapter was trained with another CLIP image encoder than {name}.",
-                    hint="Give its own with --set clip=..., or train the adapter again.",
-                )
-            self._clip = clip
+            self._clip = self._eyes.encoder(self.adapter, backbone.device, self.config.clip)
         return self._clip
 
     def _unknown(self, backbone: Backbone) -> Tensor:

@@ -10,41 +10,38 @@ samples, so that unconditional rows have an unknown identity to see.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.backbone.attention import attend
-from methods.backbone.denoiser import Predict
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
 from methods.faces import align
-from methods.hooks import Attachment, Conditioning, Pass, Site
-from methods.infinite_id.adapter import InfiniteAdapter, save_adapter
+from methods.hooks import Conditioning
+from methods.infinite_id.adapter import Eyes, InfiniteAdapter, load_adapter, save_adapter
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
-from methods.infinite_id.config import Config, TaskConfig
-from methods.infinite_id.method import InfiniteID
-from methods.training.likeness import face_grid, face_loss, with_face
-from methods.training.preview import sample_sheet
-from methods.training.task import Batch, Example, Stage, TrainingTask
+from methods.infinite_id.config import TaskConfig
+from methods.learning.likeness import face_grid, face_loss, with_face
+from methods.learning.task import Batch, Example, Stage, TrainingTask, check_embedding
+from methods.site_adapter import TrainingAttention
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
-    from methods.training.draws import SampleRng
+    from methods.learning.draws import SampleRng
 
 
 class InfiniteTask(TrainingTask):
     """Denoising by the identity alone."""
 
     module: InfiniteAdapter
+    hooks: TrainingAttention[InfiniteAdapter]
     config: TaskConfig
 
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
@@ -59,8 +56,10 @@ class InfiniteTask(TrainingTask):
         self.module = adapter.float().to(backbone.device)
         self.stages = (Stage("train", config.steps),)
         self.same_share = config.same_share
-        self._hooks = _IdentityAttention(self.module, reads_text=not config.identity_enhanced)
-        self._predict: Predict
+        self.hooks = TrainingAttention(self.module, reads_text=not config.identity_enhanced)
+
+    def method_options(self) -> Mapping[str, Any]:
+        return {} if self.config.clip is None else {"clip": self.config.clip}
 
     def features_key(self) -> dict[str, str]:
         return {"clip": self._clip.fingerprint, "version": "2"}
@@ -69,12 +68,7 @@ class InfiniteTask(TrainingTask):
         """latents float32 [C, h, w], embedding float32 [D], states float16 [T, S] of the aligned face, the
         share of the face in every latent cell, float32 [h, w], and where it lies, float32 [G, G, 2]."""
         face = example.face
-        if face.embedding.shape != (self.module.embedding_dim,):
-            raise UsageError(
-                f"The face encoder gives embeddings of length {len(face.embedding)}, not "
-                f"{self.module.embedding_dim}.",
-                hint="Correct options.embedding_dim.",
-            )
+        check_embedding(example, self.module.embedding_dim)
         upright = align(np.asarray(example.picture), face.landmarks, self._clip.size)
         latents = encode_picture(self.backbone, example.picture)
         mask = torch.from_numpy(example.mask)[None].float()
@@ -86,19 +80,14 @@ class InfiniteTask(TrainingTask):
             "states": self._clip.states(upright).half(),
         }
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        with self.backbone.denoiser.attached(self._hooks) as self._predict:
-            yield
-
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
         known = (rng.uniform() >= self.config.drop)[:, None]
         states = batch.reference["states"].float() * known[:, :, None]
-        self._hooks.tokens = self.module.tokens(states, batch.reference["embedding"] * known)
+        self.hooks.tokens = self.module.tokens(states, batch.reference["embedding"] * known)
 
         noised = rng.noised(self.backbone.noise, batch.target["latents"])
         noisy = noised.latents.to(self.backbone.dtype)
-        predicted = self._predict(noisy, noised.time, self._text(batch.prompts))
+        predicted = self.predict(noisy, noised.time, self._text(batch.prompts))
         error = (predicted.float() - noised.target).square().mean(dim=1)  # [B, h, w]
         weight = 1 + self.config.face_weight * batch.target["face"]
         weighted = (error * weight).mean(dim=(1, 2)) / weight.mean(dim=(1, 2))
@@ -108,15 +97,12 @@ class InfiniteTask(TrainingTask):
             terms, self._perceptual, self.config.likeness, predicted.float(), noised, clean, grid
         )
 
-    def preview(self, folder: Path, step: int) -> None:
-        sample_sheet(self.backbone, self._method(), self.shown, folder / f"step_{step:06d}.png")
-
     def export(self, folder: Path) -> None:
         save_adapter(
             folder,
             self.module,
+            Eyes(self._clip.name, self._clip.fingerprint),
             family=self.backbone.family,
-            clip={"name": self._clip.name, "fingerprint": self._clip.fingerprint},
             config=asdict(self.config),
             dtype=torch.float16,
         )
@@ -129,21 +115,12 @@ class InfiniteTask(TrainingTask):
         rows = hidden.expand(len(prompts), -1, -1)
         return Conditioning(rows, rows, None if pooled is None else pooled.expand(len(prompts), -1))
 
-    def _method(self) -> InfiniteID:
-        adapter = InfiniteAdapter.from_state_dict(
-            self.module.state_dict(),
-            self.backbone.sites,
-            states=self.module.states[0],
-            source="the training",
-        )
-        return InfiniteID.ready(adapter, self.backbone, Config(clip=self.config.clip), clip=self._clip)
-
 
 def _start(backbone: Backbone, config: TaskConfig) -> tuple[InfiniteAdapter, StatesEncoder]:
     """The adapter to train, a fresh one or `initial`'s, and the encoder whose states it reads."""
     if config.initial is not None:
-        method = InfiniteID.load(config.initial, backbone, Config(clip=config.clip))
-        return method.adapter.requires_grad_(True), method.encoder(backbone)
+        adapter, eyes, _ = load_adapter(config.initial, backbone)
+        return adapter.requires_grad_(True), eyes.encoder(adapter, backbone.device, config.clip)
     clip = load_states_encoder(config.clip or POCKET, backbone.device)
     with seeded(config.seed):
         adapter = InfiniteAdapter.from_backbone(
@@ -153,16 +130,3 @@ def _start(backbone: Backbone, config: TaskConfig) -> tuple[InfiniteAdapter, Sta
             face_tokens=config.face_tokens,
         )
     return adapter, clip
-
-
-class _IdentityAttention(Attachment):
-    """h <- (h_text, if it is read) + Attn(Q, c_id W_k', c_id W_v')"""
-
-    def __init__(self, adapter: InfiniteAdapter, *, reads_text: bool) -> None:
-        self.adapter = adapter
-        self.reads_text = reads_text
-        self.tokens = torch.empty(0)
-
-    def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor:
-        key, value = self.adapter.keys_values(site, self.tokens)
-        return attend(query, key.to(query.dtype), value.to(query.dtype))

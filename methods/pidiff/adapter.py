@@ -12,20 +12,16 @@ w-plus-adapter's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE, check_text_width, save_adapter_folder
 from methods.backbone.attention import KeyValue, attend, split_heads
 from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
-from methods.pidiff.info import INFO
-from methods.pidiff.stylespace.load import StyleSpace, save_style_space
-from methods.weights import fill_module
+from methods.site_adapter import SiteAdapter
 
 if TYPE_CHECKING:
     from typing import Self
@@ -62,12 +58,6 @@ class StyleBlock(nn.Module):
         self.to_v_wplus = nn.Linear(context, site.width, bias=False)
         self.gate = nn.Parameter(torch.zeros(rows))
 
-    def keys_values(self, tokens: Tensor) -> KeyValue:
-        """W_k' f and G (.) W_v' f, [B, heads, rows, head_dim] each, of tokens f [B, rows, C]."""
-        key = split_heads(self.to_k_wplus(tokens), self.heads)
-        value = split_heads(self.to_v_wplus(tokens), self.heads)
-        return key, value * self.gate[:, None]
-
     def forward(self, text_output: Tensor, key_value: KeyValue) -> Tensor:
         """The block's answer [B, N, width] to the text attention's output h_txt [B, N, width]."""
         key, value = key_value
@@ -75,8 +65,11 @@ class StyleBlock(nn.Module):
         return attend(query, key.to(query.dtype), value.to(query.dtype))
 
 
-class StyleAdapter(nn.Module):
+class StyleAdapter(SiteAdapter[StyleBlock]):
     """Tokens from W+ codes, and the block that reads them at every cross-attention site."""
+
+    part = "wplus_adapter"
+    layers: ClassVar[Mapping[str, str]] = {"q": "to_q_wplus", "k": "to_k_wplus", "v": "to_v_wplus"}
 
     def __init__(self, sites: Sequence[Site], *, rows: int, dim: int) -> None:
         super().__init__()
@@ -93,16 +86,9 @@ class StyleAdapter(nn.Module):
 
         gate: 0 starts at the backbone itself. The random projection follows torch's global seed.
         """
-        sites = denoiser.sites
-        adapter = cls(sites, rows=rows, dim=dim)
-        with torch.no_grad():
-            for site in sites:
-                if site.kind == "cross":
-                    text, block = denoiser.projections(site), adapter.at(site)
-                    block.to_q_wplus.weight.copy_(text.q.weight)
-                    block.to_k_wplus.weight.copy_(text.k.weight)
-                    block.to_v_wplus.weight.copy_(text.v.weight)
-                    block.gate.fill_(gate)
+        adapter = cls(denoiser.sites, rows=rows, dim=dim).start_at_text(denoiser)
+        for block in adapter.blocks():
+            nn.init.constant_(block.gate, gate)
         return adapter
 
     @classmethod
@@ -111,14 +97,12 @@ class StyleAdapter(nn.Module):
         if "w_proj.weight" not in state:
             raise WeightsError(f"{source} is no pidiff adapter.", hint="Give a folder that spid train wrote.")
         rows, context, dim = state["w_proj.weight"].shape
-        check_text_width(context, text_width(sites), source)
-        with torch.device("meta"):
-            adapter = cls(sites, rows=rows, dim=dim)
-        return fill_module(adapter, state, source, hint=OTHER_BACKBONE)
+        return cls.rebuilt(state, sites, source, context=context, rows=rows, dim=dim)
 
-    def at(self, site: Site) -> StyleBlock:
-        """The block of one site."""
-        return cast(StyleBlock, self.wplus_adapter[str(site.index)])
+    def keys_values(self, site: Site, tokens: Tensor) -> KeyValue:
+        """W_k' f and G (.) W_v' f at a site, [B, heads, rows, head_dim] each, of tokens f [B, rows, C]."""
+        key, value = super().keys_values(site, tokens)
+        return key, value * self.at(site).gate[:, None]
 
     def blocks(self) -> list[StyleBlock]:
         """All blocks, in the order of sites."""
@@ -127,31 +111,3 @@ class StyleAdapter(nn.Module):
     def tokens(self, codes: Tensor) -> Tensor:
         """Tokens f [B, rows, C] of centred W+ codes [B, rows, dim]; zeros give those of `no identity`."""
         return self.w_proj(codes.to(self.w_proj.weight.dtype))
-
-
-def save_adapter(
-    folder: str | Path,
-    adapter: StyleAdapter,
-    space: StyleSpace,
-    *,
-    family: str | None,
-    config: Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write an adapter folder. It names the W+ encoder by fingerprint.
-
-    The encoder's weights come along in `style/`, unless it is the shipped one or a checkpoint file (e4e's is
-    larger than the whole backbone).
-    """
-    kind = "pocket" if space.name == "pocket" else "file" if Path(space.name).is_file() else "beside"
-    if kind == "beside":
-        save_style_space(Path(folder) / "style", space)
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={"style_space": {"kind": kind, "fingerprint": space.fingerprint}},
-    )

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.backbone.attention import KeyValue
 from methods.backbone.denoiser import Denoiser, Predict
-from methods.hooks import Attachment, Conditioning, Job, Pass, Site, StepInfo
+from methods.hooks import Conditioning, Job, Pass, Site, StepInfo
 from methods.pidiff.adapter import StyleAdapter
+from methods.site_adapter import AdapterAttention, TrainingAttention
 
 
-class StyleAttention(Attachment):
+class StyleAttention(AdapterAttention[StyleAdapter]):
     """Adds alpha * Attn(W_q' h_txt, W_k' f, G (.) W_v' f) to the text attention's output h_txt.
 
     tokens: f of each job [rows, C], None for a job without identity
@@ -32,49 +32,39 @@ class StyleAttention(Attachment):
         null: Tensor,
         start: float,
     ) -> None:
-        self.adapter, self.jobs, self.start = adapter, jobs, start
-        self.weight: Tensor | None = None
-        self._tokens = [null if own is None else own for own in tokens]
-        self._null = null
-        self._projected: dict[int, KeyValue] = {}
+        super().__init__(adapter, jobs, tokens, null)
+        self.start = start
 
-    def on_step(self, step: StepInfo) -> None:
-        """Weight alpha of every row at this step, [R, 1, 1]; None when no row has an identity to add."""
+    def weights(self, step: StepInfo) -> list[float]:
         late = step.index / step.count >= self.start
-        weights = step.weights(self.jobs) if late else [0.0]
-        alpha = torch.tensor(weights, device=self._null.device, dtype=self._null.dtype)
-        self.weight = alpha.view(-1, 1, 1) if any(weights) else None
+        return super().weights(step) if late else [0.0] * len(self.jobs)
 
     def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
         if self.weight is None:
             return None
-        block = self.adapter.at(site)
-        if site.index not in self._projected:
-            tokens = torch.stack(step.rows.per_row(self._tokens, uncond=self._null))  # [R, rows, C]
-            self._projected[site.index] = block.keys_values(tokens)
-        return self.weight * block(output, self._projected[site.index])
+        return self.weight * self.adapter.at(site)(output, self.projected(site, step))
 
 
-class TrainingAttention(Attachment):
-    """The same blocks in training: alpha 1, codes per call, and what they add outside the head.
+class StyleTraining(TrainingAttention[StyleAdapter]):
+    """The same blocks in training: alpha 1, tokens per call, and what they add outside the head.
 
-    codes:   centred W+ codes [B, rows, dim]; None leaves the backbone as it is
+    shown:   whether anybody is; False leaves the backbone as it is
     outside: [B, 1, h, w] on the latent grid, 1 where there is no head; None when nobody asks
     leaks:   of the last call: per site, mean over samples of the mean of outside * |block output|^2
     """
 
     def __init__(self, adapter: StyleAdapter) -> None:
-        self.adapter = adapter
-        self.codes: Tensor | None = None
+        super().__init__(adapter)
+        self.shown = False
         self.outside: Tensor | None = None
         self.leaks: list[Tensor] = []
 
     def image_attention(self, site: Site, step: Pass, query: Tensor, output: Tensor) -> Tensor | None:
-        if self.codes is None:
+        if not self.shown:
             return None
         block = self.adapter.at(site)
         read = output.to(block.gate.dtype)  # what learns is float32, whatever the backbone is
-        added = block(read, block.keys_values(self.adapter.tokens(self.codes))).to(output.dtype)
+        added = block(read, self.adapter.keys_values(site, self.tokens)).to(output.dtype)
         if self.outside is not None:
             grid = site.grid(*step.latent_size)
             share = F.adaptive_avg_pool2d(self.outside, grid).flatten(1)  # [B, N]
@@ -85,7 +75,7 @@ class TrainingAttention(Attachment):
 class Denoise:
     """The network's prediction with and without the identity; made by `style_attention`."""
 
-    def __init__(self, predict: Predict, hooks: TrainingAttention) -> None:
+    def __init__(self, predict: Predict, hooks: StyleTraining) -> None:
         self._predict, self._hooks = predict, hooks
 
     def __call__(
@@ -101,7 +91,10 @@ class Denoise:
 
         latents [B, C, h, w], time float64 [B], text of B rows, codes [B, rows, dim], outside [B, 1, h, w]
         """
-        self._hooks.codes, self._hooks.outside, self._hooks.leaks = codes, outside, []
+        hooks = self._hooks
+        hooks.shown, hooks.outside, hooks.leaks = codes is not None, outside, []
+        if codes is not None:
+            hooks.tokens = hooks.adapter.tokens(codes)
         return self._predict(latents, time, text)
 
     def leak(self) -> Tensor:
@@ -112,6 +105,6 @@ class Denoise:
 @contextmanager
 def style_attention(denoiser: Denoiser, adapter: StyleAdapter) -> Iterator[Denoise]:
     """Install the blocks into the network for training; on exit the network is as it was."""
-    hooks = TrainingAttention(adapter)
+    hooks = StyleTraining(adapter)
     with denoiser.attached(hooks) as predict:
         yield Denoise(predict, hooks)

@@ -64,7 +64,7 @@ class TaskConfig:
     gate_rate:     factor on the learning rate of the gates, which start closed: at the common rate they would
                    take a thousand steps to open
     style_encoder: W+ encoder: a folder or e4e's checkpoint; None for the pocket one
-    face_reader:   file of a pocket face reader (`methods.training.likeness`) for the second stage; None: no
+    face_reader:   file of a pocket face reader (`methods.learning.likeness`) for the second stage; None: no
                    l_face
     likeness:      l_face, with a face reader
     initial:       weights to start from: an adapter folder of pidiff, or a w-plus-adapter checkpoint with its

@@ -18,31 +18,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from methods.adapters import (
-    WEIGHTS_FILE,
-    AdapterMethod,
-    load_adapter_folder,
-    shipped_adapter,
-)
+from methods.adapters import AdapterMethod
 from methods.backbone.device import seeded
 from methods.config import build
-from methods.errors import MissingWeightsError, UsageError, WeightsError
+from methods.errors import UsageError, WeightsError
 from methods.hooks import Identity, Job
-from methods.pidiff.adapter import StyleAdapter, save_adapter
+from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import StyleAttention
 from methods.pidiff.config import Config, parse_levels
+from methods.pidiff.folder import load_adapter, save_adapter
 from methods.pidiff.info import INFO
 from methods.pidiff.style import mix_rows
 from methods.pidiff.stylespace.load import StyleSpace, load_style_space, random_style_space
-from methods.pidiff.wplus import initialise_from_wplus, is_wplus_checkpoint
 from methods.provenance import named_file
-from methods.weights import fingerprint_tensors, load_weights
+from methods.weights import fingerprint_tensors
 
 if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
-    from methods.training.task import TrainingTask
+    from methods.learning.task import TrainingTask
 
 MEAN = "mean"
 """The `style_from` that means the average face instead of a picture."""
@@ -68,13 +63,10 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         `folder` None means the adapter shipped for the pocket backbone.
         """
         config = cls.Config() if config is None else config
-        path = shipped_adapter(INFO.name, backbone) if folder is None else Path(folder).expanduser()
-        if path.is_file():
-            return cls._from_wplus(path, backbone, config)
-        state, stored = load_adapter_folder(path, method=INFO.name, backbone=backbone)
-        space = _recorded_space(path, stored.get("style_space"), config)
-        adapter = StyleAdapter.from_state_dict(state, backbone.sites, str(path / WEIGHTS_FILE))
-        return cls.ready(adapter, space, backbone, config)
+        adapter, space, stored = load_adapter(folder, backbone, config.style_encoder)
+        method = cls.ready(adapter, space, backbone, config)
+        method._training = stored.training
+        return method
 
     @classmethod
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
@@ -108,25 +100,8 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         method.space = space
         return method
 
-    @classmethod
-    def _from_wplus(cls, path: Path, backbone: Backbone, config: Any) -> Self:
-        state = load_weights(path)
-        if not is_wplus_checkpoint(state):
-            raise WeightsError(
-                f"{path} is no pidiff adapter.", hint="Give a folder of ours, or a w-plus-adapter checkpoint."
-            )
-        if config.style_encoder is None:
-            raise MissingWeightsError(
-                f"{path} was trained with e4e's W+ encoder, which is not shipped.",
-                hint="Give it: --set style_encoder=e4e_ffhq_encode.pt",
-            )
-        space = load_style_space(config.style_encoder)
-        adapter = StyleAdapter.from_backbone(backbone.denoiser, rows=space.shape.rows, dim=space.shape.dim)
-        initialise_from_wplus(adapter, state, space.average, str(path))
-        return cls.ready(adapter, space, backbone, config)
-
     def save(self, folder: str | Path) -> None:
-        save_adapter(folder, self.adapter, self.space, family=self._family)
+        save_adapter(folder, self.adapter, self.space, family=self._family, config=self._training)
 
     def weights_fingerprint(self) -> str | None:
         """SHA-256 over the adapter and the W+ encoder: both decide the pictures."""
@@ -199,29 +174,3 @@ def reference_image(identity: Identity) -> Image.Image:
     from methods.images import load_picture
 
     return load_picture(identity.pictures[0])
-
-
-def _recorded_space(folder: Path, recorded: Any, config: Config) -> StyleSpace:
-    """The W+ encoder that an adapter folder was trained with, wherever it is."""
-    if not isinstance(recorded, Mapping) or not {"kind", "fingerprint"} <= recorded.keys():
-        raise WeightsError(
-            f"{folder / 'config.json'} does not say which style encoder it belongs to.",
-            hint="Give a folder that spid train wrote.",
-        )
-    if config.style_encoder is not None:
-        space = load_style_space(config.style_encoder)
-    elif recorded["kind"] == "pocket":
-        space = load_style_space()
-    elif recorded["kind"] == "beside":
-        space = load_style_space(folder / "style")
-    else:
-        raise MissingWeightsError(
-            f"{folder} was trained with a W+ encoder that is not in it.",
-            hint="Give that encoder: --set style_encoder=e4e_ffhq_encode.pt",
-        )
-    if space.fingerprint != recorded["fingerprint"]:
-        raise WeightsError(
-            f"{folder} was trained with another style encoder than {space.name}.",
-            hint="Give the one it was trained with: --set style_encoder=PATH",
-        )
-    return space

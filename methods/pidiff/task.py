@@ -31,20 +31,19 @@ from torch import Tensor
 
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
-from methods.pidiff.adapter import StyleAdapter, save_adapter
+from methods.learning.likeness import face_grid, face_loss, with_face
+from methods.learning.task import Batch, Example, Stage, TrainingTask, without_words
+from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoise, style_attention
-from methods.pidiff.config import Config, TaskConfig
-from methods.pidiff.method import PIDiff
+from methods.pidiff.config import TaskConfig
+from methods.pidiff.folder import load_adapter, save_adapter
 from methods.pidiff.stylespace.align import aligned_head, head_region
 from methods.pidiff.stylespace.load import load_style_space
-from methods.training.likeness import face_grid, face_loss, with_face
-from methods.training.preview import sample_sheet
-from methods.training.task import Batch, Example, Stage, TrainingTask
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
+    from methods.learning.draws import SampleRng
     from methods.pidiff.stylespace.load import StyleSpace
-    from methods.training.draws import SampleRng
 
 TEMPLATES = (
     "a photo of a person",
@@ -76,6 +75,10 @@ class PIDiffTask(TrainingTask):
         self.rates = {"gate": config.gate_rate}
         self._stage = self.stages[0].name
         self._denoise: Denoise
+
+    def method_options(self) -> Mapping[str, Any]:
+        encoder = self.config.style_encoder
+        return {} if encoder is None else {"style_encoder": encoder}
 
     def features_key(self) -> Mapping[str, Any]:
         return {"style_space": self.space.fingerprint, "version": 4}
@@ -109,9 +112,7 @@ class PIDiffTask(TrainingTask):
         prompts = batch.prompts
         if aligned:
             prompts = [TEMPLATES[place] for place in rng.integers(len(TEMPLATES)).tolist()]
-        prompts = ["" if empty else prompt for empty, prompt in zip(wordless, prompts, strict=True)]
-
-        text = self.backbone.text.encode_batch(prompts)
+        text = self.backbone.text.encode_batch(without_words(prompts, wordless))
         clean = batch.target["aligned" if aligned else "latents"]
         noised = rng.noised(self.backbone.noise, clean)
         noisy = noised.latents.to(self.backbone.dtype)
@@ -130,11 +131,6 @@ class PIDiffTask(TrainingTask):
         grid = batch.target["grid"]
         return with_face(terms, self._perceptual, self.config.likeness, predicted, noised, clean, grid)
 
-    def preview(self, folder: Path, step: int) -> None:
-        adapter = StyleAdapter.from_state_dict(self.module.state_dict(), self.backbone.sites, "the training")
-        method = PIDiff.ready(adapter, self.space, self.backbone)
-        sample_sheet(self.backbone, method, self.shown, folder / f"step_{step:06d}.png")
-
     def export(self, folder: Path) -> None:
         save_adapter(
             folder,
@@ -149,8 +145,8 @@ class PIDiffTask(TrainingTask):
 def _start(backbone: Backbone, config: TaskConfig) -> tuple[StyleSpace, StyleAdapter]:
     """The style space and the adapter to train: a fresh one, or `initial`'s."""
     if config.initial is not None:
-        method = PIDiff.load(config.initial, backbone, Config(style_encoder=config.style_encoder))
-        return method.space, method.adapter.requires_grad_(True)
+        adapter, space, _ = load_adapter(config.initial, backbone, config.style_encoder)
+        return space, adapter.requires_grad_(True)
     space = load_style_space(config.style_encoder)
     with seeded(config.seed):
         shape = space.shape

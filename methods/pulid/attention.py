@@ -15,6 +15,7 @@ from torch import Tensor
 from methods.backbone.attention import attend
 from methods.hooks import Attachment, Job, Pass, RowLayout, Site, StepInfo
 from methods.pulid.adapter import PulidAdapter
+from methods.site_adapter import row_weights
 
 KeysValues = tuple[Tensor, Tensor]
 """K and V of one identity at every attention: [S, heads, n, d] each."""
@@ -82,14 +83,8 @@ class PulidAttention(TokenReading):
 
     def on_step(self, step: StepInfo) -> None:
         """Weight alpha of every row, [R, 1, 1]; None when nobody is to be added."""
-        weights = self.weights(step)
-        if not any(weights):
-            self.weight = None
-            return
-        like = self._null[0]
-        alpha = torch.tensor(step.rows.per_row(weights), device=like.device, dtype=like.dtype)
-        self.weight = alpha.view(-1, 1, 1)
-        if self._rows != step.rows:
+        self.weight = row_weights(self.weights(step), step.rows, self._null[0])
+        if self.weight is not None and self._rows != step.rows:
             self._rows = step.rows
             rows = step.rows.per_row(self._identities, self._null)
             self.keys = torch.stack([key for key, _ in rows], dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.config import Whole, options
+from methods.config import Count, Rows, Seed, Share, ThirdShare, Whole, Width, options
 
 AUTO, OFF = "auto", "off"
 
@@ -27,6 +27,47 @@ class Config:
     clip: str | None = None
     parser: str = AUTO
     antialias: bool = False
+
+
+@options
+class TaskConfig:
+    """Options of the training. Sizes are a miniature's; the public files' stand in `Sizes`.
+
+    steps:         optimizer steps
+    clip:          image tower, as in the method's options; `layers` its depths, None for its usual ones
+    grey:          show the tower the person in grey, as published; a world whose people differ in colour
+                   needs False
+    embedding_dim: of the face encoder
+    width, ff:     of the encoder's tokens and feed-forward layers; `heads` of its attention
+    depth:         layers of the encoder for each depth of the tower
+    id_tokens:     tokens that the face becomes before the encoder looks; `queries` that come out of it,
+                   `output` wide
+    ca_width:      of the attentions at the blocks, `ca_heads` heads
+    double_interval, single_interval: every n-th double and every m-th single block has an attention
+    drop:          how often face alone, text alone, and both are dropped: each this share
+    same_share:    how often the face comes from the target's own picture
+    seed:          of the initial weights
+    """
+
+    steps: Count = 6000
+    clip: str = "pocket"
+    layers: tuple[Whole, ...] | None = None
+    grey: bool = False
+    embedding_dim: Width = 512
+    width: Width = 256
+    ff: Width = 512
+    heads: Rows = 8
+    depth: Rows = 2
+    id_tokens: Rows = 5
+    queries: Rows = 32
+    output: Width = 256
+    ca_width: Width = 256
+    ca_heads: Rows = 8
+    double_interval: Rows = 2
+    single_interval: Rows = 4
+    drop: ThirdShare = 0.05
+    same_share: Share = 0.5
+    seed: Seed = 0
 
 
 def id_start(start_step: int, steps: int) -> float:

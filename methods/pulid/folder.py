@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from methods.adapters import save_adapter_folder
+from methods.adapters import Stored, read_adapter, save_adapter_folder
+from methods.pulid.adapter import PulidAdapter
 from methods.pulid.info import INFO
+from methods.pulid.sizes import HEADS, INTERVALS
 from methods.pulid.tower import EVA_LAYERS
 
 if TYPE_CHECKING:
     import torch
 
-    from methods.pulid.adapter import PulidAdapter
+    from methods.backbone.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,29 @@ class Looks:
     fingerprint: str | None = None
     layers: tuple[int, ...] = EVA_LAYERS
     grey: bool = True
+
+
+def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[PulidAdapter, Looks, Stored]:
+    """The adapter of a folder of ours (None: the one shipped for the backbone) or of a public PuLID-FLUX
+    file, how faces looked to it, and its file."""
+    advice = ", for instance pulid_flux_v0.9.1.safetensors"
+    stored = read_adapter(folder, method=INFO.name, backbone=backbone, advice=advice)
+    source, sites = str(stored.path), backbone.denoiser.sites
+    if stored.facts is None:
+        return PulidAdapter.from_state_dict(stored.state, sites, source=source), Looks(), stored
+
+    def read(facts: Mapping[str, Any]) -> tuple[list[int], list[int], Looks]:
+        heads = [int(count) for count in facts.get("heads", (HEADS, HEADS))]
+        intervals = [int(step) for step in facts.get("intervals", INTERVALS)]
+        clip = facts["clip"]
+        looks = Looks(clip["name"], clip["fingerprint"], tuple(clip["layers"]), bool(facts["grey"]))
+        return heads, intervals, looks
+
+    (heads, ca_heads), (double, single), looks = stored.tell(INFO.name, read)
+    adapter = PulidAdapter.from_state_dict(
+        stored.state, sites, heads=(heads, ca_heads), intervals=(double, single), source=source
+    )
+    return adapter, looks, stored
 
 
 def save_adapter(

@@ -16,31 +16,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from methods.adapters import (
-    WEIGHTS_FILE,
-    AdapterMethod,
-    load_adapter_folder,
-    shipped_adapter,
-)
+from methods.adapters import AdapterMethod
 from methods.config import build
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Attachment, Identity, Job
 from methods.pulid.adapter import PulidAdapter
 from methods.pulid.attention import KeysValues, PulidAttention, keys_values_of
 from methods.pulid.config import Config
-from methods.pulid.folder import Looks, save_adapter
+from methods.pulid.folder import Looks, load_adapter, save_adapter
 from methods.pulid.identity import FaceReader, Inputs
 from methods.pulid.info import INFO
 from methods.pulid.parser import find_parser, load_parser
-from methods.pulid.sizes import HEADS, INTERVALS
 from methods.pulid.tower import load_tower
-from methods.weights import load_weights
 
 if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
-    from methods.training.task import TrainingTask
+    from methods.learning.task import TrainingTask
 
 PUBLIC_ENCODER = "antelope"
 """Part of the name of the face encoder whose embeddings the public files read: insightface's antelopev2."""
@@ -57,7 +50,6 @@ class Pulid(AdapterMethod[PulidAdapter]):
         super().__init__(config, adapter)
         self._looks = Looks()
         self._reader: FaceReader | None = None
-        self._training: Mapping[str, Any] = {}
         self._nobody: KeysValues | None = None
 
     @classmethod
@@ -66,42 +58,16 @@ class Pulid(AdapterMethod[PulidAdapter]):
 
         `folder` None means the adapter shipped for the backbone, if any.
         """
-        if folder is None:
-            path = shipped_adapter(INFO.name, backbone, advice=", for instance pulid_flux_v0.9.1.safetensors")
-        else:
-            path = Path(folder).expanduser()
-        if not path.is_dir():
-            adapter = PulidAdapter.from_state_dict(
-                load_weights(path), backbone.denoiser.sites, source=str(path)
-            )
-            return cls.ready(adapter, backbone, config, looks=Looks())
-        state, facts = load_adapter_folder(path, method=INFO.name, backbone=backbone)
-        try:
-            heads, ca_heads = (int(count) for count in facts.get("heads", (HEADS, HEADS)))
-            double, single = (int(step) for step in facts.get("intervals", INTERVALS))
-            clip = facts["clip"]
-            looks = Looks(clip["name"], clip["fingerprint"], tuple(clip["layers"]), bool(facts["grey"]))
-            training = facts["config"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(
-                f"{path / 'config.json'} does not say `clip`, `grey`, `heads`, `intervals` or `config`.",
-                hint=f"Give a folder that spid train --method {INFO.name} wrote.",
-            ) from error
-        adapter = PulidAdapter.from_state_dict(
-            state,
-            backbone.denoiser.sites,
-            heads=(heads, ca_heads),
-            intervals=(double, single),
-            source=str(path / WEIGHTS_FILE),
-        )
+        adapter, looks, stored = load_adapter(folder, backbone)
         method = cls.ready(adapter, backbone, config, looks=looks)
-        method._training = training
+        method._training = stored.training
         return method
 
     @classmethod
     def untrained(cls, backbone: Backbone, config: Any = None, *, seed: int = 0) -> Self:
         """A small adapter over the tower of `config.clip`; without one over pocket's, on any backbone."""
-        from methods.pulid.task import TaskConfig, new_adapter
+        from methods.pulid.config import TaskConfig
+        from methods.pulid.task import new_adapter
 
         clip = getattr(config, "clip", None) or TaskConfig().clip
         tower = load_tower(clip, backbone.device)
@@ -122,8 +88,9 @@ class Pulid(AdapterMethod[PulidAdapter]):
 
     @classmethod
     def training_task(cls, backbone: Backbone, options: Mapping[str, Any]) -> TrainingTask:
-        """What `spid train --method pulid` learns; options as `methods.pulid.task.TaskConfig`."""
-        from methods.pulid.task import PulidTask, TaskConfig
+        """What `spid train --method pulid` learns; options as `methods.pulid.config.TaskConfig`."""
+        from methods.pulid.config import TaskConfig
+        from methods.pulid.task import PulidTask
 
         return PulidTask(backbone, build(TaskConfig, options, where=f"the training of {INFO.name}"))
 

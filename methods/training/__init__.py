@@ -1,1 +1,1 @@
-"""Training of adapters: what a method learns (`task`), and the engine behind `spid train`."""
+"""The engine behind `spid train`; what a method learns stands in `methods.learning` and in its own folder."""

@@ -35,6 +35,7 @@ from methods.training.features import FeatureStore, Skipped, check_skipped
 from methods.training.loop import Loop
 from methods.training.optimizer import check_optimizer
 from methods.training.pairs import Pairs
+from methods.training.preview import exported_sheet
 from methods.training.processes import Processes
 from methods.training.sources import Source, open_source
 
@@ -118,16 +119,18 @@ def train(
         "face_encoder": encoder.fingerprint,
         "pictures": _digest([source.name(number) for number in usable]),
     }
-    loop = Loop(task, config, pairs, store, processes, output, described, facts)
+    shown = source.shown(config.preview_people) if processes.main and config.preview_every else []
+    examples = [source.example(number) for number in shown if number not in unusable]
+
+    def show(path: Path) -> None:
+        exported_sheet(model, chosen, task, examples, path)
+
+    loop = Loop(task, config, pairs, store, processes, output, described, facts, show)
     found = loop.resume() if resume else None
     if processes.main:
         loop.checkpoints.sweep()
         lines = [json.dumps({"file_name": one.name, "reason": one.reason}) + "\n" for one in skipped]
         write_bytes(output / "skipped.jsonl", "".join(lines).encode())
-        if config.preview_every:
-            task.shown = tuple(
-                source.example(n) for n in source.shown(config.preview_people) if n not in unusable
-            )
 
     def tell(done: int, total: int, terms: dict[str, float]) -> None:
         if progress is not None and processes.main:

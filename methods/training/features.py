@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from methods.errors import SpidError, UsageError, WeightsError
+from methods.learning.task import TrainingTask
 from methods.paths import cache_dir
 from methods.training.sources import Source
-from methods.training.task import TrainingTask
 from methods.weights import load_weights, save_weights
 
 _VERSION = 1  # raise when examples of the same picture come out differently

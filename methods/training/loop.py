@@ -14,20 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from methods.errors import NonFiniteError, UsageError
+from methods.learning.draws import SampleRng, generator_seed
+from methods.learning.task import Stage, TrainingTask
 from methods.training.average import Average
 from methods.training.checkpoints import Checkpoint, Checkpoints
 from methods.training.config import FREE, TrainConfig, describe
-from methods.training.draws import SampleRng, generator_seed
 from methods.training.features import FeatureStore
 from methods.training.log import TrainingLog
 from methods.training.optimizer import make_optimizers
 from methods.training.pairs import Pairs
 from methods.training.processes import Processes
-from methods.training.task import Stage, TrainingTask
 from methods.weights import check_finite
 
 Progress = Callable[[int, int, dict[str, float]], object]
 """Takes the steps done, the steps in all, and the last loss terms."""
+
+Show = Callable[[Path], object]
+"""Writes a sample sheet of the task's weights to a file."""
 
 _GLOBAL, _SAMPLES = 4, 3  # kinds of random numbers
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,9 +61,11 @@ class Loop:
         output: Path,
         described: dict[str, Any],
         facts: dict[str, Any],
+        show: Show,
     ) -> None:
         self.task, self.config, self.pairs, self.store = task, config, pairs, store
         self.processes, self.output, self.described, self.facts = processes, output, described, facts
+        self.show = show
         self.checkpoints = Checkpoints(output / "checkpoints", config.keep)
         self.samples = config.batch * config.accumulation * processes.count
         self.steps = sum(stage.steps for stage in task.stages)
@@ -132,7 +137,7 @@ class Loop:
             for left in folder.glob(".*.tmp"):  # of a write that was killed
                 left.unlink(missing_ok=True)
             with self._average.applied():
-                self.task.preview(folder, self.at.total)
+                self.show(folder / f"step_{self.at.total:06d}.png")
         self.processes.wait()
 
     def _mend_preview(self) -> None:

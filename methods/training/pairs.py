@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from methods.errors import UsageError
+from methods.learning.task import Batch
 from methods.training.features import FeatureStore
 from methods.training.sources import Source
-from methods.training.task import Batch
 
 _ORDER, _DRAW = 1, 2  # kinds of random numbers
 

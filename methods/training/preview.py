@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from methods.config import build
 from methods.contract import Method
 from methods.hooks import Identity, Job
 from methods.images import contact_sheet, save_png
+from methods.learning.task import Example, TrainingTask
 from methods.sampling import sample
-from methods.training.task import Example
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -30,6 +32,21 @@ def identity_of(example: Example) -> Identity:
     return Identity(example.identity, embedding, face=example.face, image=example.picture)
 
 
+def exported_sheet(
+    backbone: Backbone, method: type[Method], task: TrainingTask, examples: Sequence[Example], path: Path
+) -> None:
+    """Write the sample sheet of what a task exports now, loaded as users load it."""
+    if not examples:
+        return
+    with TemporaryDirectory(prefix="spid-preview-") as folder:
+        task.export(Path(folder) / "adapter")
+        options: Any = build(
+            method.Config, task.method_options(), where=f"{type(task).__name__}.method_options"
+        )
+        made = method.load(Path(folder) / "adapter", backbone, options)
+        sample_sheet(backbone, made, examples, path)
+
+
 def sample_sheet(
     backbone: Backbone,
     method: Method,
@@ -43,8 +60,6 @@ def sample_sheet(
 
     The noise of a column is the same in all rows, so that rows differ by the person alone.
     """
-    if not examples:
-        return
     width, height = backbone.default_size
     jobs = [
         Job(

@@ -17,8 +17,8 @@ from PIL import Image
 from methods.errors import PictureError, UsageError
 from methods.faces import Face, FaceEncoder, align, analyse
 from methods.images import load_picture, picture_hash
+from methods.learning.task import Example
 from methods.textfile import parse_json, read_lines
-from methods.training.task import Example
 
 if TYPE_CHECKING:
     from methods.pocket.world import Context

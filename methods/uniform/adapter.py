@@ -20,22 +20,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import OTHER_BACKBONE, check_text_width, save_adapter_folder
-from methods.backbone.attention import split_heads
+from methods.adapters import Stored, read_adapter, save_adapter_folder
 from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
+from methods.site_adapter import SiteAdapter
 from methods.uniform.info import INFO
-from methods.weights import fill_module
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from methods.backbone.backbone import Backbone
     from methods.backbone.denoiser import Denoiser
 
 
@@ -80,7 +80,7 @@ class LowRank(nn.Module):
         return self.up.weight @ self.down.weight
 
 
-class SiteAdapter(nn.Module):
+class SiteModule(nn.Module):
     """What one site owns: keys and values of the identity (biased on FLUX), low-rank additions (if any)."""
 
     def __init__(self, site: Site, lora_rank: int) -> None:
@@ -96,11 +96,11 @@ class SiteAdapter(nn.Module):
             self.to_out_lora = LowRank(site.width, site.width, lora_rank)
 
 
-class UniformAdapter(nn.Module):
-    """Identity tokens from a face embedding, and their keys and values at every site with a `context_width`.
+class UniformAdapter(SiteAdapter[SiteModule]):
+    """Identity tokens from a face embedding; their keys and values at every site with a `context_width`."""
 
-    An ordinary module: differentiable, and its `state_dict` is the public layout.
-    """
+    part = "ip_adapter"
+    layers: ClassVar[Mapping[str, str]] = {"k": "to_k_ip", "v": "to_v_ip"}
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class UniformAdapter(nn.Module):
         )
         self.ip_adapter = nn.ModuleDict(
             {
-                str(site.index): SiteAdapter(site, lora_rank)
+                str(site.index): SiteModule(site, lora_rank)
                 for site in sites
                 if lora_rank or site.context_width is not None
             }
@@ -135,15 +135,8 @@ class UniformAdapter(nn.Module):
         Keys and values start as copies of the text's on U-Nets; on FLUX, where text enters the blocks already
         projected, at random. What is random follows torch's global seed.
         """
-        sites = denoiser.sites
-        adapter = cls(sites, embedding_dim=embedding_dim, tokens=tokens)
-        with torch.no_grad():
-            for site in sites:
-                if site.kind == "cross":  # at joint sites tokens and keys differ in width
-                    text, own = denoiser.projections(site), adapter.at(site)
-                    own.to_k_ip.weight.copy_(text.k.weight)
-                    own.to_v_ip.weight.copy_(text.v.weight)
-        return adapter
+        adapter = cls(denoiser.sites, embedding_dim=embedding_dim, tokens=tokens)
+        return adapter.start_at_text(denoiser)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor], sites: Sequence[Site], source: str) -> Self:
@@ -159,29 +152,20 @@ class UniformAdapter(nn.Module):
         hidden, embedding_dim = state[f"image_proj.{first}.weight"].shape
         context = state["image_proj.norm.weight"].shape[0]
         down = next((value for key, value in state.items() if key.endswith("_lora.down.weight")), None)
-        check_text_width(context, text_width(sites), source)
-        with torch.device("meta"):
-            adapter = cls(
-                sites,
-                embedding_dim=embedding_dim,
-                tokens=state[f"image_proj.{last}.weight"].shape[0] // context,
-                hidden=hidden,
-                lora_rank=0 if down is None else down.shape[0],
-            )
-        return fill_module(adapter, state, source, hint=OTHER_BACKBONE)
-
-    def at(self, site: Site) -> SiteAdapter:
-        """What one site owns."""
-        return cast(SiteAdapter, self.ip_adapter[str(site.index)])
+        return cls.rebuilt(
+            state,
+            sites,
+            source,
+            context=context,
+            embedding_dim=embedding_dim,
+            tokens=state[f"image_proj.{last}.weight"].shape[0] // context,
+            hidden=hidden,
+            lora_rank=0 if down is None else down.shape[0],
+        )
 
     def tokens(self, embedding: Tensor) -> Tensor:
         """Identity tokens Z [B, n, C] of face embeddings [B, D]; zeros give the tokens of `no identity`."""
         return self.image_proj(embedding.to(self.image_proj.norm.weight.dtype))
-
-    def keys_values(self, site: Site, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Z W_k', Z W_v' at a cross-attention site: [R, heads, n, head_dim] each from tokens [R, n, C]."""
-        own = self.at(site)
-        return split_heads(own.to_k_ip(tokens), site.heads), split_heads(own.to_v_ip(tokens), site.heads)
 
 
 def _joint(sites: Sequence[Site]) -> bool:
@@ -236,6 +220,13 @@ def _check_kind(state: Mapping[str, Tensor], source: str, joint: bool) -> None:
         else "Give an IP-Adapter FaceID checkpoint (image_proj.proj.0)."
     )
     raise WeightsError(f"{source} is {what}.", hint=hint)
+
+
+def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[UniformAdapter, Stored]:
+    """The adapter of our folder or of a public file (None: the one that is shipped), and its file."""
+    advice = ", for instance ip-adapter-faceid_sd15.bin"
+    stored = read_adapter(folder, method=INFO.name, backbone=backbone, advice=advice)
+    return UniformAdapter.from_state_dict(stored.state, backbone.sites, str(stored.path)), stored
 
 
 def save_adapter(

@@ -21,7 +21,7 @@ class TaskConfig:
     embedding_dim: of the face encoder
     drop:          how often the embedding alone, the text alone, and both are dropped: each this share
     same_share:    how often the embedding comes from the target's own picture
-    face_reader:   file of a pocket face reader (`methods.training.likeness`) for a loss on who is seen;
+    face_reader:   file of a pocket face reader (`methods.learning.likeness`) for a loss on who is seen;
                    None: the squared error alone
     likeness:      weight of that loss
     initial:       adapter folder to go on from, whose tokens it keeps; None starts at the backbone

@@ -16,27 +16,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from methods.adapters import (
-    WEIGHTS_FILE,
-    AdapterMethod,
-    check_adapter_config,
-    face_embedding,
-    shipped_adapter,
-)
+from methods.adapters import AdapterMethod, face_embedding
 from methods.backbone.device import seeded
 from methods.config import build
 from methods.hooks import Identity, Job
-from methods.uniform.adapter import UniformAdapter, save_adapter
+from methods.uniform.adapter import UniformAdapter, load_adapter, save_adapter
 from methods.uniform.attention import IdentityAttention
 from methods.uniform.config import Config
 from methods.uniform.info import INFO
-from methods.weights import load_weights
 
 if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
-    from methods.training.task import TrainingTask
+    from methods.learning.task import TrainingTask
 
 
 class Uniform(AdapterMethod[UniformAdapter]):
@@ -51,14 +44,8 @@ class Uniform(AdapterMethod[UniformAdapter]):
 
         `folder` None means the adapter shipped for the pocket backbone.
         """
-        if folder is None:
-            path = shipped_adapter(INFO.name, backbone, advice=", for instance ip-adapter-faceid_sd15.bin")
-        else:
-            path = Path(folder).expanduser()
-        if path.is_dir():
-            check_adapter_config(path / "config.json", method=INFO.name, backbone=backbone)
-            path = path / WEIGHTS_FILE
-        return cls.from_state(load_weights(path), backbone, config, source=str(path))
+        adapter, stored = load_adapter(folder, backbone)
+        return cls._ready(adapter, backbone, config, stored.training)
 
     @classmethod
     def from_state(
@@ -86,7 +73,7 @@ class Uniform(AdapterMethod[UniformAdapter]):
         return UniformTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
     def save(self, folder: str | Path) -> None:
-        save_adapter(folder, self.adapter, family=self._family)
+        save_adapter(folder, self.adapter, family=self._family, config=self._training)
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: Z [n, C] of the identity's face embedding. Raises UsageError without a fitting one."""

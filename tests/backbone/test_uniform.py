@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ from tiny import faceid_state_with_lora, tiny_backbone
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Conditioning, Identity, Job, RowLayout, StepInfo
 from methods.sampling import sample
+from methods.site_adapter import TrainingAttention
 from methods.uniform.adapter import UniformAdapter, save_adapter
 from methods.uniform.method import Uniform
-from methods.uniform.training import identity_attention
 from methods.weights import save_weights
 
 SOMEBODY = Identity("somebody", F.normalize(torch.arange(512.0) % 7 - 3, dim=0))
@@ -186,6 +187,19 @@ def test_response_is_the_attention_before_any_weight():
     method.attach = lambda *_: hooks
     sample(backbone, [one], method)
     assert len(checked) == 3 * len(backbone.cross_sites)
+
+
+@contextmanager
+def identity_attention(denoiser, adapter):
+    """The network with the adapter in it as a training has it, called with embeddings."""
+    hooks = TrainingAttention(adapter)
+    with denoiser.attached(hooks) as predict:
+
+        def denoise(latents, time, text, embedding):
+            hooks.tokens = adapter.tokens(embedding)
+            return predict(latents, time, text)
+
+        yield denoise
 
 
 def test_training_learns_through_the_generating_attention():

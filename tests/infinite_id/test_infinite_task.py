@@ -16,9 +16,10 @@ from methods.hooks import Job
 from methods.infinite_id.config import TaskConfig
 from methods.infinite_id.method import InfiniteID
 from methods.infinite_id.task import InfiniteTask
+from methods.learning.draws import SampleRng
+from methods.learning.task import Batch, Example
 from methods.sampling import sample
-from methods.training.draws import SampleRng
-from methods.training.task import Batch, Example
+from methods.training.preview import exported_sheet
 from methods.weights import load_weights
 
 
@@ -116,9 +117,8 @@ def test_a_few_steps_lower_the_loss_and_the_adapter_generates(tmp_path):
 
     task.export(tmp_path)
     method = InfiniteID.load(tmp_path, backbone)
-    task.shown = (example(1),)
-    task.preview(tmp_path, 8)
-    assert (tmp_path / "step_000008.png").is_file()
+    exported_sheet(backbone, InfiniteID, task, [example(1)], tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").is_file()
     job = Job("photo of the person", 64, 64, guidance=4.0, steps=2, identity=somebody(1))
     [result] = sample(backbone, [job], method)
     assert result.status == "ok"

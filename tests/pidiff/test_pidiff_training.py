@@ -14,12 +14,13 @@ from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
 from methods.errors import MissingWeightsError, UsageError
+from methods.learning.draws import SampleRng
+from methods.learning.task import Batch, Example
 from methods.pidiff.config import TaskConfig
 from methods.pidiff.method import PIDiff
 from methods.pidiff.stylespace.load import random_style_space, save_style_space
 from methods.pidiff.task import PIDiffTask, soft_mask, wild_losses
-from methods.training.draws import SampleRng
-from methods.training.task import Batch, Example
+from methods.training.preview import exported_sheet
 from methods.weights import load_weights, save_weights
 
 OPTIONS = {"aligned_steps": 2, "wild_steps": 3, "drop": 0.0}
@@ -185,9 +186,8 @@ def test_export_loads_where_it_belongs(encoder: str, tmp_path: Path) -> None:
     assert config["config"]["aligned_steps"] == 2
     loaded = PIDiff.load(tmp_path / "out", backbone)
     assert loaded.space.fingerprint == task.space.fingerprint
-    task.shown = (example(1),)
-    task.preview(tmp_path, 7)
-    assert (tmp_path / "step_000007.png").is_file()
+    exported_sheet(backbone, PIDiff, task, [example(1)], tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").is_file()
 
 
 def test_wrong_options_are_refused(encoder: str) -> None:

@@ -12,11 +12,11 @@ from tiny_flux import flux_backbone
 
 from methods.errors import UsageError
 from methods.hooks import Job
+from methods.learning.draws import SampleRng
+from methods.learning.task import Batch, Example
 from methods.pulid.method import Pulid
 from methods.pulid.task import PulidTask
 from methods.sampling import sample
-from methods.training.draws import SampleRng
-from methods.training.task import Batch, Example
 from methods.weights import load_weights
 
 SMALL = {"width": 32, "ff": 64, "heads": 4, "depth": 1, "queries": 8, "output": 32, "ca_width": 32}
@@ -94,7 +94,7 @@ def test_a_dropped_face_is_the_unconditional_identity(batch: Batch) -> None:
         nobody = task.reader.nobody(768, torch.device("cpu"))
         keys, _ = task.module.keys_values(task.module.tokens(nobody.embeddings, nobody.states))
     for row, dropped in enumerate(faceless.tolist()):
-        same = torch.allclose(task._hooks.keys[:, row], keys[:, 0], atol=1e-5)
+        same = torch.allclose(task.hooks.keys[:, row], keys[:, 0], atol=1e-5)
         assert same == dropped
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from methods.training.draws import SampleRng, generator_seed
+from methods.learning.draws import SampleRng, generator_seed
 
 
 def test_a_sample_draws_the_same_in_any_company() -> None:

@@ -14,12 +14,12 @@ from methods.backbone.load import load_backbone
 from methods.errors import UsageError, WeightsError
 from methods.infinite_id.config import TaskConfig as InfiniteConfig
 from methods.infinite_id.task import InfiniteTask
+from methods.learning.draws import SampleRng
+from methods.learning.likeness import face_loss
+from methods.learning.task import Batch, Example, TrainingTask
 from methods.pidiff.config import TaskConfig as PIDiffConfig
 from methods.pidiff.task import PIDiffTask
 from methods.pocket.face_reader import FaceReader
-from methods.training.draws import SampleRng
-from methods.training.likeness import face_loss
-from methods.training.task import Batch, Example, TrainingTask
 from methods.uniform.config import TaskConfig as UniformConfig
 from methods.uniform.task import UniformTask
 from methods.weights import save_weights

@@ -27,10 +27,10 @@ from tiny import tiny_backbone
 
 from methods.backbone.backbone import Backbone
 from methods.errors import NonFiniteError
+from methods.learning.task import Stage, TrainingTask
 from methods.registry import METHODS
 from methods.training.checkpoints import Checkpoints
 from methods.training.engine import Trained, train
-from methods.training.task import Stage, TrainingTask
 from methods.uniform.config import TaskConfig
 from methods.uniform.method import Uniform
 from methods.uniform.task import UniformTask

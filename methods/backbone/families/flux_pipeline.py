@@ -16,9 +16,8 @@ from methods.backbone.families.reading import (
     prepare_imports,
     quiet_loading,
 )
-from methods.backbone.families.registry import LoadOptions, Parts
+from methods.backbone.families.registry import LoadOptions, Parts, Source
 from methods.backbone.noise import RectifiedFlow
-from methods.backbone.source import Source
 from methods.errors import MissingDependencyError, MissingWeightsError, UsageError, WeightsError, unknown_name
 
 QUANTISATIONS = ("nf4", "fp8", "gguf")

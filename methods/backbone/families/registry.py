@@ -20,8 +20,24 @@ if TYPE_CHECKING:
     from methods.backbone.denoiser import Denoiser
     from methods.backbone.device import Placement
     from methods.backbone.noise import Noise
-    from methods.backbone.source import Source
     from methods.backbone.text import TextEncoder
+
+
+@dataclass(frozen=True)
+class Source:
+    """A located pipeline: a folder in diffusers layout, or a single file (then `folder` is None).
+
+    files:   everything that decides what the pipeline computes
+    pipeline: class name in model_index.json; of a single file, that of the layout it must have
+    variant: `fp16` where only half-precision files are there
+    commit:  of the hub repository it came from
+    """
+
+    folder: Path | None
+    files: tuple[Path, ...]
+    pipeline: str
+    variant: str | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)

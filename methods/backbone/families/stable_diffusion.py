@@ -14,10 +14,9 @@ from methods.backbone.families.reading import (
     prepare_imports,
     quiet_loading,
 )
-from methods.backbone.families.registry import LoadOptions, Parts
+from methods.backbone.families.registry import LoadOptions, Parts, Source
 from methods.backbone.families.unet import UNetDenoiser
 from methods.backbone.noise import Diffusion
-from methods.backbone.source import Source
 from methods.backbone.text import ClipEncoder
 from methods.errors import WeightsError, unknown_name
 

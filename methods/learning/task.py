@@ -4,31 +4,29 @@
         def __init__(self, backbone, config):
             super().__init__(backbone, config)
             self.module = MyAdapter(...)                            # float32, on backbone.device
+            self.hooks = MyAttention(self.module)                   # an `Attachment`
             self.stages = (Stage("train", config.steps),)
 
         def features(self, example):                                # once per picture, cached on disk
             return {"latents": encode_picture(self.backbone, example.picture),
                     "embedding": torch.from_numpy(example.face.embedding)}
 
-        @contextmanager
-        def attached(self):                                         # hooks stay in place until after backward
-            with identity_attention(self.backbone.denoiser, self.module) as self._denoise:
-                yield
-
         def losses(self, batch, rng):
             noised = rng.noised(self.backbone.noise, batch.target["latents"])
+            self.hooks.tokens = ...                                 # hooks stay in place until after backward
+            predicted = self.predict(noised.latents, noised.time, text)
             ...
             return {"loss": loss, "mse": loss}
 
-The engine calls `attached`, `begin(stage)`, then per step `losses` and backward; `preview` and `export` run
-outside `attached`, with the averaged weights in `module`.
+The engine calls `attached`, `begin(stage)`, then per step `losses` and backward; `export` runs outside
+`attached`, with the averaged weights in `module`, and sample sheets are made by the method that loads it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +37,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from methods.errors import UsageError
+from methods.hooks import Attachment
+
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
+    from methods.backbone.denoiser import Predict
     from methods.faces import Face
-    from methods.training.draws import SampleRng
+    from methods.learning.draws import SampleRng
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,17 @@ class TrainingTask(ABC):
     """Factors on the learning rate by last part of a parameter's name; 1 for all others. For numbers that
     have far to go: an optimizer like AdamW moves each by about the rate in a step, whatever its gradient."""
 
-    shown: tuple[Example, ...] = ()
-    """Whom the sample sheet shows: a few people, set by the engine before the first preview. People of the
-    pocket world that no training saw; of a folder its first ones."""
+    predict: Predict
+    """The network under `hooks`, within `attached`."""
 
     def __init__(self, backbone: Backbone, config: Any) -> None:
         self.backbone = backbone
         self.config = config
+        self.hooks = Attachment()
+
+    def method_options(self) -> Mapping[str, Any]:
+        """Options that the method needs to load what `export` wrote, where no default of its does."""
+        return {}
 
     def features_key(self) -> Mapping[str, Any]:
         """What `features` depends on besides picture, face encoder and backbone, as JSON-able values.
@@ -151,13 +157,15 @@ class TrainingTask(ABC):
         """Prepare a stage: freeze (`requires_grad_(False)`) what it leaves alone, thaw what it trains."""
         return None
 
-    def attached(self) -> AbstractContextManager[None]:
-        """What has to be in place around `losses` *and* backward, such as hooks in the U-Net.
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """What has to be in place around `losses` *and* backward: `hooks` at work, `predict` made.
 
-        Under gradient checkpointing backward runs the U-Net's blocks again: hooks must still be there then,
+        Under gradient checkpointing backward runs the network's blocks again: hooks must still be there then,
         and in the state of the call they belong to.
         """
-        return nullcontext()
+        with self.backbone.denoiser.attached(self.hooks) as self.predict:
+            yield
 
     @abstractmethod
     def losses(self, batch: Batch, rng: SampleRng) -> dict[str, Tensor]:
@@ -168,10 +176,20 @@ class TrainingTask(ABC):
         Runs under the engine's autocast; compute the losses themselves in float32.
         """
 
-    def preview(self, folder: Path, step: int) -> None:
-        """Write a sample sheet, `folder / f"step_{step:06d}.png"`; the base class draws nothing."""
-        return None
-
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the adapter as users load it: safetensors, and config.json with method, family, version."""
+
+
+def check_embedding(example: Example, wanted: int) -> None:
+    """Raise UsageError for a face encoder whose embeddings are not as long as the adapter reads."""
+    if (found := len(example.face.embedding)) != wanted:
+        raise UsageError(
+            f"the face encoder gives embeddings of length {found}, not {wanted}.",
+            hint="Correct options.embedding_dim.",
+        )
+
+
+def without_words(prompts: Sequence[str], wordless: Sequence[bool]) -> list[str]:
+    """Prompts, empty where a sample loses its words (see `SampleRng.drops`)."""
+    return ["" if empty else prompt for empty, prompt in zip(wordless, prompts, strict=True)]
