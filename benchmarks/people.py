@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.plan import Person, choose
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, SuiteIdentity
-from methods.errors import FaceError, PictureError, SeveralFacesError, UsageError
+from methods.errors import FaceError, PictureError, SeveralFacesError
 
 if TYPE_CHECKING:
     from benchmarks.execute import Trouble
@@ -129,11 +129,7 @@ def _identify(person: Person, folder: RunFolder, encoder: FaceEncoder, select: s
 
 
 def _encoder(backbone: Backbone, name: str | None) -> FaceEncoder:
+    from methods.backbone.source import own_face_encoder
     from methods.faces import load_encoder
 
-    if name is None and backbone.family != "pocket":
-        raise UsageError(
-            f"The backbone {backbone.name} has no face encoder of its own.",
-            hint="Give --face-encoder, for instance insightface:buffalo_l.",
-        )
-    return load_encoder(name or "pocket")
+    return load_encoder(name or own_face_encoder(backbone))

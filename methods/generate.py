@@ -23,7 +23,7 @@ import torch
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
-from methods.backbone.source import check_there, is_pocket
+from methods.backbone.source import own_face_encoder
 from methods.config import build
 from methods.contract import Method, MethodInfo
 from methods.errors import UsageError, unknown_name
@@ -281,15 +281,7 @@ def _analyse(
     from methods.faces import FaceEncoder, load_encoder
 
     if face_encoder is None:
-        pocket = is_pocket(request.backbone) if loaded is None else loaded.family == "pocket"
-        if not pocket:
-            name = request.backbone if loaded is None else loaded.name
-            check_there(name)
-            raise UsageError(
-                f"The backbone {name} has no face encoder of its own.",
-                hint="Give --face-encoder, for instance insightface:buffalo_l.",
-            )
-        face_encoder = "pocket"
+        face_encoder = own_face_encoder(loaded or request.backbone)
     encoder = face_encoder if isinstance(face_encoder, FaceEncoder) else load_encoder(face_encoder)
     return [identify(name, path, encoder, request.face_select) for name, path in request.references.items()]
 

@@ -7,16 +7,21 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from methods.backbone.families.reading import configuration, damaged
 from methods.backbone.families.registry import Source, family_of
-from methods.errors import MissingWeightsError, SpidError, WeightsError
+from methods.errors import MissingWeightsError, SpidError, UsageError, WeightsError
 from methods.files import save_json
 from methods.paths import cache_dir, pocket_dir
 from methods.textfile import read_json
 
+if TYPE_CHECKING:
+    from methods.backbone.backbone import Backbone
+
 _FLUX_TENSORS = ("double_blocks.", "single_transformer_blocks.")  # in the original layout, in diffusers'
 _HUB_ID = re.compile(r"[\w-]+(\.[\w-]+)*/[\w.-]+")
+_NO_ENCODER = "Give --face-encoder, for instance insightface:buffalo_l."
 _REMEMBER_FROM = 64 * 2**20  # bytes; smaller files are hashed anew each time
 
 
@@ -49,8 +54,22 @@ def locate(name: str, revision: str | None = None) -> Source:
     return _hub(name, revision)
 
 
-def is_pocket(name: str) -> bool:
-    """Whether a backbone is of the pocket family, told without loading it."""
+def own_face_encoder(backbone: str | Backbone, *, hint: str = _NO_ENCODER) -> str:
+    """The face encoder that a backbone brings along, by name; one that is not loaded is told by its files.
+
+    Raises UsageError for a backbone without any, MissingWeightsError for one that is not there.
+    """
+    if not isinstance(backbone, str):
+        name, own = backbone.name, backbone.face_encoder
+    else:
+        name, own = backbone, "pocket" if _is_pocket(backbone) else None
+        check_there(name)
+    if own is None:
+        raise UsageError(f"The backbone {name} has no face encoder of its own.", hint=hint)
+    return own
+
+
+def _is_pocket(name: str) -> bool:
     if name == "pocket":
         return True
     try:

@@ -22,7 +22,7 @@ from typing import Any
 from methods.backbone.backbone import Backbone
 from methods.backbone.device import seeded
 from methods.backbone.load import load_backbone
-from methods.backbone.source import is_pocket
+from methods.backbone.source import own_face_encoder
 from methods.errors import UsageError
 from methods.faces import FaceEncoder, load_encoder
 from methods.files import save_json, write_bytes
@@ -88,7 +88,7 @@ def train(
     chosen = get_method(method)
     _check_output(output, resume, config.keep)
     check_optimizer(config)
-    encoder = _encoder(config)
+    encoder = _encoder(config, backbone)
     source = open_source(
         config.data.source, encoder, people=config.data.people, pictures=config.data.pictures
     )
@@ -163,13 +163,9 @@ def _check_output(output: Path, resume: bool, keep: int) -> None:
         )
 
 
-def _encoder(config: TrainConfig) -> FaceEncoder:
-    if config.face_encoder is None and not is_pocket(config.backbone):
-        raise UsageError(
-            f"The backbone {config.backbone} has no face encoder of its own.",
-            hint="Set face_encoder, for instance to insightface:buffalo_l.",
-        )
-    return load_encoder(config.face_encoder or "pocket")
+def _encoder(config: TrainConfig, backbone: Backbone | None) -> FaceEncoder:
+    hint = "Set face_encoder, for instance to insightface:buffalo_l."
+    return load_encoder(config.face_encoder or own_face_encoder(backbone or config.backbone, hint=hint))
 
 
 def _size(config: TrainConfig, backbone: Backbone) -> int:

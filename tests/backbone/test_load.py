@@ -11,7 +11,7 @@ from single_file import write_single_file
 from tiny import FAMILIES, tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
-from methods.backbone.source import is_pocket, locate
+from methods.backbone.source import locate, own_face_encoder
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Job
 from methods.sampling import sample
@@ -40,12 +40,14 @@ def test_fingerprint_follows_content(tmp_path):
 def test_spid_json_makes_a_pocket(tmp_path):
     copy = tmp_path / "pocket"
     shutil.copytree(tiny_folder("sd1"), copy)
-    assert not is_pocket(str(copy))
+    with pytest.raises(UsageError, match="no face encoder of its own"):
+        own_face_encoder(str(copy))
     (copy / "spid.json").write_text(
         json.dumps({"spid_family": "pocket", "guidance": 3.5, "steps": 12, "scheduler": "euler"})
     )
     backbone = load_backbone(copy, device="cpu")
-    assert is_pocket(str(copy)) and backbone.family == "pocket"
+    assert backbone.family == "pocket"
+    assert own_face_encoder(str(copy)) == own_face_encoder(backbone) == "pocket"
     assert (backbone.defaults.guidance, backbone.defaults.steps, backbone.defaults.scheduler) == (
         3.5,
         12,
