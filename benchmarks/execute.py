@@ -231,6 +231,11 @@ class Executor:
         if sample.person is not None and job["reference"] is not None:
             # no path of this machine in a file that others may get
             job["reference"] = {**job["reference"], "path": sample.person.reference}
+            if "references" in job:
+                paths = (sample.person.reference, *sample.person.more)
+                job["references"] = [
+                    {**one, "path": path} for one, path in zip(job["references"], paths, strict=True)
+                ]
         if self.ladder.falls:
             job["notes"] = {**job["notes"], "out of memory": "; ".join(self.ladder.falls)}
         path = self.folder.path / self.folder.picture(sample.id)

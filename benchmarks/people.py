@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,15 @@ SuiteIdentityKey = tuple[Any, ...]
 
 
 def _key(entry: SuiteIdentity) -> SuiteIdentityKey:
-    return (entry.name, entry.noun, entry.picture, entry.person, tuple(entry.context.items()), entry.nuisance)
+    return (
+        entry.name,
+        entry.noun,
+        entry.picture,
+        entry.person,
+        tuple(entry.context.items()),
+        entry.nuisance,
+        entry.more,
+    )
 
 
 def _person(entry: SuiteIdentity, folder: RunFolder) -> Person:
@@ -55,7 +64,16 @@ def _person(entry: SuiteIdentity, folder: RunFolder) -> Person:
     if not problem:
         try:
             data, suffix = _reference(entry)
-            return Person(entry, folder.keep_reference(data, suffix), hashlib.sha256(data).hexdigest())
+            further = [_photograph(Path(path)) for path in entry.more]
+            digest = hashlib.sha256(data)
+            for more, _ in further:
+                digest.update(hashlib.sha256(more).digest())
+            return Person(
+                entry,
+                folder.keep_reference(data, suffix),
+                digest.hexdigest(),
+                more=tuple(folder.keep_reference(*one) for one in further),
+            )
         except PictureError as error:
             problem = str(error)
     content = hashlib.sha256(f"no picture\0{entry.name}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -64,14 +82,18 @@ def _person(entry: SuiteIdentity, folder: RunFolder) -> Person:
 
 def _reference(entry: SuiteIdentity) -> tuple[bytes, str]:
     """Bytes and suffix of a reference picture; pocket people are rendered."""
-    from methods.images import load_picture, read_metadata
-
     if entry.person is not None:
         from methods.pocket.references import reference_png
 
         return reference_png(entry.person, entry.context, entry.nuisance), ".png"
     assert entry.picture is not None
-    path = Path(entry.picture)
+    return _photograph(Path(entry.picture))
+
+
+def _photograph(path: Path) -> tuple[bytes, str]:
+    """Bytes and suffix of a picture file. Raises PictureError."""
+    from methods.images import load_picture, read_metadata
+
     load_picture(path)  # all of it: half a picture is no reference
     return path.read_bytes(), _SUFFIXES[read_metadata(path)["format"]]
 
@@ -121,11 +143,18 @@ def _identify(person: Person, folder: RunFolder, encoder: FaceEncoder, select: s
 
     assert person.reference is not None
     try:
-        return identify(person.name, folder.path / person.reference, encoder, select)
+        files = [folder.path / file for file in (person.reference, *person.more)]
+        return identify(person.name, files, encoder, select)
     except SeveralFacesError as error:
-        return Trouble("multi_face", error.message.removeprefix(f"{folder.path / person.reference}: "))
+        return Trouble("multi_face", _without_folder(error.message, person, folder))
     except FaceError as error:
-        return Trouble("no_face_ref", error.message.removeprefix(f"{folder.path / person.reference}: "))
+        return Trouble("no_face_ref", _without_folder(error.message, person, folder))
+
+
+def _without_folder(message: str, person: Person, folder: RunFolder) -> str:
+    """A message that names no path of this machine; of several photographs it names the file."""
+    message = message.removeprefix(f"{folder.path / str(person.reference)}: ")
+    return message.replace(f"{folder.path}{os.sep}", "")
 
 
 def _encoder(backbone: Backbone, name: str | None) -> FaceEncoder:

@@ -34,13 +34,15 @@ class Person:
     """An identity of the suite with its reference in the run folder.
 
     reference: path relative to the run folder, None when `problem` says why there is none
-    content:   SHA-256 of the reference file; of the name where there is no file
+    content:   SHA-256 of the reference file, or over those of several; of the name where there is no file
+    more:      paths of further photographs of the same person
     """
 
     entry: SuiteIdentity
     reference: str | None
     content: str
     problem: str = ""
+    more: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.description import cards, environment, fault_lines, plain
@@ -134,6 +135,7 @@ def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
     Raises UsageError when no face encoder is there, or its embeddings do not fit a method.
     """
     from methods.hooks import Identity
+    from methods.identify import strangers
 
     request, backbone, methods = loaded.request, loaded.backbone, loaded.methods
     suite = loaded.suite if request.seeds is None else replace(loaded.suite, seeds=request.seeds)
@@ -150,6 +152,12 @@ def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
     )
     if unusable := sum(not isinstance(who, Identity) for who in identities.values()):
         observer.note(f"{unusable} of {len(identities)} references give no face; their samples say why")
+    for who in identities.values():
+        if isinstance(who, Identity) and (odd := strangers(who)):
+            shown = ", ".join(Path(path).name for path in odd)
+            observer.note(
+                f"{who.name}: of {len(who.pictures)} photographs these look like somebody else: {shown}"
+            )
     size = request.batch_size or (1 if backbone.device.type == "cpu" else 8)
     settings = _settings(request, suite, backbone)
     return Resolved(suite, limit, size, settings, people, identities, encoder)

@@ -272,7 +272,7 @@ def _analyse(
     """Faces of all references, before anything heavy is loaded; [] when no method asks for any."""
     needy = [name for name, info in infos.items() if info.identity]
     if not needy:
-        return [Identity(name, pictures=(path,)) for name, path in request.references.items()]
+        return [Identity(name, pictures=paths) for name, paths in request.references.items()]
     if not request.references:
         raise UsageError(
             f"The method {needy[0]!r} needs a reference picture.",
@@ -283,7 +283,7 @@ def _analyse(
     if face_encoder is None:
         face_encoder = own_face_encoder(loaded or request.backbone)
     encoder = face_encoder if isinstance(face_encoder, FaceEncoder) else load_encoder(face_encoder)
-    return [identify(name, path, encoder, request.face_select) for name, path in request.references.items()]
+    return [identify(name, paths, encoder, request.face_select) for name, paths in request.references.items()]
 
 
 def _config(name: str, options: Mapping[str, Mapping[str, Any]] | None) -> Any:

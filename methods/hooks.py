@@ -25,8 +25,9 @@ class Identity:
 
     embedding: float32 [D], L2-normalised; None for methods that look at pictures only
     pictures:  files of the references
-    face:      the analysed face the embedding came from, and the encoder that made it
+    face:      the analysed face of the first picture, and the encoder that made it
     image:     the reference itself, RGB, when it is no file
+    faces:     of several pictures: the face of each, in their order (see `methods.identify`)
     """
 
     name: str
@@ -35,6 +36,7 @@ class Identity:
     face: Face | None = None
     encoder: FaceEncoder | None = None
     image: Image | None = None
+    faces: tuple[Face, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from methods.registry import origin
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
     from methods.contract import Method
+    from methods.faces import Face
     from methods.hooks import Identity
     from methods.sampling import Result
 
@@ -261,21 +262,25 @@ def differences(job: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def _describe_identity(identity: Identity | None) -> dict[str, Any]:
     if identity is None:
         return {"identity": None, "reference": None, "face": None, "face_encoder": None}
+    from methods.identify import strangers
     from methods.images import picture_hash
 
     face, encoder = identity.face, identity.encoder
     references = [{"path": portable(path), "sha256": picture_hash(path)} for path in identity.pictures]
+    several: dict[str, Any] = {}
+    if len(references) > 1:
+        odd = strangers(identity)
+        several["references"] = [
+            reference | ({"stranger": True} if path in odd else {})
+            for reference, path in zip(references, identity.pictures, strict=True)
+        ]
+        if identity.faces:
+            several["faces"] = [_describe_face(one) for one in identity.faces]
     return {
         "identity": identity.name,
         "reference": references[0] if references else None,
-        "face": None
-        if face is None
-        else {
-            "box": [round(float(side), 2) for side in face.box],
-            "score": round(float(face.score), 4),
-            "rung": face.rung,
-            "count": int(face.count),
-        },
+        **several,
+        "face": None if face is None else _describe_face(face),
         "face_encoder": None
         if encoder is None
         else {
@@ -284,6 +289,15 @@ def _describe_identity(identity: Identity | None) -> dict[str, Any]:
             "provider": encoder.provider,
             "code": code_of(type(encoder)),
         },
+    }
+
+
+def _describe_face(face: Face) -> dict[str, Any]:
+    return {
+        "box": [round(float(side), 2) for side in face.box],
+        "score": round(float(face.score), 4),
+        "rung": face.rung,
+        "count": int(face.count),
     }
 
 

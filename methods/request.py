@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, fields
 from os import PathLike
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -18,6 +17,7 @@ from methods.aliases import dtype_name, scheduler_name
 from methods.config import Batch, Guidance, Share, Side, Steps, build, options
 from methods.errors import UsageError
 from methods.paths import user_path
+from methods.photographs import people
 from methods.prompts import expand
 
 MAX_PICTURES = 100_000
@@ -35,7 +35,7 @@ class Request:
 
     prompts:        may contain {person} or {id}
     methods:        names, in the order of the columns of a sheet
-    references:     identity -> picture file; {} only for baselines
+    references:     identity -> picture files, one or several of the same person; {} only for baselines
     negative_prompt: what to avoid; only text
     seed:           of the first of `num_images` pictures; the others count up. The same noise for all
                     methods, identities and prompts, so that pictures can be compared
@@ -56,7 +56,7 @@ class Request:
 
     prompts: tuple[str, ...]
     methods: tuple[str, ...] = ("spatialid",)
-    references: dict[str, str] = field(default_factory=dict)
+    references: dict[str, tuple[str, ...]] = field(default_factory=dict)
     negative_prompt: str = ""
     seed: _FirstSeed = 0
     num_images: _Images = 1
@@ -107,7 +107,8 @@ FIELDS = tuple(one.name for one in fields(Request))
 
 
 def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Request:
-    """A request from plain values: one prompt, method or reference may stand for a list of them.
+    """A request from plain values: one prompt, method or reference may stand for a list of them, and a
+    folder for the photographs in it.
 
     Names that people type for schedulers and dtypes become ours. Raises UsageError that names `where`.
     """
@@ -121,8 +122,7 @@ def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Reque
         wanted["methods"] = list(dict.fromkeys(map(str, wanted["methods"])))
     references = wanted.pop("references", None)
     if references is not None:
-        named = references if isinstance(references, Mapping) else {Path(references).stem: references}
-        wanted["references"] = {name: str(user_path(path)) for name, path in named.items()}
+        wanted["references"] = people(references)
     adapter = wanted.get("adapter")
     if isinstance(adapter, Mapping):
         wanted["adapter"] = {name: str(user_path(path)) for name, path in adapter.items()}
@@ -140,11 +140,17 @@ def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Reque
 
 def _check_shape(value: Any, name: str, where: str) -> None:
     """Raise UsageError for a value that is neither nothing nor of the kinds that a setting may have."""
+
+    def path(one: Any) -> bool:
+        return isinstance(one, str | PathLike) or (
+            name == "references" and isinstance(one, list | tuple) and bool(one) and all(map(path, one))
+        )
+
     paths = name in ("references", "adapter")
-    fits = value is None or isinstance(value, Mapping) or (paths and isinstance(value, str | PathLike))
+    fits = value is None or isinstance(value, Mapping) or (paths and path(value))
     if fits and isinstance(value, Mapping):
         inner = value.values()
-        fits = all(isinstance(one, str | PathLike) for one in inner) if paths else True
+        fits = all(map(path, inner)) if paths else True
         fits = fits and (name != "method_options" or all(isinstance(one, Mapping) for one in inner))
     if not fits:
         raise UsageError(f"{where}: {name} is {str(value)[:60]!r}.", hint="Give names with their values.")

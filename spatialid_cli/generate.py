@@ -55,11 +55,15 @@ def generate(
         ),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Picture of the person.", rich_help_panel=_WHO)
+        Path | None, typer.Option(help="Picture of the person, or a folder of them.", rich_help_panel=_WHO)
     ] = None,
     identity: Annotated[
         list[str] | None,
-        typer.Option("--id", help="name=path of a person; repeatable.", rich_help_panel=_WHO),
+        typer.Option(
+            "--id",
+            help="name=path of a person, picture or folder; repeatable, for others and for the same.",
+            rich_help_panel=_WHO,
+        ),
     ] = None,
     id_weight: Annotated[
         float, typer.Option(help="Strength of the identity.", min=0.0, max=10.0, rich_help_panel=_WHO)
@@ -210,7 +214,7 @@ def generate(
     from spatialid_cli.sampling import rows_of, run
 
     wanted = asked.first
-    references = {name: Path(file) for name, file in wanted.references.items()}
+    references = {name: [Path(file) for file in files] for name, files in wanted.references.items()}
     rows = rows_of(asked.lines, list(references), seed, num_images)
     with _folder(output) as folder:
         gallery = Gallery(folder, rows, wanted.methods, references)

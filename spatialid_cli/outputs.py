@@ -48,13 +48,13 @@ class Gallery:
     folder:     where everything goes
     rows:       the sheet's rows in order, each the noise and words that its pictures share
     methods:    the sheet's columns, in order
-    references: picture file of each identity, for the sheet's first column
+    references: picture files of each identity; the sheet's first column shows the first
     """
 
     folder: Path
     rows: Sequence[Row]
     methods: Sequence[str]
-    references: Mapping[str, Path] = field(default_factory=dict)
+    references: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     _records: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     _pictures: dict[tuple[int, str], Image] = field(default_factory=dict)
 
@@ -114,7 +114,7 @@ class Gallery:
     def _write_sheet(self, path: Path) -> None:
         from methods.images import contact_sheet, load_picture, save_png
 
-        references = {name: load_picture(file) for name, file in self.references.items()}
+        references = {name: load_picture(files[0]) for name, files in self.references.items()}
         several_seeds = len({(row.identity, row.line) for row in self.rows}) < len(self.rows)
         cells, titles = [], []
         for number, row in enumerate(self.rows):

@@ -34,7 +34,7 @@ def read_job(source: Path) -> dict[str, Any]:
             hint="Only PNGs that it wrote do; other programs and messengers remove it.",
         )
     _request(job, source)
-    for name, entry in _files(job).items():
+    for name, entry in _files(job, source).items():
         if not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
             raise _damaged(source, name)
     return job
@@ -63,9 +63,16 @@ def _request(job: Mapping[str, Any], source: Path, **changes: Any) -> Request:
         raise UsageError(f"{source}: its job is damaged: {reason}", hint="Use the original file.") from error
 
 
-def _files(job: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Files of a job, path and digest: reference, adapter, and what options of the method name."""
+def _files(job: Mapping[str, Any], source: Path) -> dict[str, dict[str, Any]]:
+    """Files of a job, path and digest: references, adapter, and what options of the method name.
+
+    Of several photographs the first is `reference`, the others are `reference 2` and so on.
+    """
     found = {name: entry for name, entry in job.items() if isinstance(entry, dict) and "path" in entry}
+    several = job.get("references") or []
+    if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
+        raise _damaged(source, "references")
+    found |= {f"reference {number}": entry for number, entry in enumerate(several[1:], 2)}
     if job.get("adapter") is not None:
         found["adapter"] = {"path": job["adapter"], "sha256": job.get("adapter_sha256") or ""}
     return found
@@ -78,15 +85,18 @@ def _damaged(source: Path, name: str) -> UsageError:
 def find_file(source: Path, name: str, recorded: Mapping[str, str], given: Path | None) -> Path:
     """The very file or folder that a job was made with: as given, as recorded, or beside the picture.
 
-    Relative paths start at the working directory, then at each folder that the picture lies in: references of
-    a run lie in its folder, wherever that has gone. Raises UsageError when it is gone or another one.
+    given: may be a folder that it lies in. Relative paths start at the working directory, then at each folder
+    that the picture lies in: references of a run lie in its folder, wherever that has gone. Raises UsageError
+    when it is gone or another one.
     """
-    flag = {"reference": "--reference face.png", "adapter": "--adapter weights"}.get(name)
+    flag = {"reference": "--reference face.png", "adapter": "--adapter weights"}.get(name.split()[0])
     said = f"Say where it is: {flag}" if flag else "Put the original there, or make a new picture."
     path = Path(recorded["path"]).expanduser()
-    tried = (
-        [given.expanduser()] if given else [path, *(folder / path for folder in source.absolute().parents)]
-    )
+    if given:
+        inside = given.expanduser() / path.name
+        tried = [inside if name.startswith("reference") and inside.is_file() else given.expanduser()]
+    else:
+        tried = [path, *(folder / path for folder in source.absolute().parents)]
     there = [one for one in tried if one.exists()]
     if not there:
         raise UsageError(f"{source}: its {name.replace('_', ' ')} {tried[0]} is not there.", hint=said)
@@ -96,6 +106,12 @@ def find_file(source: Path, name: str, recorded: Mapping[str, str], given: Path 
     noun = name.replace("_", " ")
     what = f"the {noun} {source} was made with" if flag else f"the file that gave {source} its {noun}"
     raise UsageError(f"{there[0]} is not {what}.", hint=said)
+
+
+def _placeless(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job whose lists of photographs say what they hold and not where they lie."""
+    several = [{**one, "path": None} for one in job.get("references") or []]
+    return {**job, **({"references": several} if several else {})}
 
 
 def reproduce(
@@ -117,15 +133,16 @@ def reproduce(
     for name, path in given.items():
         if path is not None and job.get(name) is None:
             raise UsageError(f"{source} was made without any {name}.", hint=f"Leave out --{name}.")
-    recorded = _files(job)
-    files = {name: find_file(source, name, one, given.get(name)) for name, one in recorded.items()}
+    recorded = _files(job, source)
+    files = {name: find_file(source, name, one, given.get(name.split()[0])) for name, one in recorded.items()}
     moved = {recorded[name]["path"]: str(path) for name, path in files.items()}
     options = dict(job["method_options"])
     named = {name for name, value in options.items() if isinstance(value, str) and value in moved}
     options |= {name: moved[options[name]] for name in named}
     references = None
     if job.get("identity") is not None and "reference" in files:
-        references = {str(job["identity"]): files["reference"]}
+        photographs = [file for name, file in files.items() if name.split()[0] == "reference"]
+        references = {str(job["identity"]): photographs}
 
     adapter_file = files.get("adapter")
     request = _request(
@@ -156,7 +173,8 @@ def reproduce(
     gallery.add(made)
     # where files lie changes no pixel, nor does the place in a run
     names = {"adapter", "backbone", "fingerprint", *(f"method_options.{name}" for name in named)}
-    changed = [one for one in differences(job, made.job) if not (one.endswith(".path") or one in names)]
+    found = differences(_placeless(job), _placeless(made.job))
+    changed = [one for one in found if not (one.endswith(".path") or one in names)]
     same = made.picture is not None and pixels_hash(made.picture) == pixels_hash(load_picture(source))
     gallery.say(same_pixels=same, changed=changed)
     if changed:

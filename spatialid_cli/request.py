@@ -156,21 +156,26 @@ def collect_pairs(flag: str, given: Sequence[str], example: str) -> dict[str, st
     return pairs
 
 
-def collect_references(reference: Path | None, named: Sequence[str]) -> dict[str, Path]:
-    """Identity name -> picture file, every one readable; {} for none.
+def collect_references(reference: Path | None, named: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Name of a person -> files of photographs, every one readable; {} for none.
 
-    `--reference face.png` names its identity after the file, `--id name=face.png` says the name.
-    Raises UsageError or PictureError naming the flag or the file.
+    `--reference face.png` names its person after the file or folder, `--id name=face.png` says the name; a
+    name that is given again has several photographs. Raises UsageError or PictureError naming the flag or
+    the file.
     """
     from methods.images import load_picture
+    from methods.photographs import people
 
-    references = {} if reference is None else {reference.stem: reference}
-    for name, file in collect_pairs("--id", named, "anna=people/anna.png").items():
-        if name in references:
-            raise UsageError(f"Two references are called {name!r}.", hint="Give each --id a name of its own.")
-        references[name] = user_path(file)
-    for path in references.values():
-        load_picture(path)
+    given: dict[str, list[str]] = {}
+    if reference is not None:
+        given[reference.stem] = [str(reference)]
+    for text in named:
+        ((name, file),) = collect_pairs("--id", [text], "anna=people/anna.png").items()
+        given.setdefault(name, []).append(file)
+    references = people(given)
+    for files in references.values():
+        for file in files:
+            load_picture(file)
     return references
 
 
@@ -185,7 +190,7 @@ def collect_methods(method: str, compare: str) -> list[str]:
     return ordered
 
 
-def check_references(methods: Sequence[str], references: Mapping[str, Path]) -> None:
+def check_references(methods: Sequence[str], references: Mapping[str, object]) -> None:
     """Raise UsageError when a method that needs a person got none."""
     from methods.registry import method_info
 

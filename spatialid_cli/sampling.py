@@ -95,7 +95,11 @@ def _say_whose_face(job: Mapping[str, Any], said: set[str]) -> None:
     said.add(name)
     how = "" if face["rung"] == "as-is" else f", found {face['rung']}"
     which = "1 face" if face["count"] == 1 else f"one of {face['count']} faces ({job['face_select']})"
-    console.log(f"{name}: {which}{how}; {encoder['name']} on {encoder['provider']}")
+    several = job.get("references") or []
+    of = f", the first of {len(several)} photographs" if several else ""
+    console.log(f"{name}: {which}{of}{how}; {encoder['name']} on {encoder['provider']}")
+    if odd := [one["path"] for one in several if one.get("stranger")]:
+        console.warn(f"{name}: of {len(several)} photographs these look like somebody else: {', '.join(odd)}")
 
 
 def _say_what_is_cut(job: Mapping[str, Any], said: set[str]) -> None:

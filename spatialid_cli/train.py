@@ -32,7 +32,7 @@ def train(
         str | None,
         typer.Option(
             metavar="DIR|pocket:",
-            help="Folder with metadata.jsonl, or pocket: to render people.",
+            help="Folder with metadata.jsonl or a folder a person, or pocket: to render them.",
             show_default=False,
         ),
     ] = None,

@@ -11,16 +11,18 @@ from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.config import Count, Guidance, Seed, Side, Steps, build, load_yaml, options
 from methods.errors import UsageError, unknown_name
 from methods.paths import user_path
+from methods.photographs import photographs
 from methods.prompts import expand
 
 
 @options
 class _Identity:
-    """An entry of an identity list: a picture file, or pocket people by number with one context."""
+    """An entry of an identity list: a picture file, a folder or a list of them, all of one person; or pocket
+    people by number with one context."""
 
     name: str | None = None
     noun: str | None = None
-    picture: str | None = None
+    picture: str | tuple[str, ...] | None = None
     pocket: Seed | tuple[Seed, ...] | None = None
     context: str | dict[str, str] = "plain"
 
@@ -107,9 +109,10 @@ def _identities(entries: Sequence[_Identity], path: Path, where: str) -> tuple[S
         if (one.picture is None) == (one.pocket is None):
             raise UsageError(f"{at}: give either `picture` or `pocket`.", hint="One of the two, not both.")
         if one.picture is not None:
-            file = user_path(one.picture)
-            file = file if file.is_absolute() else path.parent / file
-            people.append(SuiteIdentity(one.name or file.name, one.noun or "person", str(file)))
+            given = (one.picture,) if isinstance(one.picture, str) else one.picture
+            files = photographs([path.parent / user_path(file) for file in given])
+            name = one.name or (path.parent / given[0]).name
+            people.append(SuiteIdentity(name, one.noun or "person", files[0], more=files[1:]))
             continue
         numbers = one.pocket if isinstance(one.pocket, tuple) else (one.pocket,)
         for number in numbers:

@@ -18,6 +18,7 @@ class SuiteIdentity:
     name:    any text; never part of a path
     noun:    what `{person}` becomes: woman, man or person
     picture: file of the reference; None for a pocket person, or when `problem` says why there is none
+    more:    files of further photographs of the same person
     person:  number of a pocket person; context: the factors it is rendered in
     truth:   factor -> value that the reference shows; only rendered people have one
     """
@@ -29,6 +30,7 @@ class SuiteIdentity:
     context: Mapping[str, str] = field(default_factory=dict)
     nuisance: int = 0
     problem: str = ""
+    more: tuple[str, ...] = ()
 
     @property
     def truth(self) -> Mapping[str, str]:

@@ -216,7 +216,9 @@ class FitMethod(Method):
 
     def describe_fit(self, identity: Identity, backbone: Backbone) -> dict[str, Any]:
         """All that decides the numbers of a fit, as JSON-able values: its key in the cache."""
-        face = identity.face
+        boxes = [
+            [round(float(side), 2) for side in face.box] for face in identity.faces or [identity.face] if face
+        ]
         # files that options name count by what they hold (`fit_inputs`), not by where they lie
         files = {one["path"] for one in self.record().values()}
         options = dataclasses.asdict(self.config)
@@ -230,7 +232,7 @@ class FitMethod(Method):
             "device": backbone.device.type,
             "size": list(backbone.default_size),
             "pictures": [picture_hash(path) for path in identity.pictures],
-            "face": None if face is None else [round(float(side), 2) for side in face.box],
+            "face": boxes if identity.faces else next(iter(boxes), None),
             **self.fit_inputs(identity, backbone),
         }
 

@@ -27,8 +27,11 @@ def photo_latents(backbone: Backbone, identity: Identity, *, flipped: bool = Fal
         raise UsageError(
             f"{identity.name} has no reference picture to fit to.", hint="Give --reference face.png."
         )
-    box = None if identity.face is None else identity.face.box
-    crops = [crop(load_picture(path), backbone.default_size, box) for path in identity.pictures]
+    faces = identity.faces or (identity.face,) * len(identity.pictures)
+    crops = [
+        crop(load_picture(path), backbone.default_size, None if face is None else face.box)
+        for path, face in zip(identity.pictures, faces, strict=True)
+    ]
     if flipped:
         crops += [ImageOps.mirror(one) for one in crops]
     pixels = torch.from_numpy(np.stack([np.asarray(one) for one in crops])).permute(0, 3, 1, 2)

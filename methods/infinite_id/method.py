@@ -170,7 +170,8 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
         states = torch.zeros(self.adapter.states, device=backbone.device)
         if identity.face is not None:
             encoder = self.encoder(backbone)
-            states = encoder.states(aligned_face(identity.face, identity.pictures, encoder.size))
+            seen = [encoder.states(face) for face in _aligned_faces(identity, encoder.size)]
+            states = torch.stack(seen).mean(dim=0)  # of several photographs; upright faces, so places agree
         return self._map(states, embedding.to(backbone.device))
 
     def encoder(self, backbone: Backbone) -> StatesEncoder:
@@ -196,6 +197,16 @@ def mixed_tokens(tokens: Sequence[Tensor], how: Mixing, *, share: float = 0.5) -
     if len(tokens) != 2 or len(tokens[0]) != len(tokens[1]):
         raise UsageError("Interpolation mixes two single identities.", hint="Use mix=stack for more.")
     return torch.lerp(tokens[0], tokens[1], share)
+
+
+def _aligned_faces(identity: Identity, size: int) -> list[NDArray[np.uint8]]:
+    """FA(x) of every photograph."""
+    if not identity.faces:
+        assert identity.face is not None
+        return [aligned_face(identity.face, identity.pictures, size)]
+    return [
+        aligned_face(face, [path], size) for face, path in zip(identity.faces, identity.pictures, strict=True)
+    ]
 
 
 def aligned_face(face: Face, pictures: Sequence[str], size: int) -> NDArray[np.uint8]:

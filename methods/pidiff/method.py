@@ -10,7 +10,7 @@ query is the text attention's output h_txt, not the image tokens. The identity e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from methods.backbone.backbone import Backbone
+    from methods.faces import Face
     from methods.learning.task import TrainingTask
 
 MEAN = "mean"
@@ -124,7 +125,8 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         """
         if identity.face is None:
             raise UsageError(f"{identity.name} has no face.", hint="Give a picture with a face.")
-        codes = self._centred(reference_image(identity), identity.face.landmarks)
+        seen = [self._centred(image, face.landmarks) for image, face in _photographs(identity, identity.face)]
+        codes = torch.stack(seen).mean(dim=0)  # of several photographs: W+ is linear
         if self.config.style_from is not None:
             rows = parse_levels(self.config.style_levels)
             codes = mix_rows(codes, self._style_codes(identity), rows, self.config.style_strength)
@@ -160,6 +162,17 @@ class PIDiff(AdapterMethod[StyleAdapter]):
     def _project(self, codes: Tensor) -> Tensor:
         with torch.inference_mode(False):
             return self.adapter.tokens(codes[None])[0]
+
+
+def _photographs(identity: Identity, first: Face) -> Iterator[tuple[Image.Image, Face]]:
+    """Every photograph of a person with its face."""
+    if not identity.faces:
+        yield reference_image(identity), first
+        return
+    from methods.images import load_picture
+
+    for path, face in zip(identity.pictures, identity.faces, strict=True):
+        yield load_picture(path), face
 
 
 def reference_image(identity: Identity) -> Image.Image:

@@ -138,6 +138,9 @@ def photographs(identity: Identity) -> Iterator[tuple[NDArray[np.uint8], Face]]:
             f"{identity.name} has no picture with a face, and PuLID looks at one.",
             hint="Give a picture with a face.",
         )
+    if len(identity.faces) == len(pictures):
+        yield from zip(map(_pixels, pictures), identity.faces, strict=True)
+        return
     yield _pixels(pictures[0]), identity.face
     for picture in pictures[1:]:
         if identity.encoder is None:

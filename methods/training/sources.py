@@ -18,6 +18,7 @@ from methods.errors import PictureError, UsageError
 from methods.faces import Face, FaceEncoder, align, analyse
 from methods.images import load_picture, picture_hash
 from methods.learning.task import Example
+from methods.photographs import SUFFIXES
 from methods.textfile import parse_json, read_lines
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 POCKET = "pocket:"
 METADATA = "metadata.jsonl"
+CAPTION = "a photo of a person"
+"""Of a picture that nobody described."""
 _FIELDS = ("file_name", "identity", "prompt")
 _EXAMPLE_LINE = '{"file_name": "anna/1.jpg", "identity": "anna", "prompt": "a photo of a woman"}'
 
@@ -78,7 +81,11 @@ def open_source(name: str, encoder: FaceEncoder, *, people: int, pictures: int) 
 
 
 class FolderSource:
-    """An imagefolder: pictures beside a metadata.jsonl of lines with file_name, identity and prompt."""
+    """An imagefolder: pictures beside a metadata.jsonl of lines with file_name, identity and prompt.
+
+    Or a folder of photographs for every person, with captions in text files beside them, as sd-scripts reads
+    them.
+    """
 
     def __init__(self, folder: Path, encoder: FaceEncoder, size: int = 0) -> None:
         self.folder, self.encoder, self.size = folder, encoder, size
@@ -246,11 +253,32 @@ def _read_metadata(folder: Path) -> list[dict[str, str]]:
     if not folder.is_dir():
         raise UsageError(f"No training folder at {folder}.", hint=f"Give a folder, or {POCKET} for renders.")
     if not path.exists():
-        raise UsageError(f"{folder} has no {METADATA}.", hint=f"Write one line a picture: {_EXAMPLE_LINE}")
+        if records := _people(folder):
+            return records
+        raise UsageError(
+            f"{folder} has no {METADATA}.",
+            hint=f"Give each person a folder of photographs, or write one line a picture: {_EXAMPLE_LINE}",
+        )
     lines = read_lines(path)
     records = [_record(path, at, line) for at, line in enumerate(lines, 1) if line.strip()]
     if not records:
         raise UsageError(f"{path} lists no pictures.", hint=f"Write one line a picture: {_EXAMPLE_LINE}")
+    return records
+
+
+def _people(folder: Path) -> list[dict[str, str]]:
+    """Every picture of every subfolder, each named after its person; CAPTION where none is written."""
+    records = []
+    for own in sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")):
+        for file in sorted(one for one in own.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file()):
+            said = file.with_suffix(".txt")
+            words = " ".join(" ".join(read_lines(said)).split()) if said.is_file() else ""
+            record = {
+                "file_name": f"{own.name}/{file.name}",
+                "identity": own.name,
+                "prompt": words or CAPTION,
+            }
+            records.append(record)
     return records
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from methods.config import Count, Finite, Rows, Seed, Share, ThirdShare, Weight, Width, options
 
 
 @options
 class Config:
-    """lora_scale: weight of a checkpoint's low-rank additions (public FaceID files have some; ours none)."""
+    """Options of `uniform`.
+
+    lora_scale:  weight of a checkpoint's low-rank additions (public FaceID files have some; ours none)
+    photographs: what several photographs of a person become: `mean`, the tokens of their mean embedding;
+                 `tokens`, the tokens of each side by side, as diffusers takes several pictures
+    """
 
     lora_scale: Finite = 1.0
+    photographs: Literal["mean", "tokens"] = "mean"
 
 
 @options

@@ -76,22 +76,32 @@ class Uniform(AdapterMethod[UniformAdapter]):
         save_adapter(folder, self.adapter, family=self._family, config=self._training)
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
-        """`tokens`: Z [n, C] of the identity's face embedding. Raises UsageError without a fitting one."""
-        embedding = face_embedding(identity, self.adapter.embedding_dim)
+        """`tokens`: Z [n, C] of the identity's face embedding, or of every photograph's, [P n, C].
+
+        Raises UsageError without a fitting embedding.
+        """
+        embedding = face_embedding(identity, self.adapter.embedding_dim)[None]
+        if self._photographs(identity) > 1:
+            embedding = torch.stack([torch.from_numpy(face.embedding) for face in identity.faces])
         return {"tokens": self._project(embedding.to(backbone.device))}
 
     def batch_key(self, job: Job) -> Hashable:
-        """Low-rank additions act on whole layers: jobs that switch them at different steps part company."""
+        """Low-rank additions act on whole layers: jobs that switch them at different steps part company.
+
+        So do people of different numbers of tokens.
+        """
+        count = 1 if job.identity is None else self._photographs(job.identity)
         if self.adapter.lora_rank == 0:
-            return None
-        return job.identity is not None and bool(job.id_weight), job.id_start, job.id_end
+            return count
+        return count, job.identity is not None and bool(job.id_weight), job.id_start, job.id_end
 
     def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> IdentityAttention:
         return IdentityAttention(**self.identity_of(backbone, jobs))
 
     def identity_of(self, backbone: Backbone, jobs: Sequence[Job]) -> dict[str, Any]:
         """What an `IdentityAttention` (or a subclass of it) is made of, for a batch of jobs."""
-        null = self._project(torch.zeros(self.adapter.embedding_dim, device=backbone.device))
+        count = max((self._photographs(job.identity) for job in jobs if job.identity is not None), default=1)
+        null = self._project(torch.zeros(count, self.adapter.embedding_dim, device=backbone.device))
         return {
             "denoiser": backbone.denoiser,
             "adapter": self.adapter,
@@ -101,6 +111,11 @@ class Uniform(AdapterMethod[UniformAdapter]):
             "lora_scale": self.config.lora_scale,
         }
 
+    def _photographs(self, identity: Identity) -> int:
+        """How many photographs of a person have tokens of their own."""
+        return len(identity.faces) or 1 if self.config.photographs == "tokens" else 1
+
     @torch.no_grad()
-    def _project(self, embedding: Tensor) -> Tensor:
-        return self.adapter.tokens(embedding[None])[0]
+    def _project(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [P, D] -> tokens [P n, C]."""
+        return self.adapter.tokens(embeddings).flatten(0, 1)
