@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from methods.errors import UsageError
+from methods.paths import user_path
 from spatialid_cli import console, options
 from spatialid_cli.method_flags import own_options
 
@@ -79,8 +80,12 @@ def generate(
     face_select: Annotated[str, options.face_select(_WHO)] = "largest",
     face_encoder: Annotated[str | None, options.face_encoder(_WHO)] = None,
     adapter: Annotated[
-        Path | None,
-        typer.Option(help="Weights of the method; the shipped ones by default.", rich_help_panel=_WHO),
+        list[str] | None,
+        typer.Option(
+            help="Weights, or method=weights where several run; the shipped ones by default. Repeatable.",
+            show_default=False,
+            rich_help_panel=_WHO,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -194,7 +199,7 @@ def generate(
 
         use_deterministic_kernels()
     if source is not None:
-        from spatialid_cli.reproduce import reproduce
+        from spatialid_cli.reproduce import read_job, reproduce
 
         options.refuse_others(
             context,
@@ -202,8 +207,11 @@ def generate(
             "--from makes the same picture again",
             "Only --reference, --adapter, --deterministic, --output, --save-masks and --json go with it.",
         )
+        if len(adapter or []) > 1:
+            raise UsageError("--from has one method, and --adapter several.", hint="Give --adapter once.")
+        weights = user_path(adapter[0].removeprefix(f"{read_job(source)['method']}=")) if adapter else None
         with _folder(output) as folder:
-            gallery = reproduce(source, folder, reference=reference, adapter=adapter, save_masks=save_masks)
+            gallery = reproduce(source, folder, reference=reference, adapter=weights, save_masks=save_masks)
         _report(gallery, as_json)
         return
 

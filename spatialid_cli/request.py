@@ -80,6 +80,7 @@ def collect(flags: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> A
     common = {name: flags[name] for name in FIELDS if flags.get(name) is not None} | {
         "methods": methods,
         "references": references,
+        "adapter": collect_adapters(flags["adapter"] or [], methods),
         "method_options": method_options,
         "keep_masks": flags["save_masks"],
         "backbone": model.pop("name_or_path"),
@@ -188,6 +189,38 @@ def collect_methods(method: str, compare: str) -> list[str]:
     for name in ordered:
         method_info(name)
     return ordered
+
+
+def collect_adapters(given: Sequence[str], methods: Sequence[str]) -> str | dict[str, str] | None:
+    """Weights for all methods that have some, or method -> weights.
+
+    `--adapter FILE` is for every method, `--adapter method=FILE` for that one. Raises UsageError for a method
+    that does not run, and for two files for one.
+    """
+    from methods.registry import method_info, method_names
+
+    common: str | None = None
+    named: dict[str, str] = {}
+    for text in given:
+        head, equals, file = (part.strip() for part in text.partition("="))
+        if not equals or (head not in method_names() and user_path(text).exists()):
+            if common is not None:
+                raise UsageError(
+                    "--adapter gives two files for all methods.", hint="Name methods: uniform=FILE."
+                )
+            common = text
+            continue
+        if head not in methods:
+            method_info(head)
+            raise UsageError(
+                f"--adapter {text}: {head} does not run.", hint=f"Methods: {', '.join(methods)}."
+            )
+        if head in named or not file:
+            raise UsageError(f"--adapter: {head} takes one file.", hint="For example: --adapter uniform=FILE")
+        named[head] = file
+    if common is None or not named:
+        return common or named or None
+    return {name: common for name in methods if method_info(name).identity} | named
 
 
 def check_references(methods: Sequence[str], references: Mapping[str, object]) -> None:

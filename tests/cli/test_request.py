@@ -11,7 +11,13 @@ from methods.errors import UsageError
 from methods.paths import configs_dir
 from methods.registry import get_method, method_names
 from spatialid_cli.prompt_file import PromptLine
-from spatialid_cli.request import collect_backbone, collect_methods, collect_options, collect_pairs
+from spatialid_cli.request import (
+    collect_adapters,
+    collect_backbone,
+    collect_methods,
+    collect_options,
+    collect_pairs,
+)
 from spatialid_cli.sampling import rows_of
 
 
@@ -31,6 +37,26 @@ def test_set_overrides_the_method_configuration(tmp_path: Path) -> None:
     assert collect_options(["preset=A"], ["spatialid"], file) == {
         "spatialid": {"preset": "A", "response": "entropy"}
     }
+
+
+def test_adapters_are_for_all_methods_or_for_one(tmp_path: Path) -> None:
+    methods = ["none", "uniform", "spatialid"]
+    assert collect_adapters([], methods) is None
+    assert collect_adapters(["a.bin"], methods) == "a.bin"
+    assert collect_adapters(["uniform=a.bin"], methods) == {"uniform": "a.bin"}
+    both = collect_adapters(["b.bin", "uniform = a=1.bin"], methods)
+    assert both == {"uniform": "a=1.bin", "spatialid": "b.bin"}  # the baseline has no weights
+    odd = tmp_path / "lr=1"
+    odd.mkdir()
+    assert collect_adapters([str(odd)], methods) == str(odd)
+    for wrong, message in (
+        (["a.bin", "b.bin"], "two files for all"),
+        (["pidiff=a.bin"], "pidiff does not run"),
+        (["unifrom=a.bin"], "Did you mean 'uniform'"),
+        (["uniform=a.bin", "uniform=b.bin"], "takes one file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            collect_adapters(wrong, methods)
 
 
 def test_pairs_are_names_with_values_each_name_once() -> None:
