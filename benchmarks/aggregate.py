@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import RESULTS_SCHEMA, Breakdown, Delta, Number, Results, Score
+from benchmarks.run_file import Card
 from benchmarks.samples import TEXT, Cells, Samples, arrange, read_samples, resampling_units
 from benchmarks.schema import STATUSES
 from benchmarks.statistics import (
@@ -73,8 +74,8 @@ def summarise(samples: Samples) -> Results:
         "schema": RESULTS_SCHEMA,
         "run": {
             "name": samples.name,
-            "suite": run.get("suite", {}),
-            "backbone": run.get("backbone", {}),
+            "suite": run.get("suite", {"name": samples.name}),
+            "backbone": run.get("backbone", {"name": "unknown"}),
             "methods": run.get("methods", []),
             "without_identity": [name for name in cells.methods if name in cells.free],
             "settings": run.get("settings", {}),
@@ -193,7 +194,7 @@ class _Study:
                         )
         return rows
 
-    def breakdown(self, by: str) -> list[Breakdown]:
+    def breakdown(self, by: Literal["category", "set"]) -> list[Breakdown]:
         """Scores by the values of a text column, if there are several."""
         if self.bootstrap is None:
             return []
@@ -248,16 +249,17 @@ def _all_metrics(samples: Samples) -> list[str]:
     return list(found)
 
 
-def _card(samples: Samples, name: str) -> dict[str, Any]:
+def _card(samples: Samples, name: str) -> Card:
     """A metric's card with a JSON-able range; a metric nobody described has no direction."""
-    card = dict(samples.cards.get(name, {"name": name, "title": name, "direction": "none"}))
+    unknown: Card = {"name": name, "title": name, "direction": "none"}
+    card = cast(Card, dict(samples.cards.get(name, unknown)))
     low, high = card.get("range") or (None, None)
-    card["range"] = [_number(float("nan") if side is None else side) for side in (low, high)]
+    card["range"] = [_bound(low), _bound(high)]
     return card
 
 
 def _statuses(samples: Samples) -> dict[str, dict[str, int]]:
-    counts = {method: dict.fromkeys(STATUSES, 0) for method in samples.methods}
+    counts: dict[str, dict[str, int]] = {method: dict.fromkeys(STATUSES, 0) for method in samples.methods}
     for method, status in zip(samples.text["method"], samples.text["status"], strict=True):
         of_method = counts[str(method)]
         of_method[str(status)] = of_method.get(str(status), 0) + 1
@@ -267,6 +269,10 @@ def _statuses(samples: Samples) -> dict[str, dict[str, int]]:
 def _number(value: float) -> Number:
     """For JSON: rounded, None for what is not finite."""
     return round(float(value), DECIMALS) + 0.0 if np.isfinite(value) else None
+
+
+def _bound(value: float | None) -> Number:
+    return None if value is None else _number(value)
 
 
 def write_parquet(samples: Samples, path: Path) -> None:

@@ -22,6 +22,7 @@ from benchmarks.schema import Row
 from benchmarks.store import Shard
 from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.prompts import expand
+from methods.words import in_unicode
 
 _One = TypeVar("_One")
 
@@ -92,22 +93,28 @@ class Sample:
 
     def row(self, **changes: Any) -> Row:
         """The sample's row; `changes` say what became of it."""
+        return Row(id=self.id, **self._planned(), **changes)
+
+    def describes(self, row: Row) -> bool:
+        """Whether a row that was read says of this sample what the plan says."""
+        return all(getattr(row, name) == value for name, value in self._planned().items())
+
+    def _planned(self) -> dict[str, Any]:
+        """Entries of a row that do not depend on what became of the sample."""
         person = self.person
-        return Row(
-            id=self.id,
-            method=self.method.label,
-            identity=None if person is None else person.name,
-            prompt_id=self.prompt.id,
-            prompt=self.text,
-            category=self.prompt.category or self.prompt.kind,
-            set=self.set,
-            seed=self.seed,
-            reference=None if person is None else person.reference,
-            baseline=self.baseline,
-            truth=dict(self.prompt.truth),
-            reference_truth={} if person is None else dict(person.entry.truth),
-            **changes,
-        )
+        return {
+            "method": self.method.label,
+            "identity": None if person is None else in_unicode(person.name),
+            "prompt_id": in_unicode(self.prompt.id),
+            "prompt": in_unicode(self.text),
+            "category": self.prompt.category or self.prompt.kind,
+            "set": self.set,
+            "seed": self.seed,
+            "reference": None if person is None else person.reference,
+            "baseline": self.baseline,
+            "truth": dict(self.prompt.truth),
+            "reference_truth": {} if person is None else dict(person.entry.truth),
+        }
 
 
 @dataclass(frozen=True, eq=False)

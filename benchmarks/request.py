@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from methods.config import read_setting
+from methods.config import (
+    Batch,
+    Count,
+    Guidance,
+    Seed,
+    Side,
+    Steps,
+    Text,
+    build,
+    options,
+    read_setting,
+)
 from methods.errors import UsageError
 from methods.registry import METHODS, method_info
 
@@ -25,7 +36,7 @@ class MethodSpec:
     job: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@options
 class Request:
     """Everything that decides a run but not where it is written or who works on it.
 
@@ -38,23 +49,23 @@ class Request:
               directory
     """
 
-    suite: str
-    methods: tuple[str, ...] = ()
+    suite: Text
+    methods: tuple[Text, ...] = ()
     backbone: Mapping[str, Any] = field(default_factory=lambda: {"name_or_path": "pocket"})
-    data: str | None = None
-    sets: tuple[str, ...] = ()
-    limit: int | None = None
-    seeds: tuple[int, ...] | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    size: tuple[int, int] | None = None
+    data: Text | None = None
+    sets: tuple[Text, ...] = ()
+    limit: Count | None = None
+    seeds: tuple[Seed, ...] | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    size: tuple[Side, Side] | None = None
     scheduler: str | None = None
     face_select: str = "largest"
-    adapters: Mapping[str, str] = field(default_factory=dict)
-    metrics: str | tuple[str, ...] | None = None
-    models: Mapping[str, str] = field(default_factory=dict)
-    batch_size: int | None = None
-    root: str | None = None
+    adapters: Mapping[str, Text] = field(default_factory=dict)
+    metrics: Text | tuple[Text, ...] | None = None
+    models: Mapping[str, Text] = field(default_factory=dict)
+    batch_size: Batch | None = None
+    root: Text | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able values that `from_dict` takes."""
@@ -63,18 +74,17 @@ class Request:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Request:
-        """Inverse of `as_dict`. Raises UsageError for entries of another version."""
-        known = {one.name for one in fields(cls)}
-        if unknown := sorted(set(values) - known):
+    def from_dict(cls, values: Mapping[str, Any], *, where: str = "the request") -> Request:
+        """Inverse of `as_dict`; `where` names their source in errors.
+
+        Raises UsageError for entries of another version, and for values that no request may have.
+        """
+        if unknown := sorted(set(values) - set(cls.__dataclass_fields__)):
             raise UsageError(
-                f"run.json asks for {unknown[0]!r}, which this version does not know.",
+                f"{where} asks for {unknown[0]!r}, which this version does not know.",
                 hint="Continue it with the version that began it, or give another --output.",
             )
-        own: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**own)
+        return build(cls, values, where=where)
 
 
 def split_methods(text: str) -> list[str]:

@@ -1,14 +1,22 @@
-"""What results.json holds. Imports nothing of the harness."""
+"""What results.json holds: its JSON schema, `benchmarks/schemas/results.schema.json`, is made from this."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Annotated, Final, Literal
 
-RESULTS_SCHEMA = 1
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from benchmarks.run_file import BackboneEntry, Card, MethodEntry, Settings, SuiteEntry
+from methods.config import Seed, Text, Whole, record
+
+RESULTS_SCHEMA: Final = 1
 
 Number = float | None
+P = Annotated[float, Field(ge=0, le=1)] | None
 
 
+@record
 class Score(TypedDict):
     """Mean of one metric over the samples of one method.
 
@@ -17,63 +25,90 @@ class Score(TypedDict):
     with a value. low, high: interval, None for fewer than five units and for methods without identities.
     """
 
-    method: str
-    metric: str
+    method: Text
+    metric: Text
     mean: Number
     low: Number
     high: Number
-    n: int
-    missing: int
-    cells: int
-    units: int
+    n: Whole
+    missing: Whole
+    cells: Whole
+    units: Whole
 
 
+@record
 class Delta(TypedDict):
     """Mean of (method - baseline) over the n cells in which both have a value.
 
     p: two-sided, uncorrected. p_holm: corrected over all methods compared with this baseline on this metric.
     """
 
-    method: str
-    baseline: str
-    metric: str
+    method: Text
+    baseline: Text
+    metric: Text
     mean: Number
     low: Number
     high: Number
-    p: Number
-    p_holm: Number
-    n: int
+    p: P
+    p_holm: P
+    n: Whole
 
 
+@record
 class Breakdown(TypedDict):
     """A Score over the cells of one prompt category (`by` = category) or one set (`by` = set)."""
 
-    by: str
-    value: str
-    method: str
-    metric: str
+    by: Literal["category", "set"]
+    value: Text
+    method: Text
+    metric: Text
     mean: Number
     low: Number
     high: Number
-    n: int
+    n: Whole
 
 
+@record
+class Run(TypedDict):
+    """What was run, as in run.json, and what was counted. without_identity: methods that show nobody."""
+
+    name: Text
+    suite: SuiteEntry
+    backbone: BackboneEntry
+    methods: list[MethodEntry]
+    without_identity: list[Text]
+    settings: Settings
+    samples: Whole
+    identities: Whole
+    prompts: Whole
+    seeds: Whole
+
+
+@record
+class Statistics(TypedDict):
+    """How the intervals were made and what was resampled: people, or samples where people are too few."""
+
+    unit: Literal["identity", "sample"]
+    units: Whole
+    level: Annotated[float, Field(gt=0, lt=1)]
+    draws: Whole
+    seed: Seed
+    method: Text
+
+
+@record
 class Results(TypedDict):
     """results.json, schema 1. Every list is tidy: `pandas.DataFrame(json.load(file)["scores"])`.
 
-    run: name, suite, backbone, methods, settings as in run.json, which methods are `without_identity`, and
-    what was counted. statistics: how the
-    intervals were made and what was resampled ('identity', or 'sample' when there are fewer than five
-    people). metrics: their cards, in the order of run.json. statuses: method -> status -> samples.
-    scores, deltas (every ordered pair of methods), breakdowns: see above; set-level metrics are in scores
-    with n = 1 and no interval.
+    metrics: their cards, in the order of run.json. statuses: method -> status -> samples. deltas: every
+    ordered pair of methods. Metrics of whole methods are in scores with n = 1 and no interval.
     """
 
-    schema: int
-    run: dict[str, Any]
-    statistics: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    statuses: dict[str, dict[str, int]]
+    schema: Literal[1]
+    run: Run
+    statistics: Statistics
+    metrics: list[Card]
+    statuses: dict[Text, dict[Text, Whole]]
     scores: list[Score]
     deltas: list[Delta]
     breakdowns: list[Breakdown]

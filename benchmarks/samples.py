@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.schema import SCHEMA, edited
+from benchmarks.run_file import RunFile, read_run, read_sets
+from benchmarks.schema import Row
 from methods.errors import SpidError, UsageError
 
 TEXT = (
@@ -82,23 +83,11 @@ def read_samples(folder: str | Path) -> Samples:
     Raises UsageError when the folder is no run or of a newer schema, SpidError for a damaged file.
     """
     folder = Path(folder)
-    run = _read_json(folder / "run.json", "Name the folder that spid bench wrote (it holds run.json).")
-    if not isinstance(run, dict) or run.get("schema") != SCHEMA:
-        found = run.get("schema") if isinstance(run, dict) else None
-        raise UsageError(
-            f"{folder / 'run.json'}: its schema is {found!r}, this version reads {SCHEMA}.",
-            hint="Use the version of spid that wrote it, or run the benchmark again.",
-        )
-    sets = folder / "sets.json"
-    return _columns(
-        folder,
-        run,
-        _lines(folder / "samples.jsonl"),
-        _read_json(sets, "").get("methods", {}) if sets.is_file() else {},
-    )
+    run = read_run(folder)
+    return _columns(folder, run, _lines(folder / "samples.jsonl"), read_sets(folder))
 
 
-def _columns(folder: Path, run: dict[str, Any], lines: Iterable[bytes], sets: Mapping[str, Any]) -> Samples:
+def _columns(folder: Path, run: RunFile, lines: Iterable[bytes], sets: Mapping[str, Any]) -> Samples:
     text: dict[str, list[str | None]] = {name: [] for name in TEXT}
     details: dict[str, list[str]] = {name: [] for name in DETAILS}
     seeds: list[int] = []
@@ -109,26 +98,24 @@ def _columns(folder: Path, run: dict[str, Any], lines: Iterable[bytes], sets: Ma
     rows: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
-            if edited(line):
-                raise ValueError("it was changed after it was written")
-            seeds.append(int(row["seed"]))
-            for name in TEXT:
-                value = row.get(name)
-                text[name].append(None if value is None else shared.setdefault(str(value), str(value)))
-            for name in DETAILS:
-                content = json.dumps(row[name], ensure_ascii=False) if row.get(name) else ""
-                details[name].append(shared.setdefault(content, content))
-            scores = row.get("metrics") or {}
-            if not scores.keys() <= known:
-                raise ValueError(f"run.json does not describe {', '.join(scores.keys() - known)}")
-            values.extend([nan if value is None else value for value in map(scores.get, metrics)])
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            row = Row.from_line(line)
+            if not row.metrics.keys() <= known:
+                raise ValueError(f"run.json does not describe {', '.join(row.metrics.keys() - known)}")
+        except ValueError as error:
             raise SpidError(
-                f"{folder / 'samples.jsonl'}: line {number} is no row ({type(error).__name__}: {error}).",
+                f"{folder / 'samples.jsonl'}: line {number} is not a row ({error}).",
                 hint="Run spid bench again with --resume: it repairs the file and redoes what is lost.",
             ) from error
-        rows[str(row["id"])] = number - 1
+        seeds.append(row.seed)
+        for name in TEXT:
+            value = getattr(row, name)
+            text[name].append(None if value is None else shared.setdefault(value, value))
+        for name in DETAILS:
+            given = getattr(row, name)
+            content = json.dumps(given, ensure_ascii=False) if given else ""
+            details[name].append(shared.setdefault(content, content))
+        values.extend([nan if value is None else value for value in map(row.metrics.get, metrics)])
+        rows[row.id] = number - 1
     table = np.frombuffer(values, dtype=np.float64).reshape(len(seeds), len(metrics)).copy()
     table[~np.isfinite(table)] = nan
     found = Samples(folder, run, text, seeds, details, metrics, table, sets)
@@ -162,15 +149,6 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise SpidError(
             f"{path}: cannot be read ({error.strerror or error}).", hint="Check the disk and the permissions."
         ) from error
-
-
-def _read_json(path: Path, hint: str) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{path.parent} is no run folder: it has no {path.name}.", hint=hint) from None
-    except (OSError, ValueError) as error:
-        raise SpidError(f"{path}: cannot be read ({error}).", hint="Restore the file.") from error
 
 
 Key = tuple[str, str, str, int]
@@ -229,7 +207,9 @@ def arrange(samples: Samples) -> Cells:
     return Cells(list(keys), methods, rows, free)
 
 
-def resampling_units(keys: Sequence[Key], fewest: int) -> tuple[str, NDArray[np.int64]]:
+def resampling_units(
+    keys: Sequence[Key], fewest: int
+) -> tuple[Literal["identity", "sample"], NDArray[np.int64]]:
     """What is resampled, 'identity' or 'sample', and the unit code of every cell.
 
     People, unless there are fewer than `fewest` of them: then single samples, which says how well the means

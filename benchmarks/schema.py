@@ -14,14 +14,24 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from methods.config import Seed, Text, options, parse
 
 SCHEMA = 1
 
-STATUSES = (
-    "ok", "nobody_named", "no_face_ref", "no_face_gen", "multi_face", "non_finite", "degenerate", "error",
-)  # fmt: skip
+Status = Literal[
+    "ok", "nobody_named", "no_face_ref", "no_face_gen", "multi_face", "non_finite", "degenerate", "error"
+]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+Inside = Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$", max_length=1000)]
+"""A path inside the run folder, in POSIX's form: nothing above it, nothing hidden."""
+Bytes = Annotated[int, Field(ge=0, le=2**40)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 FAILURES = ("error", "non_finite", "degenerate", "no_face_ref")
 """Statuses of samples that failed. A generated picture without a face, or with several, is a finding about
@@ -35,7 +45,7 @@ def failed(row: Mapping[str, Any]) -> bool:
     return row["status"] in FAILURES or (row["picture"] is None and row["status"] != "nobody_named")
 
 
-@dataclass(frozen=True)
+@options
 class Row:
     """One line of samples.jsonl.
 
@@ -45,36 +55,32 @@ class Row:
     prompt_id, prompt: which prompt of the suite, and its text as metrics read it
     category, set: of the prompt; the identity and prompt set it belongs to
     status:    one of STATUSES; detail says more about it
-    picture, reference: paths relative to the run folder, None where there is no picture
+    picture, reference: paths inside the run folder, None where there is no picture
     baseline:  id of the plain backbone's sample of the same prompt and seed
-    metrics:   name -> number, or None with the reason in `notes`
+    metrics:   name -> finite number, or None with the reason in `notes`
     truth:     factor -> value that the prompt asks for; reference_truth: that the reference shows
     size, sha256: of the picture file in bytes, by which damage is noticed
     """
 
-    id: str
-    method: str
-    identity: str | None
-    prompt_id: str
-    prompt: str
-    category: str
-    set: str
-    seed: int
-    status: str = "ok"
-    detail: str = ""
-    picture: str | None = None
-    reference: str | None = None
-    baseline: str | None = None
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
-    truth: Mapping[str, str] = field(default_factory=dict)
-    reference_truth: Mapping[str, str] = field(default_factory=dict)
-    size: int | None = None
-    sha256: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise ValueError(f"{self.status!r} is no status of a sample")
+    id: Text
+    method: Text
+    identity: Text | None
+    prompt_id: Text
+    prompt: Text
+    category: Text
+    set: Text
+    seed: Seed
+    status: Status = "ok"
+    detail: Text = ""
+    picture: Inside | None = None
+    reference: Inside | None = None
+    baseline: Text | None = None
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    notes: dict[str, Text] = field(default_factory=dict)
+    truth: dict[str, str] = field(default_factory=dict)
+    reference_truth: dict[str, str] = field(default_factory=dict)
+    size: Bytes | None = None
+    sha256: Digest | None = None
 
     def to_line(self) -> bytes:
         """The row as one line of JSON, ASCII only: no name can break a line or an encoding."""
@@ -83,29 +89,26 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON-able values, in the order of the fields."""
-        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in ROW_FIELDS}
 
     @classmethod
-    def from_line(cls, line: bytes) -> Row:
-        """Inverse of `to_line`. Raises ValueError for anything else."""
-        try:
-            values = json.loads(line)
-            values.pop("check", None)
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"not a row: {error}") from error
+    def from_line(cls, line: bytes, *, checked: bool = False) -> Row:
+        """Inverse of `to_line`. Raises ValueError for anything else, and for a row that was changed since.
+
+        checked: refuse rows without a check, which were written before there were any
+        """
+        content, mark, check = line.rstrip(b"\n").rpartition(b', "check": "')
+        if mark:
+            line = content + b"}"
+            if check != f'{_check(line)}"}}'.encode():
+                raise ValueError("it was changed after it was written")
+        elif checked:
+            raise ValueError("it has no check")
+        return parse(cls, line)
 
 
-def intact(line: bytes) -> bool:
-    """Whether a line of samples.jsonl is as `Row.to_line` wrote it: nobody has changed a number since."""
-    content, mark, check = line.rstrip(b"\n").rpartition(b', "check": "')
-    return bool(mark) and check == f'{_check(content.decode("ascii", "replace") + "}")}"}}'.encode()
+ROW_FIELDS = tuple(one.name for one in dataclasses.fields(Row))
 
 
-def edited(line: bytes) -> bool:
-    """Whether a line carries a check that does not hold. Rows from before there were checks carry none."""
-    return b', "check": "' in line and not intact(line)
-
-
-def _check(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def _check(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]

@@ -15,12 +15,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.schema import Row, intact
+from filelock import FileLock, Timeout
+
+from benchmarks.run_file import RunFile, read_run
+from benchmarks.schema import Row
 from methods.errors import SpidError, UsageError
 from methods.files import cannot_write, sync_folder, write_bytes
-from methods.textfile import read_json
+
+if TYPE_CHECKING:
+    from benchmarks.plan import Sample
 
 READ_ALL = 2**30
 """Up to so many bytes of pictures are read and hashed when a run is taken up again; above, sizes must do."""
@@ -69,12 +74,9 @@ class RunFolder:
         return name
 
     # ------------------------------------------------------------- run.json
-    def read_description(self) -> dict[str, Any] | None:
+    def read_description(self) -> RunFile | None:
         """run.json, None when there is none yet. Raises UsageError when it is damaged."""
-        file = self.path / "run.json"
-        if not file.exists():
-            return None
-        return read_json(file, hint="Give another --output.")
+        return read_run(self.path) if (self.path / "run.json").exists() else None
 
     # ------------------------------------------------------------- journals
     @contextlib.contextmanager
@@ -82,11 +84,11 @@ class RunFolder:
         """Lock this process's journal and mend its end. Raises UsageError when another process holds it."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self.journal.touch()
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        try:
-            if not _lock(handle, self.journal, wait=False):
+        with _locked(self.journal, wait=False) as mine:
+            if not mine:
                 whole = "" if self.shard is None else f"shard {self.shard} of "
                 raise UsageError(
                     f"Another process is at work on {whole}{self.path}.",
@@ -95,8 +97,6 @@ class RunFolder:
             for file in (self.journal, self.timings):
                 mend(file)
             yield
-        finally:
-            os.close(handle)
 
     def append(self, rows: Iterable[Row], timings: Iterable[Mapping[str, Any]] = ()) -> None:
         """Add finished rows; they are on the disk when this returns. Timings first: rows end a block."""
@@ -105,22 +105,26 @@ class RunFolder:
             _append(self.timings, lines, sync=False)
         _append(self.journal, b"".join(row.to_line() for row in rows), sync=True)
 
-    def scan(self, wanted: Mapping[str, Any], *, hashes: bool | None = None) -> dict[str, Known]:
+    def scan(self, wanted: Mapping[str, Sample | None], *, hashes: bool | None = None) -> dict[str, Known]:
         """Finished rows of all journals by id, those whose picture is there and whole.
 
-        wanted: ids of the plan; rows of others are left out
+        wanted: samples of the plan by id, None where nothing is known of one; rows of others are left out,
+            and those that say something else than the plan
         hashes: compare the pictures' hashes, not only their sizes; None for runs of up to READ_ALL bytes
         """
         found: dict[str, list[Known]] = {}
         for journal in self._journals():
             for line in _lines(journal):
                 try:
-                    row = json.loads(line)
-                    if row["id"] in wanted and intact(line):
-                        one = Known(line, row["status"], row["size"], row["sha256"])
-                        found.setdefault(row["id"], []).append(one)
-                except (ValueError, KeyError, TypeError):
+                    row = Row.from_line(line, checked=True)
+                except ValueError:
                     continue  # a damaged line is a sample to be done again, as one that was edited
+                if row.id not in wanted:
+                    continue
+                sample = wanted[row.id]
+                if sample is None or sample.describes(row):
+                    one = Known(line, row.status, row.size, row.sha256)
+                    found.setdefault(row.id, []).append(one)
         sizes = self._sizes()
         digests: dict[str, str | None] = {}
         if hashes is None:
@@ -169,12 +173,8 @@ class RunFolder:
     @contextlib.contextmanager
     def completing(self) -> Iterator[None]:
         """Only one process at a time puts a run together."""
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            _lock(handle, self.path, wait=True)
+        with _locked(self.path / "run", wait=True):
             yield
-        finally:
-            os.close(handle)
 
     def _journals(self) -> list[Path]:
         whole = self.path / "samples.jsonl"
@@ -243,29 +243,28 @@ def _sha256(path: Path) -> str | None:
 
 def _held(journal: Path) -> bool:
     """Whether a process is at work on a journal."""
-    try:
-        handle = os.open(journal, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _lock(handle, journal, wait=False)
-    finally:
-        os.close(handle)
+    with _locked(journal, wait=False) as mine:
+        return not mine
 
 
-def _lock(handle: int, path: Path, *, wait: bool) -> bool:
-    """An exclusive lock that the system releases when the process ends, however it ends."""
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file, and whether it is ours; the system releases it however a process ends.
+
+    The lock is a hidden file beside it that stays: without it, two could hold locks of one name.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
     try:
-        import fcntl
-    except ImportError:  # Windows: one process per folder is on the user
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
     except OSError as error:
         raise SpidError(
             f"{path}: cannot be locked ({error.strerror or error}).",
             hint="Give an --output on a file system that knows locks.",
         ) from error
-    return True
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Results, Score
+from benchmarks.run_file import Card
 from methods.files import write_bytes
 
 COLUMNS = (
@@ -79,7 +80,7 @@ def as_latex(results: Results) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def leaderboard(results: Results) -> tuple[list[dict[str, Any]], dict[str, dict[str, Score]]]:
+def leaderboard(results: Results) -> tuple[list[Card], dict[str, dict[str, Score]]]:
     """The cards of the metrics that have a number, and method -> metric -> score."""
     board: dict[str, dict[str, Score]] = {method: {} for method in results["statuses"]}
     for score in results["scores"]:
@@ -89,7 +90,7 @@ def leaderboard(results: Results) -> tuple[list[dict[str, Any]], dict[str, dict[
     return [card for card in results["metrics"] if card["name"] in measured], board
 
 
-def grouped(cards: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def grouped(cards: Sequence[Card]) -> dict[str, list[Card]]:
     """Metrics by what they are for: the main ones, families such as leakage by factor, the rest.
 
     A family is a metric and at least three whose names continue its name. Metrics without a direction
@@ -97,7 +98,7 @@ def grouped(cards: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """
     names = [card["name"] for card in cards]
     heads = [name for name in names if sum(other.startswith(f"{name}_") for other in names) >= _FAMILY]
-    groups: dict[str, list[dict[str, Any]]] = {MAIN: []}
+    groups: dict[str, list[Card]] = {MAIN: []}
     titles = {card["name"]: card["title"] for card in cards}
     for card in cards:
         head = next((name for name in heads if card["name"].startswith(f"{name}_")), None)

@@ -23,6 +23,11 @@ def visible(text: str, *, keep: str = "") -> str:
     return "".join(one if one in keep or not _hidden(one) else _written(one) for one in text)
 
 
+def in_unicode(text: str) -> str:
+    r"""Text that any encoding of Unicode takes: bytes of a file name that are not UTF-8 become `\udcff`."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def csv_cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula: text that begins like one gets a leading quote mark.
 

@@ -249,25 +249,21 @@ def _check(request: Request) -> None:
 
 def _request_of(folder: Path) -> Request:
     """What the run in a folder was asked for."""
-    import json
-
     from benchmarks.request import Request
+    from benchmarks.run_file import read_run
     from methods.errors import UsageError
     from methods.plugins import Origin
     from methods.registry import check_origin
+    from methods.textfile import read_json
 
-    for name in (_ASKED, "run.json"):
-        try:
-            content = json.loads((folder / name).read_bytes())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{folder / name} cannot be read: {error}.", hint="Give the options.") from error
-        for method in content.get("methods") or () if name == "run.json" else ():
+    if (folder / _ASKED).exists():
+        return Request.from_dict(read_json(folder / _ASKED, hint="Give the options."), where=_ASKED)
+    if (folder / "run.json").exists():
+        run = read_run(folder)
+        for method in run.get("methods", []):
             # which newer plug-ins it meets, the run's own comparison of descriptions says
-            if isinstance(method, dict):
-                check_origin(str(method.get("method")), Origin.read(method.get("package")))
-        return Request.from_dict(content.get("request", {}) if name == "run.json" else content)
+            check_origin(str(method.get("method")), Origin.read(method.get("package")))
+        return Request.from_dict(run.get("request", {}), where=str(folder / "run.json"))
     raise UsageError(f"There is no run in {folder}.", hint="Begin one with --suite.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +15,7 @@ from benchmarks.description import plain
 from benchmarks.fingerprint import describe_backbone, describe_method, digest
 from benchmarks.live import Observer
 from benchmarks.request import Request, parse_method
-from benchmarks.schema import FAILURES
+from benchmarks.schema import FAILURES, Row
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, load_suite
 from methods.errors import MissingDependencyError, MissingWeightsError, UsageError, WeightsError
@@ -239,7 +238,7 @@ class Study:
         backbone = plain(describe_backbone(self.backbone))
         wanted = {_key(backbone, method) for method in described}
         for other in sorted((self.folder / "runs").glob("*/run.json")):
-            run = RunFolder(other.parent).read_description() or {}
+            run: Mapping[str, Any] = RunFolder(other.parent).read_description() or {}
             names = {
                 method["name"]
                 for method in run.get("methods", [])
@@ -248,12 +247,12 @@ class Study:
             if other.parent == folder or not names or run.get("backbone") != backbone:
                 continue
             for line in (other.parent / "samples.jsonl").read_bytes().splitlines():
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                    row = json.loads(line)
-                    if row["method"] in names and row["status"] not in FAILURES:
-                        target = folder / RunFolder(folder).picture(row["id"])
+                with contextlib.suppress(OSError, ValueError):
+                    row = Row.from_line(line)
+                    if row.method in names and row.status not in FAILURES:
+                        target = folder / RunFolder(folder).picture(row.id)
                         target.parent.mkdir(parents=True, exist_ok=True)
-                        os.link(other.parent / RunFolder(other.parent).picture(row["id"]), target)
+                        os.link(other.parent / RunFolder(other.parent).picture(row.id), target)
 
 
 def cost(

@@ -40,7 +40,7 @@ def test_rows_come_back_as_they_were(folder: RunFolder) -> None:
     assert list(known) == IDS
     assert Row.from_line(known[IDS[0]].line) == row(folder, IDS[0])
     assert folder.scan({IDS[2]: None}).keys() == {IDS[2]}
-    with pytest.raises(ValueError, match="no status"):
+    with pytest.raises(UsageError, match="status 'fine'"):
         row(folder, IDS[0], status="fine")
 
 

@@ -197,11 +197,11 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
 
 def test_damage_is_named(tmp_path: Path) -> None:
     folder = small_run(tmp_path, [row("uniform", "a", "p", 1.0)])
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         read_samples(tmp_path / "elsewhere")
     content = (folder / "samples.jsonl").read_bytes()
     write_bytes(folder / "samples.jsonl", content + b"[1, 2]\n")
-    with pytest.raises(SpidError, match="line 2 is no row"):
+    with pytest.raises(SpidError, match="line 2 is not a row"):
         read_samples(folder)
     save_json(folder / "run.json", {"schema": 99})
     with pytest.raises(UsageError, match="schema"):
