@@ -116,14 +116,7 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
     )
     for line in fault_lines(evaluator.faults):
         observer.note(line)
-    asked = [request.metrics] if isinstance(request.metrics, str) else request.metrics or ()
-    named = {name.strip() for one in asked for name in one.split(",")}
-    for name, reason in evaluator.load().items():
-        if name in named and not keep_going:
-            raise WeightsError(
-                f"The metric {name} cannot be measured: {reason}",
-                hint="Mend the model, leave the metric out, or give --keep-going.",
-            )
+    evaluator.load_asked(request.metrics or (), keep_going=keep_going)
     for name, reason in evaluator.unavailable.items():
         observer.note(f"{name} is unavailable: {reason}")
     return Loaded(request, suite, specs, backbone, methods, left_out, evaluator)

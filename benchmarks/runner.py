@@ -9,13 +9,12 @@ print(outcome.results)
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from benchmarks.live import Observer
 from benchmarks.plan import Plan, Sample
 from benchmarks.prepare import Loaded, load, plan_run, resolve
 from benchmarks.request import Request
-from benchmarks.schema import SCHEMA
+from benchmarks.sets import write_sets
 from benchmarks.store import Known, RunFolder, Shard
 from methods.files import save_json
 from methods.provenance import CUT
@@ -175,27 +174,12 @@ def _complete(
 def _score_sets(
     folder: RunFolder, loaded: Loaded, plan: Plan, executor: Executor, known: Mapping[str, Known]
 ) -> None:
-    """Write sets.json unless it belongs to these very samples."""
-    if not any(info.level == "set" for info in loaded.evaluator.infos):
-        return
-    samples = hashlib.sha256((folder.path / "samples.jsonl").read_bytes()).hexdigest()
-    file = folder.path / "sets.json"
-    try:
-        if json.loads(file.read_bytes())["samples"] == samples:
-            return
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    def views(label: str) -> Iterator[Any]:
+        for sample in plan.samples.values():
+            row = known[sample.id]
+            if sample.method.label == label and row.size is not None and row.status != "degenerate":
+                yield executor.view(sample)
+
     started = time.perf_counter()
-    found: dict[str, Any] = {}
-    for label in loaded.methods:
-
-        def views(label: str = label) -> Iterator[Any]:
-            for sample in plan.samples.values():
-                row = known[sample.id]
-                if sample.method.label == label and row.size is not None and row.status != "degenerate":
-                    yield executor.view(sample)
-
-        scores = loaded.evaluator.score_set(views())
-        found[label] = {name: asdict(score) for name, score in scores.items()}
-    save_json(file, {"schema": SCHEMA, "samples": samples, "methods": found})
-    executor.seconds["metrics"] += time.perf_counter() - started
+    if write_sets(folder, loaded.evaluator, {label: partial(views, label) for label in loaded.methods}):
+        executor.seconds["metrics"] += time.perf_counter() - started

@@ -4,6 +4,9 @@ from benchmarks.score import score
 from benchmarks.score_read import read_folder
 
 results = score(read_folder(Path("theirs"), Path("anna.png"), None), "outputs/theirs", family="sd1")
+
+A run of this kind lies in the same folder as one of `spid bench` (`store.RunFolder`) and is as hard to lose:
+killed anywhere, the same call takes up what is measured and ends at the same bytes.
 """
 
 from __future__ import annotations
@@ -11,15 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.description import cards, check_same, plain
+from benchmarks.fingerprint import differences
 from benchmarks.schema import SCHEMA, Row
 from benchmarks.score_read import Scored, missing_files
+from benchmarks.sets import write_sets
+from benchmarks.store import RunFolder
 from benchmarks.verdict import judge
 from methods.errors import PictureError, SpidError, UsageError
-from methods.files import new_folder, save_json, write_bytes
+from methods.files import save_json, write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +38,37 @@ if TYPE_CHECKING:
     from benchmarks.results import Results
 
 BLOCK = 32
+"""Pictures that are measured and recorded at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """A picture to score; contents: file -> SHA-256 of all that it is measured by."""
+
+    given: Scored
+    contents: Mapping[Path, str]
+
+    @cached_property
+    def id(self) -> str:
+        one = self.given
+        parts = [self.contents[one.picture], one.set, one.method, one.identity, one.prompt_id, one.seed]
+        return _sha256(json.dumps(parts).encode())
+
+    @property
+    def file(self) -> str:
+        """What its picture is called in the run folder: by content."""
+        return self.contents[self.given.picture] + self.given.picture.suffix.lower()
+
+    @property
+    def facts(self) -> list[Any]:
+        """All that its row depends on, but for the metrics."""
+        one = self.given
+        files = [
+            None if path is None else self.contents[path]
+            for path in (one.reference, one.baseline, one.target)
+        ]
+        told = [one.prompt, one.category, one.person, dict(one.truth), dict(one.reference_truth)]
+        return [self.id, *files, *told]
 
 
 def score(
@@ -40,27 +79,26 @@ def score(
     metrics: str | Sequence[str] = "default",
     models: Mapping[str, str] | None = None,
     device: str = "auto",
+    keep_going: bool = False,
     progress: Callable[[int, int], object] = lambda done, total: None,
     note: Callable[[str], object] = lambda text: None,
 ) -> Results:
-    """Measure pictures and write a run folder, which `spid report` and `spid compare` read; the results.
+    """Measure pictures into a run folder, which `spid report` and `spid compare` read; the results.
 
     family: `pocket` for rendered people, any other for photographs: whose models judge. device: `auto` is
-    CUDA where there is one. Every picture has its row: one that cannot be read is an `error`. Nothing is
-    written before everything is measured, and `output` is there when all of it is.
+    CUDA where there is one. keep_going: a metric that was asked for by name and whose model does not load is
+    `unavailable` instead of an end. Every picture has its row: one that cannot be read is an `error`.
 
-    Raises UsageError for files that are not there, an `output` that holds something, an unknown metric, model
-    or device.
+    Raises UsageError for files that are not there, an `output` that holds something else, an unknown metric,
+    model or device, WeightsError for a metric that cannot be measured; nothing is written then.
     """
     from benchmarks.aggregate import aggregate
     from benchmarks.metrics.evaluate import Evaluator
     from benchmarks.metrics.models.zoo import check_models
     from methods.backbone.load import device_of
 
-    output = Path(output)
-    if output.is_dir() and any(output.iterdir()):
-        held = "a run" if (output / "run.json").exists() else "files"
-        raise UsageError(f"{output} holds {held} already.", hint="Give another --output.")
+    folder = RunFolder(output)
+    _check_free(folder.path)
     if absent := missing_files(scored):
         more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
         raise UsageError(f"{absent[0]}: no such file{more}.", hint="Correct the path.")
@@ -74,33 +112,97 @@ def score(
         batch_size=1 if on.type == "cpu" else BLOCK,  # as in a run, so that the figures are the same
         note=note,
     )
-    rows: list[Row] = []
-    for start in range(0, len(scored), BLOCK):
-        rows += _rows(scored[start : start + BLOCK], evaluator)
-        progress(len(rows), len(scored))
-    sets = _sets(scored, rows, evaluator)
-    with new_folder(output) as folder:
-        _write(folder, scored, rows, sets, _description(scored, evaluator, family, models or {}))
-        return aggregate(folder)
+    evaluator.load_asked(metrics, keep_going=keep_going)
+    planned = _plan(scored)
+    wanted = {one.id: one for one in planned}
+    description = plain(_description(planned, evaluator, family, models or {}, on.type))
+    with folder.opened():
+        if (old := folder.read_description()) is None:
+            save_json(folder.path / "run.json", description)
+        else:
+            check_same(folder, old, description)
+            if moved := differences(old.get("environment", {}), description["environment"]):
+                note(f"the run began elsewhere, and bits may differ: {'; '.join(moved)}")
+        known = folder.scan(wanted)
+        for start in range(0, len(planned), BLOCK):
+            block = planned[start : start + BLOCK]
+            if any(one.id not in known for one in block):
+                folder.append(_rows(block, folder, evaluator))
+            progress(start + len(block), len(planned))
+        with folder.completing():
+            known = folder.scan(wanted, hashes=False)
+            folder.complete(list(wanted), known)
+            whole = [one for one in planned if known[one.id].size is not None]
+            by_method = {
+                method: partial(_views, [one for one in whole if one.given.method == method])
+                for method in dict.fromkeys(one.given.method for one in planned)
+            }
+            write_sets(folder, evaluator, by_method)
+            return aggregate(folder.path)
 
 
-def _rows(part: Sequence[Scored], evaluator: Evaluator) -> list[Row]:
+def _check_free(path: Path) -> None:
+    """Raise UsageError when a folder that is no run of ours holds something."""
+    if not path.is_dir() or (path / "run.json").is_file():
+        return
+    ours = ("samples.jsonl", "timings.jsonl")  # of a run that ended before it had begun
+    if any(one.name not in ours and not one.name.endswith(".tmp") for one in path.iterdir()):
+        raise UsageError(f"{path} holds files already.", hint="Give another --output.")
+
+
+def _plan(scored: Sequence[Scored]) -> list[_Planned]:
+    contents: dict[Path, str] = {}
+    for one in scored:
+        for path in (one.picture, one.reference, one.baseline, one.target):
+            if path is not None and path not in contents:
+                contents[path] = _sha256(_read(path))
+    return [_Planned(one, contents) for one in scored]
+
+
+def _rows(block: Sequence[_Planned], folder: RunFolder, evaluator: Evaluator) -> list[Row]:
     names = [info.name for info in evaluator.infos if info.level == "sample"]
-    views: dict[int, SampleView] = {}
-    troubles: dict[int, str] = {}
-    for place, one in enumerate(part):
+    views: dict[str, SampleView] = {}
+    troubles: dict[str, str] = {}
+    for one in block:
         try:
-            views[place] = _view(one)
+            views[one.id] = _view(one)
+            _keep(one, folder)
         except PictureError as error:
-            troubles[place] = str(error)
+            troubles[one.id] = str(error)
     scores = dict(zip(views, evaluator.score(list(views.values())), strict=True))
-    return [_row(one, names, scores.get(place), troubles.get(place)) for place, one in enumerate(part)]
+    return [_row(one, names, scores.get(one.id), troubles.get(one.id)) for one in block]
 
 
-def _view(one: Scored) -> SampleView:
+def _keep(one: _Planned, folder: RunFolder) -> None:
+    """Copy a picture and its reference into the run folder."""
+    given = one.given
+    kept = [(f"pictures/{one.file[:2]}/{one.file}", given.picture)]
+    if given.reference is not None:
+        kept.append((_reference(one, given.reference), given.reference))
+    for name, source in kept:
+        target = folder.path / name
+        if target.is_file() and _sha256(target.read_bytes()) == one.contents[source]:
+            continue
+        data = _read(source)
+        if _sha256(data) != one.contents[source]:
+            raise SpidError(f"{source}: was changed meanwhile.", hint="Score the folder again.")
+        write_bytes(target, data)
+
+
+def _reference(one: _Planned, path: Path) -> str:
+    return f"references/{one.contents[path]}{path.suffix.lower()}"
+
+
+def _views(planned: Sequence[_Planned]) -> Iterator[SampleView]:
+    return map(_view, planned)
+
+
+def _view(planned: _Planned) -> SampleView:
     from benchmarks.metrics.base import SampleView
     from benchmarks.targets import target_of
     from methods.images import load_picture
+
+    one, contents = planned.given, planned.contents
 
     def opened(path: Path | None) -> Image | None:
         return None if path is None else load_picture(path)
@@ -108,9 +210,9 @@ def _view(one: Scored) -> SampleView:
     picture = load_picture(one.picture)
     given: dict[str, Any] = target_of(one.person, one.truth, picture.width)
     if one.target is not None:
-        given = {"target": load_picture(one.target), "target_id": _content(one.target)}
+        given = {"target": load_picture(one.target), "target_id": contents[one.target]}
     return SampleView(
-        id=_content(one.picture),
+        id=contents[one.picture],
         method=one.method,
         identity=one.identity,
         prompt=one.prompt,
@@ -118,8 +220,8 @@ def _view(one: Scored) -> SampleView:
         picture=picture,
         reference=opened(one.reference),
         baseline=opened(one.baseline),
-        reference_id=None if one.reference is None else _content(one.reference),
-        baseline_id=None if one.baseline is None else _content(one.baseline),
+        reference_id=None if one.reference is None else contents[one.reference],
+        baseline_id=None if one.baseline is None else contents[one.baseline],
         truth=one.truth,
         reference_truth=one.reference_truth,
         **given,
@@ -127,12 +229,20 @@ def _view(one: Scored) -> SampleView:
 
 
 def _row(
-    one: Scored, names: Sequence[str], scores: Mapping[str, MetricScore] | None, trouble: str | None
+    planned: _Planned, names: Sequence[str], scores: Mapping[str, MetricScore] | None, trouble: str | None
 ) -> Row:
+    one = planned.given
     verdict = judge(names, scores, *(("ok", "") if trouble is None else ("error", trouble)))
-    data = one.picture.read_bytes()
+    picture: dict[str, Any] = {}
+    if trouble is None:
+        picture = {
+            "picture": f"pictures/{planned.file[:2]}/{planned.file}",
+            "size": one.picture.stat().st_size,
+            "sha256": planned.contents[one.picture],
+        }
+    kept = trouble is None and one.reference is not None
     return Row(
-        id=_identifier(one),
+        id=planned.id,
         method=one.method,
         identity=one.identity or None,
         prompt_id=one.prompt_id,
@@ -140,45 +250,31 @@ def _row(
         category=one.category,
         set=one.set,
         seed=one.seed,
-        picture=None if trouble else _kept("pictures", one.picture),
-        reference=None if one.reference is None else _kept("references", one.reference),
+        reference=_reference(planned, one.reference) if kept and one.reference is not None else None,
         truth=dict(one.truth),
         reference_truth=dict(one.reference_truth),
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
+        **picture,
         **verdict._asdict(),
     )
 
 
-def _sets(scored: Sequence[Scored], rows: Sequence[Row], evaluator: Evaluator) -> dict[str, Any]:
-    """Metrics of whole methods, over the pictures that could be read."""
-    if not any(info.level == "set" for info in evaluator.infos):
-        return {}
-    found = {}
-    for method in dict.fromkeys(one.method for one in scored):
-
-        def views(method: str = method) -> Iterator[SampleView]:
-            for one, row in zip(scored, rows, strict=True):
-                if one.method == method and row.picture is not None:
-                    yield _view(one)
-
-        found[method] = {name: asdict(value) for name, value in evaluator.score_set(views()).items()}
-    return found
-
-
 def _description(
-    scored: Sequence[Scored], evaluator: Evaluator, family: str, models: Mapping[str, str]
+    planned: Sequence[_Planned],
+    evaluator: Evaluator,
+    family: str,
+    models: Mapping[str, str],
+    device: str,
 ) -> dict[str, Any]:
-    from benchmarks.description import cards
     from methods.provenance import library_versions
 
-    listed = dict.fromkeys(one.method for one in scored)
+    listed = dict.fromkeys(one.given.method for one in planned)
+    facts = json.dumps([one.facts for one in planned], sort_keys=True)
     return {
         "schema": SCHEMA,
         "suite": {
             "name": "score",
             "version": "1",
-            "description": f"{len(scored)} pictures that something else made, measured as they are.",
+            "description": f"{len(planned)} pictures that something else made, measured as they are.",
         },
         "backbone": {
             "name": "unknown: the pictures were given",
@@ -200,27 +296,14 @@ def _description(
         ],
         "metrics": cards(evaluator),
         "faults": evaluator.faults,
-        "settings": {"samples": len(scored), "scored": True, "models": dict(models)},
-        "environment": {"versions": library_versions()},
+        "settings": {
+            "samples": len(planned),
+            "scored": True,
+            "models": dict(models),
+            "plan": _sha256(facts.encode()),
+        },
+        "environment": {"device": device, "versions": library_versions()},
     }
-
-
-def _write(
-    output: Path,
-    scored: Sequence[Scored],
-    rows: Sequence[Row],
-    sets: Mapping[str, Any],
-    description: Mapping[str, Any],
-) -> None:
-    for one, row in zip(scored, rows, strict=True):
-        for kept, source in ((row.picture, one.picture), (row.reference, one.reference)):
-            if kept is not None and source is not None and not (output / kept).is_file():
-                write_bytes(output / kept, _read(source))
-    lines = b"".join(row.to_line() for row in rows)
-    write_bytes(output / "samples.jsonl", lines)
-    if sets:
-        save_json(output / "sets.json", {"samples": hashlib.sha256(lines).hexdigest(), "methods": dict(sets)})
-    save_json(output / "run.json", description)
 
 
 def _read(path: Path) -> bytes:
@@ -232,19 +315,5 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _identifier(one: Scored) -> str:
-    parts = [_content(one.picture), one.set, one.method, one.identity, one.prompt_id, one.seed]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _content(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _kept(folder: str, path: Path) -> str:
-    """Where a file lies in the run folder, by content."""
-    content = _content(path)
-    suffix = path.suffix.lower()
-    return (
-        f"{folder}/{content[:2]}/{content}{suffix}" if folder == "pictures" else f"{folder}/{content}{suffix}"
-    )
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -131,12 +131,12 @@ class RunFolder:
             hashes = sum(rows[-1].size or 0 for rows in found.values()) <= READ_ALL
         known = {}
         for identifier, rows in found.items():
-            picture = getattr(wanted[identifier], "picture", identifier)  # another sample's, of a twin
-            size = sizes.get(f"{picture}.png")
+            file = _file(identifier, wanted[identifier])
+            size = sizes.get(file)
             content = None
             if hashes and size is not None:
-                content = digests.get(picture) or _sha256(self.path / self.picture(picture))
-                digests[picture] = content
+                content = digests.get(file) or _sha256(self.path / "pictures" / file[:2] / file)
+                digests[file] = content
             whole = [row for row in rows if row.size == size and (not hashes or row.sha256 == content)]
             # what once failed may have been done since, in another journal
             if whole:
@@ -191,6 +191,12 @@ class RunFolder:
                     for file in files:
                         sizes[file.name] = file.stat().st_size
         return sizes
+
+
+def _file(identifier: str, wanted: Any) -> str:
+    """Name of a sample's picture: its own `file`, or the PNG of the sample whose picture it shares."""
+    named = getattr(wanted, "file", None)
+    return named or f"{getattr(wanted, 'picture', identifier)}.png"
 
 
 def mend(path: Path) -> None:

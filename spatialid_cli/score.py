@@ -59,6 +59,10 @@ def score(
     ] = None,
     model: Annotated[list[str] | None, options.model(_HOW)] = None,
     device: Annotated[str | None, options.device(_HOW)] = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option("--keep-going", help="Go on without a metric that does not load.", rich_help_panel=_HOW),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -72,6 +76,7 @@ def score(
     """Score pictures that something else made.
 
     Same metrics, definitions and intervals as a run of spid bench, and the same report: spid report OUTPUT.
+    Killed anywhere, the same command goes on where it was.
     Exit code 1 when a picture or a reference could not be judged.
     """
     from collections import Counter
@@ -111,6 +116,7 @@ def score(
             metrics=[part.strip() for part in metrics.split(",") if part.strip()],
             models=models,
             device=device or "auto",
+            keep_going=keep_going,
             progress=advance,
             note=console.log,
         )

@@ -13,7 +13,7 @@ from benchmarks.metrics.catalogue import AnyMetric, describe, faults, missing, s
 from benchmarks.metrics.metric import UNRELATED, Accumulator, Failure, Metric, NoScore, SetMetric, View
 from benchmarks.metrics.models.base import Extractor
 from benchmarks.metrics.models.zoo import zoo
-from methods.errors import SpidError
+from methods.errors import SpidError, WeightsError
 
 REMEMBERED = 20_000
 """Features kept per model; reference and without-ID pictures are asked for again and again."""
@@ -120,6 +120,20 @@ class Evaluator:
         ):
             self._compute(feature, [("load", "a person" if where else Image.new("RGB", (128, 128)))])
         return {name: why for name, why in self.unavailable.items() if name not in before}
+
+    def load_asked(self, asked: str | Sequence[str], *, keep_going: bool) -> None:
+        """`load`; a metric of `asked` whose model does not load is unavailable.
+
+        Raises WeightsError where it is asked for by its own name, unless `keep_going`.
+        """
+        lists = [asked] if isinstance(asked, str) else asked
+        named = {name.strip() for one in lists for name in one.split(",")}
+        for name, reason in self.load().items():
+            if name in named and not keep_going:
+                raise WeightsError(
+                    f"The metric {name} cannot be measured: {reason}",
+                    hint="Mend the model, leave the metric out, or give --keep-going.",
+                )
 
     def _pairs(self) -> Iterator[tuple[AnyMetric, MetricInfo]]:
         return zip(self.metrics, self.infos, strict=True)

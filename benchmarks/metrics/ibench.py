@@ -212,6 +212,9 @@ class IBenchFgis(IBenchDino):
     )
     needs = ("picture:dino_face", "reference:dino_face")
 
+    def score(self, view: View) -> float:
+        return float(view[self.needs[0]].vector @ view[self.needs[1]].vector)
+
 
 class _NotReproduced(Metric):
     """A published metric whose model no maintained library loads; it says so instead of being left out."""

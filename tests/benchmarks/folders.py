@@ -1,8 +1,11 @@
-"""Looks at run folders."""
+"""Looks at run folders, and at those of runs that were killed."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +28,18 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 def pictures(folder: Path) -> list[Path]:
     return sorted((folder / "pictures").rglob("*.png"))
+
+
+def killed_runs(request: Path, root: Path, deaths: int) -> list[Path]:
+    """Folders of complete runs: an undisturbed one, then some that died on the way (killing.py)."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, str(here / "killing.py"), str(request), str(root), str(deaths)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+        | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=570,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Path(line) for line in done.stdout.splitlines() if line.endswith("run")]

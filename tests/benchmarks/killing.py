@@ -2,6 +2,8 @@
 
     python killing.py REQUEST.json FOLDER DEATHS          prints the folders of complete runs, one a line
 
+A request of `bench`, or {"scored": FOLDER, ...} with the arguments of `score`.
+
 A process of its own, because every run is a fork of it: it has no threads and no loaded models, which a fork
 of the testing process would inherit half-alive. It imports what a run imports, so that the forks need not.
 """
@@ -18,20 +20,34 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from folders import pictures
 
 from benchmarks.request import Request
 from benchmarks.runner import bench
+from benchmarks.score import score
+from benchmarks.score_read import read_folder
 from methods.compat import ensure_torchvision
 
+Work = Callable[[Path], bool]
+"""Makes a run in a folder; whether it is complete."""
 
-def import_what_a_run_imports(request: Request, folder: Path) -> None:
+
+def work_of(asked: dict[str, Any]) -> Work:
+    if "scored" not in asked:
+        request = Request.from_dict(asked)
+        return lambda folder: bench(request, folder).complete
+    pictures = read_folder(Path(asked.pop("scored")), None, None)
+    return lambda folder: bool(score(pictures, folder, **asked))
+
+
+def import_what_a_run_imports(work: Work, folder: Path) -> None:
     """Learn the modules from one uninterrupted run in a fork, then import them here in the same order."""
     names = folder.parent / "modules.json"
 
     def learn() -> int:
-        bench(request, folder)
+        work(folder)
         names.write_text(json.dumps(list(sys.modules)))
         return 0
 
@@ -56,7 +72,7 @@ def forked(work: Callable[[], int]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def killed_after(events: int, request: Request, folder: Path) -> bool:
+def killed_after(events: int, work: Work, folder: Path) -> bool:
     """Do the work in a fork that kills itself before its n-th file operation below `folder`."""
     left = events
 
@@ -69,7 +85,7 @@ def killed_after(events: int, request: Request, folder: Path) -> bool:
 
     def run() -> int:
         sys.addaudithook(watch)
-        return 0 if bench(request, folder).complete else 3
+        return 0 if work(folder) else 3
 
     status = forked(run)
     if os.WIFSIGNALED(status):
@@ -87,21 +103,21 @@ def tear(folder: Path, rng: random.Random) -> None:
 
 
 def main(asked: Path, root: Path, wanted: int) -> None:
-    request = Request.from_dict(json.loads(asked.read_text()))
+    work = work_of(json.loads(asked.read_text()))
     rng = random.Random(wanted)
     (root / "whole").mkdir()
-    import_what_a_run_imports(request, root / "whole" / "run")
+    import_what_a_run_imports(work, root / "whole" / "run")
     print(root / "whole" / "run", flush=True)
     deaths, folder = 0, root / "kill-0" / "run"
     while deaths < wanted:
-        if killed_after(rng.randint(1, 24), request, folder):
+        if killed_after(rng.randint(1, 24), work, folder):
             deaths += 1
             if rng.random() < 0.5:
                 tear(folder, rng)
         else:
             print(folder, flush=True)
             folder = root / f"kill-{deaths}" / "run"
-    killed_after(10**9, request, folder)
+    killed_after(10**9, work, folder)
     print(folder)
 
 

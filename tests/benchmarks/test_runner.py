@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from folders import contents, pictures, rows
+from folders import contents, killed_runs, pictures, rows
 
 from benchmarks.request import Request
 from benchmarks.runner import bench
@@ -77,17 +75,7 @@ def test_killed_at_twenty_points_and_run_again(tmp_path: Path, ask: Ask) -> None
     """The process dies at random file operations on the run; in the end every byte is as without a death."""
     request = tmp_path / "request.json"
     request.write_text(json.dumps(ask().as_dict()))
-    here = Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, str(here / "killing.py"), str(request), str(tmp_path), "20"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
-        | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=570,
-    )
-    assert done.returncode == 0, done.stderr
-    whole, *killed = [Path(line) for line in done.stdout.splitlines() if line.endswith("run")]
+    whole, *killed = killed_runs(request, tmp_path, deaths=20)
     assert killed
     for folder in killed:
         assert contents(folder) == contents(whole)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 from command import Spid
+from folders import contents, killed_runs, rows
 from PIL import Image
 
 from benchmarks.metrics.base import Score
@@ -15,7 +18,7 @@ from benchmarks.samples import read_samples
 from benchmarks.score import score
 from benchmarks.score_read import read_folder, read_metadata_file
 from benchmarks.verdict import judge
-from methods.errors import SpidError, UsageError
+from methods.errors import UsageError
 from methods.pocket.references import PLAIN
 from methods.pocket.world import Context, render, sample_person
 
@@ -84,8 +87,11 @@ def test_a_folder_becomes_a_run_that_report_and_compare_read(
     assert page.code == 0 and "copier keeps identity best (1.000" in told
     assert "and its faces are nearer to the reference than to the true picture (copy-paste 1.00" in told
     assert spid("compare", run, run).code == 0
+    whole = contents(run)
     again = spid("score", theirs, "--pictures", "pocket", "--metrics", METRICS, "--output", run)
-    assert again.code == 2 and "holds a run already" in again.err
+    assert again.code == 0 and contents(run) == whole
+    other = spid("score", theirs, "--pictures", "pocket", "--metrics", "clip_t", "--output", run)
+    assert other.code == 2 and "holds another run: metrics" in other.err and contents(run) == whole
 
 
 def test_flags_alone_say_who_and_what(theirs: Path, spid: Spid, tmp_path: Path) -> None:
@@ -121,22 +127,47 @@ def test_a_picture_that_cannot_be_judged_has_its_row_and_an_exit_code(spid: Spid
     assert read_samples(tmp_path / "run").text["status"] == ["ok", "no_face_gen", "error"]
 
 
-def test_a_score_that_ends_early_leaves_no_folder(tmp_path: Path) -> None:
-    """Interrupted while it measures, and stopped while it writes: its run is there whole or not at all."""
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_five_points_and_scored_again(tmp_path: Path) -> None:
+    """The process dies at random file operations on the run; in the end every byte is as without a death."""
+    for person in range(3):
+        draw(tmp_path / "pictures" / f"{person}.png", person, scene="beach")
+    (tmp_path / "pictures" / "torn.png").write_bytes(b"no picture")
+    request = tmp_path / "request.json"
+    asked = {"scored": str(tmp_path / "pictures"), "family": "pocket", "metrics": "piqe"}
+    request.write_text(json.dumps(asked))
+    whole, *killed = killed_runs(request, tmp_path, deaths=5)
+    assert killed and len(rows(whole)) == 4
+    for folder in killed:
+        assert contents(folder) == contents(whole)
+
+
+def test_an_interrupted_score_goes_on_and_never_mixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after a block, the next call measures the other one alone; another reference is refused."""
+    monkeypatch.setattr("benchmarks.score.BLOCK", 1)
     pictures = [draw(tmp_path / "pictures" / f"{person}.png", person) for person in range(2)]
-    scored = read_folder(tmp_path / "pictures", None, None)
-    before = sorted(tmp_path.iterdir())
+    people = draw(tmp_path / "people" / "anna.png", 0)
+    scored = read_folder(tmp_path / "pictures", people, None)
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    def take_away(done: int, total: int) -> None:
-        pictures[1].unlink()
-
-    for progress, raised in ((interrupt, KeyboardInterrupt), (take_away, SpidError)):
-        with pytest.raises(raised):
-            score(scored, tmp_path / "run", family="pocket", metrics="face_found", progress=progress)
-        assert sorted(tmp_path.iterdir()) == before
+    with pytest.raises(KeyboardInterrupt):
+        score(scored, tmp_path / "run", family="pocket", metrics="face_found", progress=interrupt)
+    first = rows(tmp_path / "run")
+    assert [row["sha256"] for row in first] == [hashlib.sha256(pictures[0].read_bytes()).hexdigest()]
+    kept = tmp_path / "run" / first[0]["picture"]
+    score(scored, tmp_path / "run", family="pocket", metrics="face_found")
+    score(scored, tmp_path / "whole" / "run", family="pocket", metrics="face_found")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole" / "run")
+    kept.write_bytes(b"damaged")
+    score(scored, tmp_path / "run", family="pocket", metrics="face_found")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole" / "run")
+    draw(people, 1)
+    with pytest.raises(UsageError, match="holds another run: settings.plan"):
+        score(scored, tmp_path / "run", family="pocket", metrics="face_found")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="holds files already"):

@@ -27,6 +27,14 @@ def portrait(person: int = 0, **factors: Any) -> Image.Image:
     return Image.fromarray(render(sample_person(FIRST + person), replace(PLAIN, **factors)).pixels)
 
 
+@cache
+def photograph() -> Image.Image:
+    """A real one, of a face."""
+    from skimage import data
+
+    return Image.fromarray(data.astronaut()).crop((100, 0, 350, 250))
+
+
 def truth(**factors: Any) -> dict[str, str]:
     """Every factor of the plain context with `factors` in it."""
     values = replace(PLAIN, **factors).to_dict()

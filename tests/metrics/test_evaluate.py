@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from metric_samples import BLANK, portrait, sample, scores, text, unit
+from metric_samples import BLANK, photograph, portrait, sample, scores, text, unit
 from PIL import Image
 
 from benchmarks.metrics.base import Score
@@ -272,6 +272,9 @@ def test_dino_is_transformers_own(tmp_path: Path) -> None:
     faceless = sample(BLANK, reference=BLANK)  # FGIS falls back to the whole picture
     whole = scores("ibench_fgis", faceless, dino=str(tmp_path))[0]["ibench_fgis"]
     assert whole.value == pytest.approx(1.0, abs=1e-5)
+    for photographed in (sample(picture, reference=photograph()), sample(photograph(), reference=picture)):
+        refused = scores("ibench_fgis", photographed, dino=str(tmp_path))[0]["ibench_fgis"]
+        assert refused.value is None and refused.status == "unavailable" and "photograph" in refused.reason
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     torn = scores("dino", one, dino=str(tmp_path))[0]["dino"]
     assert torn.status == "unavailable" and f"{tmp_path} cannot be loaded as DINOv2" in torn.reason

@@ -93,6 +93,16 @@ class Pack:
         return load_encoder(self.name)
 
 
+def foreign(packs: Sequence[Pack], picture: Image.Image, face: Detection | None) -> str | None:
+    """Why one of these may not judge a picture with this face in it; None where all may."""
+    from methods.faces import NOT_RENDERED, may_judge
+
+    for pack in packs:
+        if not may_judge(pack.encoder, picture, face):
+            return f"{pack.name}: {NOT_RENDERED}"
+    return None
+
+
 class Detector:
     """Faces by the scoring pack's detector, remembered by key: every recogniser sees the same ones."""
 
@@ -161,13 +171,7 @@ class LargestFace(Extractor):
         return _embedded(self.recogniser.encoder, picture, chosen, len(found), foreign)
 
     def _foreign(self, picture: Image.Image, face: Detection | None) -> str | None:
-        """Why detector or recogniser may not judge this picture."""
-        from methods.faces import NOT_RENDERED, may_judge
-
-        for pack in (self.detector.pack, self.recogniser):
-            if not may_judge(pack.encoder, picture, face):
-                return f"{pack.name}: {NOT_RENDERED}"
-        return None
+        return foreign((self.detector.pack, self.recogniser), picture, face)
 
 
 class FirstFace(LargestFace):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.metrics.models.base import Extractor, loading
 
@@ -134,8 +136,17 @@ class Dino(Extractor):
         return picture
 
 
+@dataclass(frozen=True, eq=False)
+class FaceSeen:
+    """vector: L2-normalised float32 [D]; foreign: why the detector that found the face may not judge the
+    picture, unless that is known to be of its world."""
+
+    vector: NDArray[np.float32]
+    foreign: str | None
+
+
 class DinoFace(Dino):
-    """The same of the face alone, as IBench's FGIS crops it: the first face's box and 30 pixels around it."""
+    """A FaceSeen of the face alone, as IBench's FGIS crops it: the first face's box with 30 pixels around."""
 
     preprocessing = f"face box and 30 pixels, else the whole picture; then {Dino.preprocessing}"
 
@@ -152,6 +163,18 @@ class DinoFace(Dino):
 
     def files(self) -> tuple[Path, ...]:
         return (*super().files(), *self.detector.pack.files())
+
+    def compute(self, items: Sequence[tuple[str, Any]]) -> list[Any]:
+        return [
+            FaceSeen(vector, self._foreign(*item))
+            for vector, item in zip(super().compute(items), items, strict=True)
+        ]
+
+    def _foreign(self, key: str, picture: Image.Image) -> str | None:
+        from benchmarks.metrics.models.faces import foreign
+
+        found = self.detector.find(key, picture, ladder=False)
+        return foreign((self.detector.pack,), picture, found[0] if found else None)
 
     def _shown(self, key: str, picture: Image.Image) -> Image.Image:
         found = self.detector.find(key, picture, ladder=False)
