@@ -13,6 +13,8 @@ from command import Spid
 from folders import contents, rows
 from tiny import tiny_folder
 
+from benchmarks.schema import failed
+
 
 @pytest.fixture
 def options(suite_file: Path, adapter: Path) -> list[str]:
@@ -35,6 +37,25 @@ def test_a_run_and_the_same_by_resume(
     assert contents(tmp_path / "run") == before
     refused = spid(*options, "--steps", "3", "--output", tmp_path / "run")
     assert refused.code == 2 and "settings.steps: 2 -> 3" in refused.err
+
+
+def test_a_metric_whose_model_does_not_load_ends_a_run_that_asks_for_it(
+    spid: Spid, options: list[str], tmp_path: Path, pocket_weights: Path
+) -> None:
+    (tmp_path / "torn").mkdir()
+    run = tmp_path / "run"
+    asked = [*options[:-1], "dino,attr_scene", "--model", f"dino={tmp_path / 'torn'}", "--limit", "1"]
+    refused = spid(*asked, "--output", run)
+    first, second = refused.err.strip().splitlines()[-2:]
+    assert refused.code == 1 and "--keep-going" in second
+    assert "The metric dino cannot be measured" in first and "cannot be loaded as DINOv2" in first
+    assert not run.exists()
+    going = spid(*asked, "--output", run, "--keep-going")
+    assert going.code == int(any(failed(row) for row in rows(run))) and "dino is unavailable" in going.err
+    assert all(row["metrics"]["dino"] is None for row in rows(run))
+    assert any("cannot be loaded as DINOv2" in row["notes"].get("dino", "") for row in rows(run))
+    cards = {card["name"]: card for card in json.loads((run / "run.json").read_text())["metrics"]}
+    assert (cards["dino"]["available"], cards["attr_scene"]["available"]) == (False, True)
 
 
 def test_two_processes_give_the_same(

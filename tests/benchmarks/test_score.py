@@ -200,6 +200,19 @@ def test_photographs_say_which_models_are_missing(spid: Spid, tmp_path: Path) ->
     assert done.code == 0 and "pickscore is unavailable: No PickScore model in" in done.err
 
 
+def test_a_metric_that_does_not_load_ends_a_score_that_asks_for_it(spid: Spid, tmp_path: Path) -> None:
+    draw(tmp_path / "pictures" / "a.png", 0)
+    (tmp_path / "torn").mkdir()
+    asked = ["score", tmp_path / "pictures", "--metrics", "dino,piqe", "--model", f"dino={tmp_path / 'torn'}"]
+    refused = spid(*asked, "--output", tmp_path / "run")
+    assert refused.code == 1 and "The metric dino cannot be measured" in refused.err
+    assert "--keep-going" in refused.err and not (tmp_path / "run").exists()
+    going = spid(*asked, "--output", tmp_path / "run", "--keep-going")
+    assert going.code == 0 and "dino is unavailable" in going.err
+    (row,) = rows(tmp_path / "run")
+    assert row["metrics"]["dino"] is None and row["metrics"]["piqe"] is not None
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
