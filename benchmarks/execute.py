@@ -21,6 +21,7 @@ from methods.contract import Method
 from methods.errors import PictureError, SpidError, UsageError
 from methods.hooks import Identity, Job
 from methods.images import load_picture, read_metadata, save_png
+from methods.prompts import literal
 from methods.provenance import RunDescription, describe_picture, describe_run, parameters_text
 from methods.sampling import Result, iterate_samples
 
@@ -224,7 +225,7 @@ class Executor:
         """Write a picture with the description that reproduces it."""
         if result.picture is None:
             return Trouble(result.status, "the latents left the finite numbers")
-        plain = sample.prompt_text.replace("{", "{{").replace("}", "}}")
+        plain = literal(sample.prompt_text)
         job = describe_picture(self._described(sample.method.label), result, plain) | {
             "fingerprint": sample.id
         }

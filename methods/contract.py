@@ -55,6 +55,9 @@ class MethodInfo:
     arxiv: str | None = None
     identity: bool = True
     """Whether the method needs somebody; only baselines do without."""
+    regions: bool = False
+    """Whether a person can be confined to a region, and several shown in one picture (`methods.together`):
+    what it adds at a site or block can then be masked and summed, and it runs no streams of its own."""
 
     def missing(self, offers: frozenset[str]) -> list[str]:
         """The needs of `hooks` that a backbone does not offer; [] where the method runs."""
@@ -113,7 +116,14 @@ class Method(ABC):
         return {}
 
     def tokens(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
-        """`encode`, remembered per `Identity` object for the life of this method."""
+        """`encode`, remembered per `Identity` object for the life of this method.
+
+        A group has no tokens of its own: those of its members are made, and {} is returned.
+        """
+        if identity.members:
+            for one in identity.members:
+                self.tokens(one, backbone)
+            return {}
         known = self._tokens.get(id(identity))
         if known is None:
             known = self._tokens[id(identity)] = (identity, self.encode(identity, backbone))

@@ -12,7 +12,7 @@ method names, then faces, then the backbone and the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from os import PathLike
@@ -30,11 +30,12 @@ from methods.errors import UsageError, unknown_name
 from methods.fitting.method import FitMethod
 from methods.hooks import Identity, Job, StepInfo
 from methods.identify import identify
-from methods.prompts import expand
+from methods.prompts import cast, expand, group_name, literal, named
 from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
 from methods.request import Request, request_of
 from methods.sampling import Result, check_job, iterate_samples
+from methods.together import check_people
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,7 +107,8 @@ def generate(
     for name in [*request.method_options, *adapters]:
         if name not in names:
             raise unknown_name("method in the options or adapters", name, names)
-    people = _analyse(request, infos, loaded, encoder)
+    people = [_confined(one, request) for one in _analyse(request, infos, loaded, encoder)]
+    troupe = _Troupe(people, texts)
 
     model = loaded or load_backbone(request.backbone, **request.backbone_options)
     sampler = request.scheduler or model.defaults.scheduler
@@ -117,7 +119,7 @@ def generate(
         check_backbone(infos[name], model)
         weights = _adapter(request.adapter, name, infos[name])
         method = get_method(name).load(weights, model, configs[name])
-        plans.append((method, weights, _wishes(method, model, people, texts, seeds, settings)))
+        plans.append((method, weights, _wishes(method, model, troupe, texts, seeds, settings)))
     wanted = [method for method, _, _ in plans if request.id_weight or not isinstance(method, FitMethod)]
     _encode(model, wanted, people, fit_progress, request.refit)
 
@@ -143,13 +145,14 @@ def generate(
             record=request.keep_masks,
         ):
             wish = wishes[place]
-            description = describe_picture(about, result, wish.prompt)
-            shown: Sequence[Identity | None] = people or [None]
+            nobody = wish.job.identity is None and named(wish.prompt, troupe.people)
+            description = describe_picture(about, result, literal(wish.job.prompt) if nobody else wish.prompt)
+            shown = troupe.of(wish.prompt)
             for identity in shown if wish.job.identity is None else [wish.job.identity]:
                 pictures.append(_generated(method, wish, result, description, identity))
                 if on_picture is not None:
                     on_picture(pictures[-1])
-    persons = [None, *(identity.name for identity in people)]
+    persons = [None, *(identity.name for identity in troupe.everybody)]
 
     def order(made: Generated) -> tuple[int, ...]:
         return persons.index(made.identity), texts.index(made.prompt), made.seed, names.index(made.method)
@@ -160,7 +163,7 @@ def generate(
 def check_sizes(request: Request, backbone: Backbone) -> None:
     """Raise UsageError where the settings of a request cannot be sampled on a backbone, whoever is in it."""
     for prompt in request.prompts:
-        check_job(Job(expand(prompt), **_job_settings(request, backbone)), backbone)
+        check_job(Job(expand(prompt, names=request.references), **_job_settings(request, backbone)), backbone)
 
 
 def _job_settings(request: Request, model: Backbone) -> dict[str, Any]:
@@ -202,21 +205,55 @@ class _Counter:
             self._progress(self._done, self._total)
 
 
+class _Troupe:
+    """The people of a request, and the groups that its prompts call by name."""
+
+    def __init__(self, people: Sequence[Identity], texts: Sequence[str]) -> None:
+        self.people = {one.name: one for one in people}
+        self._groups: dict[str, Identity] = {}
+        for called in (named(text, self.people) for text in texts):
+            if len(called) > 1:
+                members = tuple(self.people[name] for name in called)
+                self._groups.setdefault(group_name(called), Identity(group_name(called), members=members))
+
+    @property
+    def everybody(self) -> list[Identity]:
+        return [*self.people.values(), *self._groups.values()]
+
+    def of(self, text: str) -> list[Identity | None]:
+        """Whom the pictures of a prompt show, one after the other; [None] where nobody is given."""
+        known = self.people | self._groups
+        return [known[name] for name in cast(text, self.people)] or [None]
+
+
+def _confined(person: Identity, request: Request) -> Identity:
+    """A person with the region that is asked for. Raises PictureError or UsageError for a wrong mask."""
+    from methods.regions import Region
+
+    if person.name in request.masks:
+        return replace(person, region=Region.drawn(request.masks[person.name]))
+    box = request.regions.get(person.name)
+    return person if box is None else replace(person, region=Region(box))
+
+
 def _wishes(
     method: Method,
     backbone: Backbone,
-    people: Sequence[Identity],
+    troupe: _Troupe,
     texts: Sequence[str],
     seeds: Sequence[int],
     settings: Mapping[str, Any],
 ) -> list[_Wish]:
     """Jobs of one method; baselines make one picture for all people. Refuses what cannot be sampled."""
-    who: Sequence[Identity | None] = people if method.info.identity else [None]
+    who: Sequence[Identity | None] = troupe.everybody if method.info.identity else [None]
     wishes = []
     for identity, text, seed in product(who, texts, seeds):
+        if identity not in troupe.of(text) and identity is not None:
+            continue
         word = "person" if identity is None else method.word(identity)
-        job = Job(expand(text, word), identity=identity, seed=seed, **settings)
+        job = Job(expand(text, word, troupe.people), identity=identity, seed=seed, **settings)
         check_job(job, backbone)
+        check_people(method, job)
         if identity is not None:
             method.check_prompt(job.prompt, backbone)
         wishes.append(_Wish(text, job))

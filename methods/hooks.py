@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from methods.faces import Face, FaceEncoder
+    from methods.regions import Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class Identity:
     face:      the analysed face of the first picture, and the encoder that made it
     image:     the reference itself, RGB, when it is no file
     faces:     of several pictures: the face of each, in their order (see `methods.identify`)
+    region:    where in a picture the person may act; None for everywhere
+    members:   several people of one picture, each with a region; a group has nothing else but its name
     """
 
     name: str
@@ -37,6 +40,13 @@ class Identity:
     encoder: FaceEncoder | None = None
     image: Image | None = None
     faces: tuple[Face, ...] = ()
+    region: Region | None = None
+    members: tuple[Identity, ...] = ()
+
+    @property
+    def people(self) -> tuple[Identity, ...]:
+        """The members of a group; of anybody else, itself."""
+        return self.members or (self,)
 
 
 @dataclass(frozen=True)

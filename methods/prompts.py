@@ -1,13 +1,15 @@
 """Placeholders of prompts.
 
 `{person}` and `{id}` stand for the person of a picture. Methods that learn a word for an identity put
-that word there; all others describe the person by a plain noun. Nothing else in braces means anything: a
-prompt is text of others, not a format string.
+that word there; all others describe the person by a plain noun. `{anna} and {ben}` stand for the people of
+these names, all in one picture. Nothing else in braces means anything: a prompt is text of others, not a
+format string.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from methods.errors import UsageError
 from methods.words import visible
@@ -19,11 +21,14 @@ MAX_LETTERS = 10_000
 
 _BRACES = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")
 _WEIGHT = re.compile(r"\([^()]*:\s*[0-9.]+\s*\)")
-_HELP = "Use {person} or {id}; write {{ and }} for literal braces."
+_ARTICLE = re.compile(r"\b(?:an?|the)\s+$", re.IGNORECASE)
+_HELP = "Use {person}, {id} or a name given by --id; write {{ and }} for literal braces."
 
 
-def expand(prompt: str, word: str = "person") -> str:
+def expand(prompt: str, word: str = "person", names: Collection[str] = ()) -> str:
     """Replace `{person}` and `{id}` by a word; doubled braces give single ones.
+
+    names: of people; `{anna}` becomes "a person", and "person" behind an article
 
     Raises UsageError, naming the prompt, for any other placeholder, an unbalanced brace, text that is not
     Unicode, and one longer than MAX_LETTERS.
@@ -42,6 +47,8 @@ def expand(prompt: str, word: str = "person") -> str:
             return text[0]
         if name is None:
             raise UsageError(f"The prompt {shown(prompt)} has an unbalanced brace.", hint=_HELP)
+        if name in names and name not in PLACEHOLDERS:
+            return word if _ARTICLE.search(prompt[: found.start()]) else f"a {word}"
         if name not in PLACEHOLDERS:
             raise UsageError(
                 f"The prompt {shown(prompt)} has an unknown placeholder {{{visible(name[:40])}}}.",
@@ -50,6 +57,37 @@ def expand(prompt: str, word: str = "person") -> str:
         return word
 
     return _BRACES.sub(put, prompt)
+
+
+def named(prompt: str, names: Collection[str]) -> tuple[str, ...]:
+    """The people whom a prompt calls by their names, in its order, each once.
+
+    Raises UsageError for a prompt that calls several and says `{person}` too: that is nobody's name.
+    """
+    found = [one["name"] for one in _BRACES.finditer(prompt)]
+    called = tuple(dict.fromkeys(name for name in found if name in names and name not in PLACEHOLDERS))
+    if called and (unnamed := next((name for name in found if name in PLACEHOLDERS), None)) is not None:
+        raise UsageError(
+            f"The prompt {shown(prompt)} calls people by name and says {{{unnamed}}}.",
+            hint="Name everybody, or nobody.",
+        )
+    return called
+
+
+def cast(prompt: str, names: Collection[str]) -> list[str]:
+    """Who is to be seen: everybody, one after the other; or together in one picture those it names."""
+    called = named(prompt, names)
+    return [group_name(called)] if called else list(names)
+
+
+def group_name(names: Collection[str]) -> str:
+    """What several people of one picture are called together."""
+    return "+".join(names)
+
+
+def literal(text: str) -> str:
+    """An expanded prompt as one that expands to it."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def weights_in(prompt: str) -> str | None:

@@ -259,28 +259,39 @@ def differences(job: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return names
 
 
+_NOBODY = {"identity": None, "reference": None, "face": None, "face_encoder": None}
+
+
 def _describe_identity(identity: Identity | None) -> dict[str, Any]:
     if identity is None:
-        return {"identity": None, "reference": None, "face": None, "face_encoder": None}
+        return dict(_NOBODY)
     from methods.identify import strangers
     from methods.images import picture_hash
 
-    face, encoder = identity.face, identity.encoder
+    if identity.members:
+        members = [_describe_identity(one) for one in identity.members]
+        encoder = members[0]["face_encoder"]
+        people = [{key: value for key, value in one.items() if key != "face_encoder"} for one in members]
+        return {**_NOBODY, "identity": identity.name, "people": people, "face_encoder": encoder}
     references = [{"path": portable(path), "sha256": picture_hash(path)} for path in identity.pictures]
-    several: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if len(references) > 1:
         odd = strangers(identity)
-        several["references"] = [
+        more["references"] = [
             reference | ({"stranger": True} if path in odd else {})
             for reference, path in zip(references, identity.pictures, strict=True)
         ]
         if identity.faces:
-            several["faces"] = [_describe_face(one) for one in identity.faces]
+            more["faces"] = [_describe_face(one) for one in identity.faces]
+    if identity.region is not None:
+        region = identity.region.record()
+        more["region"] = region | ({"path": portable(region["path"])} if "path" in region else {})
+    encoder = identity.encoder
     return {
         "identity": identity.name,
         "reference": references[0] if references else None,
-        **several,
-        "face": None if face is None else _describe_face(face),
+        **more,
+        "face": None if identity.face is None else _describe_face(identity.face),
         "face_encoder": None
         if encoder is None
         else {

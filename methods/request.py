@@ -15,10 +15,10 @@ from pydantic import Field
 
 from methods.aliases import dtype_name, scheduler_name
 from methods.config import Batch, Guidance, Share, Side, Steps, build, options
-from methods.errors import UsageError
+from methods.errors import UsageError, unknown_name
 from methods.paths import user_path
 from methods.photographs import people
-from methods.prompts import expand
+from methods.prompts import expand, named
 
 MAX_PICTURES = 100_000
 """Of one request."""
@@ -33,9 +33,12 @@ _IdWeight = Annotated[float, Field(ge=0, le=10)]
 class Request:
     """Every picture of method x identity x prompt x seed.
 
-    prompts:        may contain {person} or {id}
+    prompts:        may contain {person} or {id}; one that calls people by name, `{anna} and {ben}`, shows
+                    them together, each in a region
     methods:        names, in the order of the columns of a sheet
     references:     identity -> picture files, one or several of the same person; {} only for baselines
+    regions:        person -> x0, y0, x1, y1 as fractions of the picture: where they may be
+    masks:          person -> picture file, white where they may be, instead of a region
     negative_prompt: what to avoid; only text
     seed:           of the first of `num_images` pictures; the others count up. The same noise for all
                     methods, identities and prompts, so that pictures can be compared
@@ -57,6 +60,8 @@ class Request:
     prompts: tuple[str, ...]
     methods: tuple[str, ...] = ("spatialid",)
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    regions: dict[str, tuple[Share, Share, Share, Share]] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
     negative_prompt: str = ""
     seed: _FirstSeed = 0
     num_images: _Images = 1
@@ -85,7 +90,8 @@ class Request:
         if not self.methods:
             raise UsageError("There is no method.", hint="Give --method; spid methods lists them.")
         for text in self.prompts:
-            expand(text)
+            expand(text, names=self.references)
+        self._check_regions()
         if self.id_start > self.id_end:
             raise UsageError(
                 f"The identity cannot be active from {self.id_start} to {self.id_end} of the steps.",
@@ -97,9 +103,28 @@ class Request:
                 hint=f"At most {MAX_PICTURES}: fewer --num-images, prompts, identities or methods.",
             )
 
+    def _check_regions(self) -> None:
+        """Raise UsageError for a region that is nobody's, empty, given twice, or lacking."""
+        for name in [*self.regions, *self.masks]:
+            if name not in self.references:
+                raise unknown_name("person with a region", name, self.references)
+        for name, (x0, y0, x1, y1) in self.regions.items():
+            if x0 >= x1 or y0 >= y1:
+                raise UsageError(f"The region of {name} is empty.", hint=f"For example: {name}=0,0,.5,1")
+            if name in self.masks:
+                raise UsageError(f"{name} has a region and a mask.", hint="Give one of the two.")
+        for text in self.prompts:
+            called = named(text, self.references)
+            for name in called if len(called) > 1 else ():
+                if name not in self.regions and name not in self.masks:
+                    raise UsageError(
+                        f"{name} shares a picture and has no region.",
+                        hint=f"Give --region {name}=0,0,.5,1 or --mask {name}=left.png.",
+                    )
+
     @property
     def pictures(self) -> int:
-        """How many are asked for, where every method makes one for everybody."""
+        """How many are asked for at most, where every method makes one for everybody."""
         return len(self.methods) * len(self.prompts) * max(len(self.references), 1) * self.num_images
 
 
@@ -113,7 +138,7 @@ def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Reque
     Names that people type for schedulers and dtypes become ours. Raises UsageError that names `where`.
     """
     wanted = dict(given)
-    for name in ("references", "adapter", "backbone_options", "method_options"):
+    for name in ("references", "adapter", "backbone_options", "method_options", "regions", "masks"):
         _check_shape(wanted.get(name), name, where)
     for name in ("prompts", "methods"):
         if isinstance(wanted.get(name), str):
@@ -123,6 +148,8 @@ def request_of(given: Mapping[str, Any], *, where: str = "the request") -> Reque
     references = wanted.pop("references", None)
     if references is not None:
         wanted["references"] = people(references)
+    wanted["regions"] = {name: tuple(box) for name, box in (wanted.get("regions") or {}).items()}
+    wanted["masks"] = {name: str(user_path(file)) for name, file in (wanted.get("masks") or {}).items()}
     adapter = wanted.get("adapter")
     if isinstance(adapter, Mapping):
         wanted["adapter"] = {name: str(user_path(path)) for name, path in adapter.items()}
@@ -150,7 +177,9 @@ def _check_shape(value: Any, name: str, where: str) -> None:
     fits = value is None or isinstance(value, Mapping) or (paths and path(value))
     if fits and isinstance(value, Mapping):
         inner = value.values()
-        fits = all(map(path, inner)) if paths else True
-        fits = fits and (name != "method_options" or all(isinstance(one, Mapping) for one in inner))
+        kinds: dict[str, Any] = {"method_options": Mapping, "regions": list | tuple, "masks": str | PathLike}
+        fits = (
+            all(map(path, inner)) if paths else all(isinstance(one, kinds.get(name, object)) for one in inner)
+        )
     if not fits:
         raise UsageError(f"{where}: {name} is {str(value)[:60]!r}.", hint="Give names with their values.")

@@ -15,6 +15,7 @@ from methods.backbone.vae import decode, to_picture
 from methods.contract import Method
 from methods.errors import UsageError
 from methods.hooks import Attachment, Job, RowLayout, Run, StepInfo
+from methods.together import alone, attach, check_people
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -100,6 +101,8 @@ def iterate_samples(
     size = batch_size or (1 if backbone.device.type == "cpu" else 8)
     for job in jobs:
         check_job(job, backbone)
+        if method is not None:
+            check_people(method, job)
     for places in _batches(jobs, backbone, method, size):
         columns = None if capture is None else torch.tensor([list(capture[place]) for place in places])
         watcher = None if columns is None else ColumnCapture(columns.to(backbone.device), capture_max_tokens)
@@ -138,7 +141,7 @@ def _sample_batch(
     with (
         backbone.resident(*backbone.denoiser.modules()),
         backbone.attention_backend(),
-        Attachment() if method is None else method.attach(backbone, jobs) as hooks,
+        Attachment() if method is None else attach(method, backbone, jobs) as hooks,
     ):
         hooks.record = record
         latents = denoise(backbone, jobs, hooks, scheduler or backbone.defaults.scheduler, callback, capture)
@@ -243,7 +246,8 @@ def _batches(
     """
     groups: dict[Any, dict[Any, list[int]]] = {}
     for place, job in enumerate(jobs):
-        own, near = (None, None) if method is None else (method.batch_key(job), method.affinity(job))
+        own = None if method is None else tuple(method.batch_key(one) for one in alone(job))
+        near = None if method is None else method.affinity(job)
         key = (job.width, job.height, job.steps, cfg_scale(job, backbone) > 1.0, own)
         groups.setdefault(key, {}).setdefault(near, []).append(place)
     for group in groups.values():

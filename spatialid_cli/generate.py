@@ -34,7 +34,11 @@ def generate(
     context: typer.Context,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help="What to show; {person} stands for the person. Repeatable.", rich_help_panel=_WHAT),
+        typer.Option(
+            help="What to show; {person} stands for the person, {anna} and {ben} for two in one picture. "
+            "Repeatable.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     prompt_file: Annotated[
         Path | None,
@@ -65,6 +69,17 @@ def generate(
             help="name=path of a person, picture or folder; repeatable, for others and for the same.",
             rich_help_panel=_WHO,
         ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="name=x0,y0,x1,y1, shares of the picture: where a person may be. Repeatable.",
+            rich_help_panel=_WHO,
+        ),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="name=picture, white where a person may be. Repeatable.", rich_help_panel=_WHO),
     ] = None,
     id_weight: Annotated[
         float, typer.Option(help="Strength of the identity.", min=0.0, max=10.0, rich_help_panel=_WHO)
@@ -219,11 +234,11 @@ def generate(
 
     asked = request.collect(context.params, own_options(context))
 
-    from spatialid_cli.sampling import rows_of, run
+    from spatialid_cli.sampling import rows_of, run, shown_references
 
     wanted = asked.first
-    references = {name: [Path(file) for file in files] for name, files in wanted.references.items()}
-    rows = rows_of(asked.lines, list(references), seed, num_images)
+    references = shown_references(asked.lines, wanted.references)
+    rows = rows_of(asked.lines, list(wanted.references), seed, num_images)
     with _folder(output) as folder:
         gallery = Gallery(folder, rows, wanted.methods, references)
         run(asked, gallery)

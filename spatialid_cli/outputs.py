@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,7 +48,7 @@ class Gallery:
     folder:     where everything goes
     rows:       the sheet's rows in order, each the noise and words that its pictures share
     methods:    the sheet's columns, in order
-    references: picture files of each identity; the sheet's first column shows the first
+    references: picture files of whom a row shows: of one person, or of several in one picture
     """
 
     folder: Path
@@ -86,10 +86,12 @@ class Gallery:
             path = self.folder / f"{stem}.png"
             save_png(path, made.picture, parameters=parameters_text(made.job), job=made.job)
             self._pictures[place] = made.picture
-        if "masks" in made.extras:
-            from methods.spatialid.masks_io import save_masks
+        for name, masks in made.extras.items():
+            if name.startswith("masks"):  # of a second person: masks 2
+                from methods.spatialid.masks_io import save_masks
 
-            save_masks(self.folder / "masks", made.extras["masks"], made.picture, stem=stem)
+                own = "-".join([stem, *name.split()[1:]])
+                save_masks(self.folder / "masks", masks, made.picture, stem=own)
         self._records[place] = record
 
     def say(self, **facts: Any) -> None:
@@ -114,7 +116,7 @@ class Gallery:
     def _write_sheet(self, path: Path) -> None:
         from methods.images import contact_sheet, load_picture, save_png
 
-        references = {name: load_picture(files[0]) for name, files in self.references.items()}
+        references = {name: _beside(map(load_picture, files)) for name, files in self.references.items()}
         several_seeds = len({(row.identity, row.line) for row in self.rows}) < len(self.rows)
         cells, titles = [], []
         for number, row in enumerate(self.rows):
@@ -125,6 +127,22 @@ class Gallery:
         columns = ["reference", *self.methods] if references else list(self.methods)
         widest = max(picture.width for picture in self._pictures.values())
         save_png(path, contact_sheet(cells, columns, titles, cell=256 if widest <= 256 else 384))
+
+
+def _beside(pictures: Iterable[Image]) -> Image:
+    """Pictures side by side, as high as the first."""
+    import PIL.Image
+
+    first, *others = pictures
+    if not others:
+        return first
+    scaled = [first, *(one.resize((one.width * first.height // one.height, first.height)) for one in others)]
+    joined = PIL.Image.new("RGB", (sum(one.width for one in scaled), first.height))
+    left = 0
+    for one in scaled:
+        joined.paste(one, (left, 0))
+        left += one.width
+    return joined
 
 
 def job_hash(job: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -33,10 +34,11 @@ def read_job(source: Path) -> dict[str, Any]:
             f"{source}: carries no job of spid generate.",
             hint="Only PNGs that it wrote do; other programs and messengers remove it.",
         )
-    _request(job, source)
-    for name, entry in _files(job, source).items():
+    recorded = _files(job, source)
+    for name, entry in recorded.items():
         if not all(isinstance(entry.get(key), str) for key in ("path", "sha256")):
             raise _damaged(source, name)
+    _request(job, source, **_whom(job, source, {name: Path(one["path"]) for name, one in recorded.items()}))
     return job
 
 
@@ -64,18 +66,58 @@ def _request(job: Mapping[str, Any], source: Path, **changes: Any) -> Request:
 
 
 def _files(job: Mapping[str, Any], source: Path) -> dict[str, dict[str, Any]]:
-    """Files of a job, path and digest: references, adapter, and what options of the method name.
+    """Files of a job, path and digest: references, masks, adapter, and what options of the method name.
 
-    Of several photographs the first is `reference`, the others are `reference 2` and so on.
+    Of several photographs the first is `reference`, the others are `reference 2` and so on; where several
+    people share the picture, it is `reference of anna`.
     """
-    found = {name: entry for name, entry in job.items() if isinstance(entry, dict) and "path" in entry}
-    several = job.get("references") or []
-    if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
-        raise _damaged(source, "references")
-    found |= {f"reference {number}": entry for number, entry in enumerate(several[1:], 2)}
+    found = {
+        name: entry
+        for name, entry in job.items()
+        if isinstance(entry, dict) and "path" in entry and name not in ("reference", "region")
+    }
+    for person in _people(job, source):
+        of = f" of {person['identity']}" if job.get("people") else ""
+        for number, entry in enumerate(_photographs(person, source), 1):
+            found[f"reference{of}" if number == 1 else f"reference {number}{of}"] = entry
+        if "path" in (person.get("region") or {}):
+            found[f"mask{of}"] = person["region"]
     if job.get("adapter") is not None:
         found["adapter"] = {"path": job["adapter"], "sha256": job.get("adapter_sha256") or ""}
     return found
+
+
+def _people(job: Mapping[str, Any], source: Path) -> list[Mapping[str, Any]]:
+    """Whom the picture shows: entries with `identity`, `reference` and what else is known of each."""
+    people = job.get("people") or ([job] if job.get("identity") is not None else [])
+    if not isinstance(people, list) or not all(isinstance(one, dict) and "identity" in one for one in people):
+        raise _damaged(source, "people")
+    return people
+
+
+def _photographs(person: Mapping[str, Any], source: Path) -> list[dict[str, Any]]:
+    several = person.get("references") or [person.get("reference")]
+    if not isinstance(several, list) or not all(isinstance(one, dict) for one in several if one is not None):
+        raise _damaged(source, "references")
+    return [one for one in several if one is not None]
+
+
+def _whom(job: Mapping[str, Any], source: Path, files: Mapping[str, Path]) -> dict[str, Any]:
+    """References, regions and masks of a request, by where the files of `_files` lie now."""
+    references: dict[str, list[str]] = {}
+    regions: dict[str, Any] = {}
+    masks: dict[str, str] = {}
+    for person in _people(job, source):
+        name = str(person["identity"])
+        of = f" of {name}" if job.get("people") else ""
+        photograph = re.compile(rf"reference( \d+)?{re.escape(of)}")
+        if own := [str(file) for what, file in files.items() if photograph.fullmatch(what)]:
+            references[name] = own
+        if f"mask{of}" in files:
+            masks[name] = str(files[f"mask{of}"])
+        elif person.get("region") is not None:
+            regions[name] = person["region"].get("box")
+    return {"references": references or None, "regions": regions, "masks": masks}
 
 
 def _damaged(source: Path, name: str) -> UsageError:
@@ -108,10 +150,11 @@ def find_file(source: Path, name: str, recorded: Mapping[str, str], given: Path 
     raise UsageError(f"{there[0]} is not {what}.", hint=said)
 
 
-def _placeless(job: Mapping[str, Any]) -> dict[str, Any]:
-    """A job whose lists of photographs say what they hold and not where they lie."""
-    several = [{**one, "path": None} for one in job.get("references") or []]
-    return {**job, **({"references": several} if several else {})}
+def _placeless(value: Any) -> Any:
+    """A description that says what files hold and not where they lie."""
+    if isinstance(value, Mapping):
+        return {name: _placeless(one) for name, one in value.items() if name != "path"}
+    return [_placeless(one) for one in value] if isinstance(value, list) else value
 
 
 def reproduce(
@@ -139,16 +182,11 @@ def reproduce(
     options = dict(job["method_options"])
     named = {name for name, value in options.items() if isinstance(value, str) and value in moved}
     options |= {name: moved[options[name]] for name in named}
-    references = None
-    if job.get("identity") is not None and "reference" in files:
-        photographs = [file for name, file in files.items() if name.split()[0] == "reference"]
-        references = {str(job["identity"]): photographs}
-
     adapter_file = files.get("adapter")
     request = _request(
         job,
         source,
-        references=references,
+        **_whom(job, source, files),
         method_options={job["method"]: options},
         adapter=None if adapter_file is None else str(adapter_file),
         keep_masks=save_masks,
@@ -174,7 +212,7 @@ def reproduce(
     # where files lie changes no pixel, nor does the place in a run
     names = {"adapter", "backbone", "fingerprint", *(f"method_options.{name}" for name in named)}
     found = differences(_placeless(job), _placeless(made.job))
-    changed = [one for one in found if not (one.endswith(".path") or one in names)]
+    changed = [one for one in found if one not in names]
     same = made.picture is not None and pixels_hash(made.picture) == pixels_hash(load_picture(source))
     gallery.say(same_pixels=same, changed=changed)
     if changed:

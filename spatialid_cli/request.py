@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,9 @@ def collect(flags: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> A
 
     flags: the parameters of the command by name; own: options of methods by their own flags
     """
-    lines = collect_prompts(flags["prompt"] or [], flags["prompt_file"])
     methods = collect_methods(flags["method"], flags["compare"])
     references = collect_references(flags["reference"], flags["identity"] or [])
+    lines = collect_prompts(flags["prompt"] or [], flags["prompt_file"], references)
     check_references(methods, references)
     method_options = collect_options(flags["settings"] or [], methods, flags["method_config"])
     for name, values in own.items():
@@ -80,6 +80,8 @@ def collect(flags: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> A
     common = {name: flags[name] for name in FIELDS if flags.get(name) is not None} | {
         "methods": methods,
         "references": references,
+        "regions": collect_regions(flags["region"] or []),
+        "masks": collect_pairs("--mask", flags["mask"] or [], "anna=left.png"),
         "adapter": collect_adapters(flags["adapter"] or [], methods),
         "method_options": method_options,
         "keep_masks": flags["save_masks"],
@@ -125,13 +127,18 @@ def _groups(lines: Sequence[PromptLine]) -> list[tuple[dict[str, Any], dict[str,
     return groups
 
 
-def collect_prompts(prompts: Sequence[str], prompt_file: Path | None) -> list[PromptLine]:
-    """The prompts of the flags, then those of the file. Raises UsageError without any."""
+def collect_prompts(
+    prompts: Sequence[str], prompt_file: Path | None, names: Collection[str] = ()
+) -> list[PromptLine]:
+    """The prompts of the flags, then those of the file; they may call people by these names.
+
+    Raises UsageError without any.
+    """
     lines = [PromptLine(prompt.strip()) for prompt in prompts if prompt.strip()]
     if prompt_file is not None:
         lines += read_prompt_file(prompt_file)
     for line in lines:
-        expand(line.prompt)
+        expand(line.prompt, names=names)
         if (weight := weights_in(line.prompt)) is not None:
             console.warn(f"{weight} is taken as it stands: weights of words in prompts are not supported")
     if not lines:
@@ -178,6 +185,23 @@ def collect_references(reference: Path | None, named: Sequence[str]) -> dict[str
         for file in files:
             load_picture(file)
     return references
+
+
+def collect_regions(given: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Name -> x0, y0, x1, y1 of `--region anna=0,0,.5,1`. Raises UsageError for anything else."""
+    example = "anna=0,0,.5,1"
+    regions = {}
+    for name, text in collect_pairs("--region", given, example).items():
+        try:
+            regions[name] = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            regions[name] = ()
+        if len(regions[name]) != 4 or not all(0 <= one <= 1 for one in regions[name]):
+            raise UsageError(
+                f"--region {name}={text} is not four shares of the picture, 0 to 1.",
+                hint=f"Left, top, right, bottom: --region {example}",
+            )
+    return regions
 
 
 def collect_methods(method: str, compare: str) -> list[str]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from methods.prompts import cast, group_name, named
 from spatialid_cli import console
 from spatialid_cli.outputs import Gallery, Row
 from spatialid_cli.prompt_file import PromptLine
@@ -18,14 +20,28 @@ if TYPE_CHECKING:
 
 
 def rows_of(lines: Sequence[PromptLine], identities: Sequence[str], seed: int, num_images: int) -> list[Row]:
-    """The rows of the sheet: identity by identity, prompt by prompt, seed by seed."""
-    people: Sequence[str | None] = identities or [None]
+    """The rows of the sheet: identity by identity, prompt by prompt, seed by seed; then people together."""
+    casts: list[Sequence[str | None]] = [cast(line.prompt, identities) or [None] for line in lines]
+    people = dict.fromkeys([*identities, *(name for names in casts for name in names)])
     return [
         Row(identity, number, line.prompt, (seed if line.seed is None else line.seed) + image)
         for identity in people
         for number, line in enumerate(lines)
+        if identity in casts[number]
         for image in range(num_images)
     ]
+
+
+def shown_references(
+    lines: Sequence[PromptLine], references: Mapping[str, Sequence[str]]
+) -> dict[str, list[Path]]:
+    """Pictures of whom a row shows: the first of each person."""
+    first = {name: Path(files[0]) for name, files in references.items()}
+    shown = {name: [file] for name, file in first.items()}
+    for called in (named(line.prompt, references) for line in lines):
+        if len(called) > 1:
+            shown[group_name(called)] = [first[name] for name in called]
+    return shown
 
 
 def run(asked: Asked, gallery: Gallery) -> None:
@@ -89,6 +105,8 @@ class Display:
 
 def _say_whose_face(job: Mapping[str, Any], said: set[str]) -> None:
     """Once per identity: how its face was found, by what, and where that ran."""
+    for one in job.get("people") or ():
+        _say_whose_face({**job, **one, "people": None}, said)
     face, encoder, name = job.get("face"), job.get("face_encoder"), job.get("identity")
     if face is None or encoder is None or name is None or name in said:
         return

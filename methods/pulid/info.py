@@ -24,4 +24,5 @@ INFO = MethodInfo(
         "h <- h + alpha * CA_n(z, h),   after double blocks 0, 2, ..., 18 and single blocks 0, 4, ..., 36\n"
         "CA(z, h) = W_o softmax((s W_q LN h)(s W_k LN z)^T) W_v LN z,   s = d^(-1/4)"
     ),
+    regions=True,
 )

@@ -26,4 +26,5 @@ INFO = MethodInfo(
         "M_t = exp(-(x^2 + y^2) / (2 sigma_c^2)) / max   if t > .7;   M   if t > .3;   f + (1 - f) M   else\n"
         "t: the flow's own time on FLUX, sigma / (1 + sigma) on U-Nets"
     ),
+    regions=True,
 )

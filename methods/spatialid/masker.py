@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from methods.hooks import Job, Site, StepInfo
+from methods.regions import EVERYWHERE, Box
 from methods.spatialid.masks import Kernels, apply_phase, gaussian_prior, refine
 from methods.spatialid.masks_io import MaskRecording
 from methods.spatialid.schedule import Phase, Schedule
@@ -28,7 +29,7 @@ class Masker:
         self.kernels = kernels
         self.jobs = jobs
         self.phase = Phase.EARLY
-        self._priors: dict[tuple[int, int], Tensor] = {}
+        self._priors: dict[tuple[int, int, Box], Tensor] = {}
         self._steps: list[StepInfo] = []
         self._kept: dict[str, list[Tensor]] = {}
 
@@ -52,8 +53,13 @@ class Masker:
         """
         h, w = site.grid(*latent_size)
         if self.phase is Phase.EARLY:
-            prior = self._prior(h, w, device)
-            return apply_phase(self.phase, self.schedule, prior).expand(count, h, w)
+            boxes = [_box(job) for job in self.jobs]
+            if len(set(boxes)) <= 1:
+                prior = self._prior(h, w, device, *boxes[:1]).expand(count, h, w)
+            else:  # rows are [repeats, jobs]
+                priors = torch.stack([self._prior(h, w, device, box) for box in boxes])
+                prior = priors.repeat(count // len(boxes), 1, 1)
+            return apply_phase(self.phase, self.schedule, prior)
         refined = refine(response().unflatten(-1, (h, w)), self.kernels(h, w))
         return apply_phase(self.phase, self.schedule, refined)
 
@@ -78,7 +84,12 @@ class Masker:
         )
         return {"masks": recording}
 
-    def _prior(self, h: int, w: int, device: torch.device) -> Tensor:
-        if (h, w) not in self._priors:
-            self._priors[h, w] = gaussian_prior(h, w, self.schedule.center_sigma).to(device)
-        return self._priors[h, w]
+    def _prior(self, h: int, w: int, device: torch.device, box: Box = EVERYWHERE) -> Tensor:
+        """The Gaussian of a person: in the middle of the picture, or of the region that confines them."""
+        if (h, w, box) not in self._priors:
+            self._priors[h, w, box] = gaussian_prior(h, w, self.schedule.center_sigma, box).to(device)
+        return self._priors[h, w, box]
+
+
+def _box(job: Job) -> Box:
+    return EVERYWHERE if job.identity is None or job.identity.region is None else job.identity.region.box

@@ -141,13 +141,19 @@ def dilate(hard: Tensor, radius: int) -> Tensor:
 # --- schedule: the mask of one step -------------------------------------------------------------------
 
 
-def gaussian_prior(h: int, w: int, sigma: float) -> Tensor:
+def gaussian_prior(
+    h: int, w: int, sigma: float, box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+) -> Tensor:
     """exp(-(x^2 + y^2) / (2 sigma^2)) on linspace(-1, 1)^2, divided by its maximum; float32 [h, w].
 
     Isotropic in the picture's normalised coordinates: elliptical on a picture that is not square.
+
+    box: x0, y0, x1, y1 as fractions: the part of the picture that takes its place (ours: the paper knows one
+    person, in the middle)
     """
-    y = torch.linspace(-1, 1, h)[:, None]
-    x = torch.linspace(-1, 1, w)[None, :]
+    x0, y0, x1, y1 = box
+    y = ((torch.linspace(-1, 1, h) - (y0 + y1 - 1)) / (y1 - y0))[:, None]
+    x = ((torch.linspace(-1, 1, w) - (x0 + x1 - 1)) / (x1 - x0))[None, :]
     prior = torch.exp(-(x**2 + y**2) / (2 * sigma**2))
     return prior / prior.max()
 

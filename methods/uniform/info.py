@@ -19,4 +19,5 @@ INFO = MethodInfo(
         "every image token alike, an attention over them to the attention over the text."
     ),
     equations="h <- h + alpha * Attn(Q, Z W_k', Z W_v'),   Z = LayerNorm(MLP(e)) in R^{4 x C}",
+    regions=True,
 )
