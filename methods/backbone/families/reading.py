@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import MissingDependencyError, WeightsError
+from methods.later import load_later
 from methods.textfile import read_json
 
 
@@ -18,7 +19,8 @@ def prepare_imports() -> None:
         from methods.compat import ensure_torchvision
 
         ensure_torchvision()
-        # where it is installed, diffusers imports it, and it warns of a 4-bit kernel that nobody here uses
+        load_later("bitsandbytes", "scipy.stats")
+        # where it is used, it warns of a 4-bit kernel that nobody here uses
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         import diffusers  # noqa: F401
         import transformers  # noqa: F401
