@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,9 +15,8 @@ import pytest
 import torch
 from command import Spid
 from installed import Install, install  # noqa: F401
-from tiny import tiny_pipeline
+from tiny import tiny_backbone, tiny_folder
 
-from methods.backbone.load import load_backbone
 from methods.registry import get_method, method_names
 
 GUIDE = Path(__file__).resolve().parent.parent / ".github" / "CONTRIBUTING.md"
@@ -31,12 +33,12 @@ def example(install: Install) -> Path:  # noqa: F811
     return install("example", points, files)
 
 
-def test_the_method_is_found_and_does_what_it_says(example: Path, tmp_path: Path) -> None:
+def test_the_method_is_found_and_does_what_it_says(example: Path) -> None:
     from methods.hooks import Identity, Job
     from methods.sampling import sample
 
     assert "louder" in method_names()
-    backbone = load_backbone(tiny_pipeline(tmp_path / "tiny", "sd1"), device="cpu")
+    backbone = tiny_backbone("sd1")
     jobs = [
         Job("a person", 64, 64, guidance=3.0, steps=3, seed=1, identity=Identity("anna"), id_weight=weight)
         for weight in (0.0, 1.0)
@@ -45,6 +47,61 @@ def test_the_method_is_found_and_does_what_it_says(example: Path, tmp_path: Path
     silent, loud = sample(backbone, jobs, get_method("louder")())
     assert torch.equal(plain[0].latents, silent.latents)
     assert not torch.equal(plain[0].latents, loud.latents)
+
+
+def test_its_options_are_flags(example: Path, spid: Spid, tmp_path: Path, pocket_weights: Path) -> None:
+    """`--gain` is a flag because the plug-in's Config has it: typed, told in --help, kept in the picture."""
+    assert spid("render", "--person", "7", "--size", "128", "--output", tmp_path).code == 0
+    asked = [
+        "generate", "--prompt", "a {person}", "--reference", tmp_path / "person-0007.png",
+        "--backbone", tiny_folder("sd1"), "--face-encoder", "pocket", "--steps", "2", "--json",
+    ]  # fmt: skip
+    files = {}
+    for name, given in (("plain", []), ("flag", ["--gain", "0.7"]), ("set", ["--set", "gain=0.7"])):
+        made = spid(*asked, "--method", "louder", *given, "--output", tmp_path / name)
+        assert made.code == 0, made.err
+        (picture,) = made.json["pictures"]
+        files[name] = (tmp_path / name / picture["file"]).read_bytes()
+    assert files["flag"] == files["set"] != files["plain"]
+    job = spid("show", tmp_path / "flag" / picture["file"], "--json").json["spid"]
+    assert job["method_options"]["gain"] == 0.7
+    beside = spid(
+        *asked,
+        "--method",
+        "none",
+        "--compare",
+        "louder",
+        "--louder-gain",
+        "0.7",
+        "--output",
+        tmp_path / "beside",
+    )
+    assert beside.code == 0, beside.err
+    assert "--gain" in spid("generate", "--method", "louder", "--help").out
+    for wrong, said in ((["--gain", "loud"], "gain"), (["--gian", "1"], "--gian")):
+        refused = spid(*asked, "--method", "louder", *wrong, "--output", tmp_path / "wrong")
+        assert refused.code == 2 and said in refused.err and not (tmp_path / "wrong").exists()
+    assert spid(*asked, "--method", "uniform", "--gain", "1", "--output", tmp_path / "wrong").code == 2
+
+
+@pytest.mark.timeout(600)  # a start of Python, torch and all
+def test_the_documented_command_runs_the_conformance_suite_on_it(example: Path) -> None:
+    (command,) = re.findall(r"^python -m (pytest .* -k louder)$", GUIDE.read_text(), flags=re.MULTILINE)
+    words = [
+        *shlex.split(command)[:-1],
+        "louder and sd1 and not bfloat16",
+    ]  # one family: the others take a minute
+    root = GUIDE.parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "-q", "-p", "no:cacheprovider"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(example), str(root)])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    passed = re.search(r"(\d+) passed, (\d+) deselected", done.stdout)
+    assert passed and int(passed[1]) == 3, done.stdout[-2000:]
 
 
 def test_metric_encoder_and_suite_measure_a_run(example: Path, spid: Spid, tmp_path: Path) -> None:

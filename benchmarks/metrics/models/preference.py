@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.models.base import Extractor, loading
+from benchmarks.metrics.models.base import Extractor, hub_folder, in_hub_cache, loading
 
 _PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 """Its authors take tokenizer and transform from here; used where the model's folder holds none."""
@@ -28,20 +28,16 @@ class PickScore:
         self.tag = f"transformers, {Path(spec).name}"
 
     def missing(self) -> str | None:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.constants import HF_HUB_CACHE
-
         folder = Path(self.spec).expanduser()
         if folder.is_dir():
             absent = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
             return f"No PickScore model: {folder / absent[0]} is missing." if absent else None
         if self.spec.count("/") != 1 or self.spec.startswith((".", "~", os.sep)):
             return f"No PickScore model at {folder}. Give preference=FOLDER."
-        if not isinstance(try_to_load_from_cache(self.spec, "model.safetensors"), str):
-            place = Path(HF_HUB_CACHE) / f"models--{self.spec.replace('/', '--')}"
+        if not in_hub_cache(self.spec, "model.safetensors"):
             return (
-                f"No PickScore model in {place}. Fetch {self.spec} into the hub's cache, or give "
-                "preference=FOLDER."
+                f"No PickScore model in {hub_folder(self.spec)}. Fetch {self.spec} into the hub's cache, "
+                "or give preference=FOLDER."
             )
         return None
 

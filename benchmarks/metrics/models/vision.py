@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.models.base import Extractor, loading
+from benchmarks.metrics.models.base import Extractor, in_hub_cache, loading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -98,11 +98,9 @@ class Dino(Extractor):
         self.tag = f"transformers, {Path(spec).name}"
 
     def missing(self) -> str | None:
-        from huggingface_hub import try_to_load_from_cache
-
         if Path(self.spec).expanduser().is_dir():
             return None
-        if os.sep not in self.spec or not isinstance(try_to_load_from_cache(self.spec, "config.json"), str):
+        if os.sep not in self.spec or not in_hub_cache(self.spec, "config.json"):
             return f"No DINOv2 model at {self.spec}. Give dino=FOLDER, or fetch it once into the hub's cache."
         return None
 
