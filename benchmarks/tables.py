@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.results import Results, Score
 from benchmarks.run_file import Card
 from methods.files import write_bytes
+from methods.words import csv_cell
 
 COLUMNS = (
     "method", "metric", "title", "direction", "mean", "low", "high", "n", "missing", "cells", "units",
@@ -29,14 +30,15 @@ def write_tables(results: Results, folder: Path) -> None:
 
 
 def as_csv(results: Results) -> str:
-    """One row per method and metric; an empty field where there is no number."""
+    """One row per method and metric; an empty field where there is no number. No name becomes a formula."""
     cards = {card["name"]: card for card in results["metrics"]}
     out = io.StringIO(newline="")
     table = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     table.writeheader()
     for score in results["scores"]:
         card = cards[score["metric"]]
-        table.writerow({**score, "title": card.get("title", ""), "direction": card.get("direction", "none")})
+        row = {**score, "title": card.get("title", ""), "direction": card.get("direction", "none")}
+        table.writerow({name: csv_cell(value) for name, value in row.items()})
     return out.getvalue()
 
 

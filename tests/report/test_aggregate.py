@@ -168,6 +168,13 @@ def test_names_break_no_table(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "tables" / "results.csv").method[0] == "a|b & 50%_{x}"
 
 
+def test_no_name_becomes_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    name = '=HYPERLINK("http://x")'
+    aggregate(small_run(tmp_path, [row(name, person, "p", 1.0) for person in "abcdef"]))
+    table = pd.read_csv(tmp_path / "tables" / "results.csv")
+    assert table.method[0] == f"'{name}" and table["mean"][0] == 1.0
+
+
 def test_datasets_opens_a_run(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     plan = Plan(people=1, methods=("none", "uniform"), failures=False)
