@@ -68,7 +68,13 @@ class _Planned:
             for path in (one.reference, one.baseline, one.target)
         ]
         told = [one.prompt, one.category, one.person, dict(one.truth), dict(one.reference_truth)]
-        return [self.id, *files, *told]
+        people = {name: self.contents[path] for name, path in one.people.items()}
+        return [self.id, *files, *told, *([people] if people else [])]
+
+    def describes(self, row: Row) -> bool:
+        """Whether a row that was read says of this picture what was given (see `facts` for the rest)."""
+        one = self.given
+        return (row.method, row.prompt, row.seed) == (one.method, one.prompt, one.seed)
 
 
 def score(
@@ -153,7 +159,7 @@ def _check_free(path: Path) -> None:
 def _plan(scored: Sequence[Scored]) -> list[_Planned]:
     contents: dict[Path, str] = {}
     for one in scored:
-        for path in (one.picture, one.reference, one.baseline, one.target):
+        for path in (one.picture, one.reference, one.baseline, one.target, *one.people.values()):
             if path is not None and path not in contents:
                 contents[path] = _sha256(_read(path))
     return [_Planned(one, contents) for one in scored]
@@ -224,6 +230,7 @@ def _view(planned: _Planned) -> SampleView:
         baseline_id=None if one.baseline is None else contents[one.baseline],
         truth=one.truth,
         reference_truth=one.reference_truth,
+        people=tuple(load_picture(file) for file in one.people.values()),
         **given,
     )
 

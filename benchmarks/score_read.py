@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import UsageError, unknown_name
+from methods.prompts import group_name
 from methods.textfile import parse_json, read_lines
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 METADATA = "metadata.jsonl"
 _TEXT = ("method", "identity", "prompt", "prompt_id", "category", "set")
 _FILES = ("reference", "baseline", "target")
-_MAPPINGS = ("truth", "reference_truth")
+_MAPPINGS = ("truth", "reference_truth", "people")
+_FACTORS = ("truth", "reference_truth")
 _OURS = ("status", "kind")
 """Entries of the metadata that a run of ours writes; its metrics are measured anew."""
 
@@ -27,7 +29,9 @@ class Scored:
     picture, reference, baseline, target: files; baseline is the picture of the same prompt and seed without
     the identity, target the true picture of this person as the prompt asks. identity: '' for a picture of
     nobody in particular. seed: tells apart the pictures of one method, person and prompt. person: number of a
-    pocket person, whose target is rendered. truth, reference_truth: pocket factors, as in a suite.
+    pocket person, whose target is rendered. people: name -> reference of everybody, where the
+    picture shall show several; identity is then their names. truth, reference_truth: pocket factors, as in a
+    suite.
     """
 
     picture: Path
@@ -44,6 +48,7 @@ class Scored:
     person: int | None = None
     truth: Mapping[str, str] = field(default_factory=dict)
     reference_truth: Mapping[str, str] = field(default_factory=dict)
+    people: Mapping[str, Path] = field(default_factory=dict)
 
 
 def read_metadata_file(file: Path, folder: Path) -> list[Scored]:
@@ -126,6 +131,16 @@ def _entry(entry: dict[str, Any], where: str, base: Path, folder: Path) -> Score
         own["picture" if name == "file_name" else name] = value
     if "picture" not in own:
         raise UsageError(f"{where}: no file_name.", hint='Write {"file_name": "a.png", ...}.')
+    if "people" in own:
+        if len(own["people"]) < 2 or not all(isinstance(file, str) for file in own["people"].values()):
+            raise UsageError(
+                f"{where}: people are not several names with a picture each.",
+                hint='Write "people": {"anna": "anna.png", "ben": "ben.png"}.',
+            )
+        if own.get("reference") is not None:
+            raise UsageError(f"{where}: has a reference and people.", hint="Give one of the two.")
+        own["people"] = {name: (base / file).resolve() for name, file in own["people"].items()}
+        own.setdefault("identity", group_name(own["people"]))
     if own.get("reference") is not None:
         own.setdefault("identity", own["reference"].stem)
     _check_factors(own, where)
@@ -139,7 +154,7 @@ def _check_factors(own: Mapping[str, Any], where: str) -> None:
     """Factors of the pocket world by their names and values."""
     from methods.pocket.world.context import FACTORS
 
-    for part in _MAPPINGS:
+    for part in _FACTORS:
         for factor, value in own.get(part, {}).items():
             if factor not in FACTORS:
                 raise unknown_name(f"factor of {where}:", str(factor), FACTORS)
@@ -204,5 +219,9 @@ def _numbered(found: Sequence[Scored], where: str) -> list[Scored]:
 
 def missing_files(scored: Iterable[Scored]) -> list[Path]:
     """Files that are named and not there."""
-    named = (path for one in scored for path in (one.picture, one.reference, one.baseline, one.target))
+    named = (
+        path
+        for one in scored
+        for path in (one.picture, one.reference, one.baseline, one.target, *one.people.values())
+    )
     return [path for path in dict.fromkeys(named) if path is not None and not path.is_file()]

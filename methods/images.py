@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, ImageOps, PngI
 
 from methods.errors import PictureError
 from methods.files import write_bytes
+from methods.other_programs import USER_COMMENT, comment, read_other
 from methods.paths import refuse_address
 from methods.png_text import MAX_TEXT, png_texts
 from methods.textfile import parse_json
@@ -129,7 +130,8 @@ def save_png(
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a picture file says about itself, without decoding its pixels.
 
-    Keys: `format`, `size` (width, height), `software`, `parameters` (text or None), `spid` (the job or None).
+    Keys: `format`, `size` (width, height), `software`, `parameters` (text or None), `spid` (the job or None),
+    `other` (what another program says, see `methods.other_programs`, or None).
     Raises PictureError as `load_picture` does, and for a `spid` entry that is not a JSON object.
     """
     path = Path(path)
@@ -138,6 +140,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         size, kind = picture.size, picture.format
         found = picture.info.items()
         info = {str(key): value for key, value in found if isinstance(value, str)}
+        exif = _exif(picture)
     if kind == "MPO":  # a JPEG with more pictures behind it, as cameras write
         kind = "JPEG"
     if kind == "PNG":
@@ -150,8 +153,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
         "format": kind,
         "size": size,
         "software": info.get("Software"),
-        "parameters": info.get("parameters"),
+        "parameters": info.get("parameters") or comment(exif.get(USER_COMMENT)),
         "spid": job,
+        "other": None if job is not None else read_other(info, exif),
     }
 
 
@@ -288,6 +292,17 @@ def _upright(picture: Image.Image) -> Image.Image:
     except _DECODER_ERRORS:  # a damaged EXIF block does not spoil the picture
         return picture
     return ImageOps.exif_transpose(picture) if orientation in range(2, 9) else picture
+
+
+def _exif(picture: Image.Image) -> dict[int, Any]:
+    """EXIF values by tag, those of the Exif directory included; {} for a block that is damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            block = picture.getexif()
+            return {**block, **block.get_ifd(ExifTags.IFD.Exif)}
+    except _DECODER_ERRORS:
+        return {}
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`spid show`: what a picture says about how it was made."""
+"""`spid show`: what a picture says about how it was made, by spid, A1111 or ComfyUI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from spatialid_cli import console, options
 
 
 def show(
-    picture: Annotated[Path, typer.Argument(help="A picture that spid made.", show_default=False)],
+    picture: Annotated[
+        Path, typer.Argument(help="A picture that spid, A1111 or ComfyUI made.", show_default=False)
+    ],
     as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
     """Print how a picture was made."""
@@ -24,10 +26,13 @@ def show(
     if as_json:
         console.out_json({"file": str(picture), **found})
         return
+    if found["other"] is not None:
+        console.out_fields({name.replace("_", " "): str(value) for name, value in found["other"].items()})
+        return
     if found["spid"] is None and found["parameters"] is None:
         raise UsageError(
             f"{picture}: carries no description of how it was made.",
-            hint="Only PNGs written by spid do; other programs and messengers remove it.",
+            hint="Pictures of spid, A1111 and ComfyUI do; other programs and messengers remove it.",
         )
     if found["parameters"] is not None:
         console.out(found["parameters"])

@@ -55,7 +55,8 @@ class SampleView:
     reference picture shows. Both are empty outside the pocket world. target: the asked-for picture of this
     very person, or what makes it when a metric asks; target_id identifies it. rendered: the pocket backbone
     made picture and baseline, so that models of the pocket world may judge them however they came out; of
-    other pictures they are asked whether they may.
+    other pictures they are asked whether they may. people: references of everybody, where the picture shall
+    show several; reference is None then.
     """
 
     id: str
@@ -73,6 +74,7 @@ class SampleView:
     target: Image.Image | Callable[[], Image.Image] | None = None
     target_id: str | None = None
     rendered: bool = False
+    people: tuple[Image.Image, ...] = ()
 
 
 @dataclass(frozen=True)

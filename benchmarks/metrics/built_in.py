@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.metrics import (
     attributes,
+    company,
     distribution,
     geometry,
     ibench,
@@ -36,6 +37,9 @@ def built_in_metrics(family: str = "pocket") -> list[Metric | SetMetric]:
         truth.SimGt(),
         truth.CopyPaste(),
         truth.IdRank(),
+        company.IdPeople(),
+        company.IdPeopleLeast(),
+        company.IdConf(),
         identity.FaceFoundRate(),
         identity.IdP(followed),
         identity.IdFollowed(followed),

@@ -223,6 +223,8 @@ def _sources(sample: SampleView) -> dict[str, tuple[str, Any]]:
         sources["baseline"] = (sample.baseline_id or pixels_hash(sample.baseline), sample.baseline)
     if sample.target is not None:
         sources["target"] = (f"target {sample.target_id or sample.id}", sample.target)
+    if sample.people:
+        sources["people"] = (f"people of {sample.id}", (sample.picture, sample.people))
     return sources
 
 

@@ -1,8 +1,8 @@
 """What a metric is: a card, the features it needs, and one formula. Imports no torch.
 
-A need is written `where:feature`, `where` being picture, baseline, reference, target or text and `feature`
-one that `benchmarks.metrics.models` computes. All features are computed in batches before any metric is
-asked, so a metric's `score` is arithmetic on a few vectors and reads like its definition.
+A need is written `where:feature`, `where` being picture, baseline, reference, target, text or people and
+`feature` one that `benchmarks.metrics.models` computes. All features are computed in batches before any
+metric is asked, so a metric's `score` is arithmetic on a few vectors and reads like its definition.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ WHERE = {
     "reference": "the reference picture",
     "target": "the asked-for picture of this person",
     "text": "the prompt",
+    "people": "a company of several people",
 }
 """Where a feature may be taken from, in words."""
-_NO_FACE: dict[str, Status] = {"picture": "no_face_gen", "reference": "no_face_ref"}
+_NO_FACE: dict[str, Status] = {"picture": "no_face_gen", "reference": "no_face_ref", "people": "no_face_ref"}
 """Pictures whose missing face is a status of the sample."""
 
 

@@ -199,3 +199,41 @@ def _embedded(
         return Failure("error", "the recogniser returned no direction")
     embedding = (descriptor / norm).astype(np.float32)
     return FaceFound(face.box, face.landmarks, embedding, count, norm, encoder, foreign)
+
+
+@dataclass(frozen=True, eq=False)
+class Company:
+    """similarity [P, F] of P people and F faces of a picture, by the encoder; foreign: as in FaceFound."""
+
+    similarity: NDArray[np.float64]
+    foreign: str | None = None
+
+
+class FacesOfCompany(LargestFace):
+    """The Company of (picture, references), or Failure('no_face') for a reference without a face."""
+
+    preprocessing = (
+        "every face of the picture of at least 24 px and the largest of each reference, by the detection "
+        "ladder, aligned to 112 px by insightface's five-point template"
+    )
+
+    def _one(self, key: str, item: Any) -> Any:
+        from methods.faces import MIN_FACE
+        from methods.images import pixels_hash
+
+        picture, references = item if isinstance(item, tuple) else (item, ())
+        people = []
+        for number, reference in enumerate(references, 1):
+            found = super()._one(pixels_hash(reference), reference)
+            if isinstance(found, Failure):
+                return Failure(found.status, f"reference {number}: {found.reason}", found.foreign)
+            if found.foreign is not None:
+                return Failure("unavailable", f"reference {number}: {found.foreign}")
+            people.append(found)
+        seen = self.detector.find(key, picture)
+        large = [one for one in seen if min(one.box[2] - one.box[0], one.box[3] - one.box[1]) >= MIN_FACE]
+        embedded = [_embedded(self.recogniser.encoder, picture, one, len(seen), None) for one in large]
+        faces = [face for face in embedded if isinstance(face, FaceFound)]
+        similarity = np.array([[person.similarity(face) for face in faces] for person in people])
+        foreign = self._foreign(picture, large[0] if large else None)
+        return Company(similarity.reshape(len(people), len(faces)), foreign)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.metrics.models.base import Extractor, content_digest
 from benchmarks.metrics.models.clip import Aesthetic, ClipImage, ClipText, IBenchClipImage, OpenClip
-from benchmarks.metrics.models.faces import Detector, FirstFace, LargestFace, Pack
+from benchmarks.metrics.models.faces import Detector, FacesOfCompany, FirstFace, LargestFace, Pack
 from benchmarks.metrics.models.gallery import LookAlikes
 from benchmarks.metrics.models.pairs import Lpips
 from benchmarks.metrics.models.preference import PickImage, PickScore, PickText
@@ -132,6 +132,7 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
         "aesthetic": Aesthetic(clip, str(Path(chosen["aesthetic"]))),
         "face": face,
         "face_second": third,
+        "company": FacesOfCompany(detector, scoring, face.bias),
         "look_alikes": LookAlikes(chosen["gallery"], face),
         "lpips": Lpips(chosen["lpips"], device),
         "pick_image": PickImage(preference),
