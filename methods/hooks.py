@@ -6,7 +6,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,11 +140,13 @@ class RowLayout:
     guided:  whether rows come in two halves; False also where guidance is an input of the network
     streams: a name alone means one trajectory per job, in order; the first stream, which becomes the
              pictures, is always like that
+    half:    where a network takes guidance in two passes, which rows are in this one; None for all
     """
 
     jobs: int
     guided: bool
     streams: tuple[str | Stream, ...] = ("main",)
+    half: Literal["uncond", "cond"] | None = None
 
     def __post_init__(self) -> None:
         if self.members[0].jobs != tuple(range(self.jobs)):
@@ -159,7 +161,21 @@ class RowLayout:
     @property
     def halves(self) -> int:
         """Rows per trajectory: 2 under guidance, else 1."""
-        return 2 if self.guided else 1
+        return 2 if self.guided and self.half is None else 1
+
+    @property
+    def has_uncond(self) -> bool:
+        """Whether there are unconditional rows."""
+        return self.guided and self.half != "cond"
+
+    @property
+    def places(self) -> list[int]:
+        """Where the rows of this pass are in the whole batch."""
+        whole = replace(self, half=None)
+        of = whole.uncond_of if self.half == "uncond" else whole.cond_of
+        if self.half is None:
+            return list(range(self.total))
+        return [row for stream in self.members for row in range(of(stream.name).start, of(stream.name).stop)]
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -175,13 +191,13 @@ class RowLayout:
         """Unconditional rows of a stream, one per trajectory; empty without guidance."""
         place = [member.name for member in self.members].index(stream)
         start = self.halves * sum(self.counts[:place])
-        return slice(start, start + (self.halves - 1) * self.counts[place])
+        return slice(start, start + (self.counts[place] if self.has_uncond else 0))
 
     def cond_of(self, stream: str) -> slice:
         """Conditional rows of a stream, one per trajectory."""
         place = [member.name for member in self.members].index(stream)
         start = self.uncond_of(stream).stop
-        return slice(start, start + self.counts[place])
+        return slice(start, start + (self.counts[place] if self.half != "uncond" else 0))
 
     @property
     def uncond(self) -> slice:
@@ -205,9 +221,10 @@ class RowLayout:
         values: list[Any] = []
         for stream in self.members:
             own = [per_job[place] for place in stream.jobs]
-            if self.guided:
+            if self.has_uncond:
                 values += own if uncond is None else [uncond] * len(own)
-            values += own
+            if self.half != "uncond":
+                values += own
         return values
 
 
@@ -296,11 +313,21 @@ class Attachment:
     def __exit__(self, *exception: object) -> None:
         return None
 
+    guided_from: int = 0
+    """The first step, counted from 0, at which classifier-free guidance acts; before it the conditional
+    prediction stands alone."""
+
     def prepare(self, run: Run) -> None:
         """Called once before the first step; may still change `streams`."""
 
     def on_step(self, step: StepInfo) -> None:
         """Called once at the beginning of every step."""
+
+    def on_pass(self, step: Pass) -> None:
+        """Called before each pass where a network (FLUX) takes guidance in two: hooks see its rows alone.
+
+        What was made for the rows of the whole batch is to be cut to `step.rows.places`.
+        """
 
     def conditioning(self, step: StepInfo, text: Conditioning) -> Conditioning:
         """Conditioning of all rows at this step; `text` holds the encoded prompts of the jobs."""

@@ -208,7 +208,9 @@ def denoise(
             hooks.on_step(step)
             conditioning = hooks.conditioning(step, text)
             x = to_rows(sampler.scale(latents, index), rows).to(backbone.dtype)
-            predicted = guide(predict(x, step.time, conditioning, step).float(), guidance, rows)
+            predicted = predict(x, step.time, conditioning, step).float()
+            scale = guidance if index >= hooks.guided_from else None
+            predicted = guide(predicted, scale, rows)
             latents = sampler.advance(predicted, index, latents)
             if callback is not None:
                 callback(step, latents[: len(jobs)])
@@ -225,15 +227,17 @@ def to_rows(latents: Tensor, rows: RowLayout) -> Tensor:
     return torch.cat([stream for stream in latents.split(rows.counts) for _ in range(rows.halves)])
 
 
-def guide(predicted: Tensor, guidance: Tensor, rows: RowLayout) -> Tensor:
-    """Classifier-free guidance e_0 + g (e - e_0) with one g per trajectory.
+def guide(predicted: Tensor, guidance: Tensor | None, rows: RowLayout) -> Tensor:
+    """Classifier-free guidance e_0 + g (e - e_0) with one g per trajectory; None leaves e alone.
 
     predicted [R, C, h, w], guidance [T, 1, 1, 1] -> [T, C, h, w]
     """
     if not rows.guided:
         return predicted
-    uncond = torch.cat([predicted[rows.uncond_of(stream.name)] for stream in rows.members])
     cond = torch.cat([predicted[rows.cond_of(stream.name)] for stream in rows.members])
+    if guidance is None:
+        return cond
+    uncond = torch.cat([predicted[rows.uncond_of(stream.name)] for stream in rows.members])
     return uncond + guidance * (cond - uncond)
 
 

@@ -95,6 +95,8 @@ class AdapterAttention(Attachment, Generic[AdapterT]):
         self._tokens = [null if own is None else own for own in tokens]
         self._null = null
         self._projected: dict[int, KeyValue] = {}
+        self._of_pass: dict[str | None, dict[int, KeyValue]] = {}
+        self._whole: Tensor | None = None
 
     def rows(self, step: Pass) -> RowLayout:
         """The rows that read tokens: all of the batch, unless a method says otherwise."""
@@ -105,7 +107,12 @@ class AdapterAttention(Attachment, Generic[AdapterT]):
         return [job.id_weight_at(step) for job in self.jobs]
 
     def on_step(self, step: StepInfo) -> None:
-        self.weight = row_weights(self.weights(step), self.rows(step), self._null)
+        self.weight = self._whole = row_weights(self.weights(step), self.rows(step), self._null)
+
+    def on_pass(self, step: Pass) -> None:
+        if self._whole is not None:
+            self.weight = self._whole[step.rows.places]
+        self._projected = self._of_pass.setdefault(step.rows.half, {})
 
     def projected(self, site: Site, step: Pass) -> KeyValue:
         """K' and V' of every row at a site."""

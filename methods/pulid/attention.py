@@ -59,6 +59,7 @@ class PulidAttention(TokenReading):
     identities: K and V of each job's identity, None for a job without one
     null:       of the unconditional identity: what the unconditional rows read
     start_step: steps at the beginning at which nobody is let in
+    guided_from: see `Attachment`
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class PulidAttention(TokenReading):
         identities: Sequence[KeysValues | None],
         null: KeysValues,
         start_step: int = 0,
+        guided_from: int = 0,
     ) -> None:
         super().__init__(adapter)
         self.jobs = jobs
@@ -76,6 +78,10 @@ class PulidAttention(TokenReading):
         self._null = null
         self._start = start_step
         self._rows: RowLayout | None = None
+        self._whole: Tensor | None = None
+        self._all: KeysValues
+        self._halves: dict[str | None, KeysValues] = {}
+        self.guided_from = guided_from
 
     def weights(self, step: StepInfo) -> list[float]:
         """alpha of every job at a step."""
@@ -83,12 +89,22 @@ class PulidAttention(TokenReading):
 
     def on_step(self, step: StepInfo) -> None:
         """Weight alpha of every row, [R, 1, 1]; None when nobody is to be added."""
-        self.weight = row_weights(self.weights(step), step.rows, self._null[0])
+        self.weight = self._whole = row_weights(self.weights(step), step.rows, self._null[0])
         if self.weight is not None and self._rows != step.rows:
             self._rows = step.rows
             rows = step.rows.per_row(self._identities, self._null)
             self.keys = torch.stack([key for key, _ in rows], dim=1)
             self.values = torch.stack([value for _, value in rows], dim=1)
+            self._all = self.keys, self.values
+
+    def on_pass(self, step: Pass) -> None:
+        if self._whole is None:
+            return
+        places = step.rows.places
+        self.weight = self._whole[places]
+        if step.rows.half not in self._halves:
+            self._halves[step.rows.half] = self._all[0][:, places], self._all[1][:, places]
+        self.keys, self.values = self._halves[step.rows.half]
 
     def after_block(self, site: Site, step: Pass, hidden: Tensor) -> Tensor | None:
         number = self.adapter.places.get(site.index)

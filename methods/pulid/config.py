@@ -13,6 +13,8 @@ class Config:
 
     start_step: steps at the beginning without identity, counted as by the published sampler: 4 for
                 photographs, 0 or 1 for drawings (its advice). The same as `id_start = start_step / steps`
+    true_cfg_start: the first step at which true guidance acts. 0 as in diffusers; PuLID's own sampler has
+                1 (`timestep_to_start_cfg`)
     clip:       image tower: `pocket`, an open_clip folder, or ARCHITECTURE:FILE such as
                 EVA02-L-14-336:open_clip_model.safetensors; None for the one that the adapter was trained
                 with, for a public PuLID file EVA02-CLIP-L-336 where the hub's cache on disk has it
@@ -24,6 +26,7 @@ class Config:
     """
 
     start_step: Whole = 0
+    true_cfg_start: Whole = 0
     clip: str | None = None
     parser: str = AUTO
     antialias: bool = False

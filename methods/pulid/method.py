@@ -132,7 +132,8 @@ class Pulid(AdapterMethod[PulidAdapter]):
         return self._encoded(inputs, backbone)
 
     def attach(self, backbone: Backbone, jobs: Sequence[Job]) -> Attachment:
-        return PulidAttention(*self.identities_of(backbone, jobs), start_step=self.config.start_step)
+        start, guided = self.config.start_step, self.config.true_cfg_start
+        return PulidAttention(*self.identities_of(backbone, jobs), start, guided)
 
     def identities_of(
         self, backbone: Backbone, jobs: Sequence[Job]

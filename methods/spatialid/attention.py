@@ -75,7 +75,7 @@ class SpatialBlocks(PulidAttention):
         *,
         config: Config,
     ) -> None:
-        super().__init__(adapter, jobs, identities, null, config.start_step)
+        super().__init__(adapter, jobs, identities, null, config.start_step, config.true_cfg_start)
         self.config = config
         schedule = config.schedule()
         self.masker = None if schedule is None else Masker(schedule, config.kernels_of("published"), jobs)
@@ -98,7 +98,7 @@ class SpatialBlocks(PulidAttention):
             return entropy_response(query, key)
 
         mask = self.masker.mask(site, step.latent_size, len(hidden), response, hidden.device)
-        if self.record:
+        if self.record and step.rows.half != "uncond":
             self.masker.keep(site, mask[step.rows.cond])
         gate = self.weight * mask.flatten(1)[..., None].to(hidden.dtype)
         return gate * self.project(number, attention)

@@ -50,9 +50,8 @@ DISTIL_FROM = 0.7
 STRONGEST = 6.0
 SHOWN_GUIDANCE = 3.5
 DEFAULTS = {
-    "spid_family": "flux",
-    "width": 128,
-    "height": 128,
+    "spid_family": "pocket-flux",
+    "size": 128,
     "steps": 20,
     "guidance": SHOWN_GUIDANCE,
     "max_sequence_length": CONTEXT_LENGTH,

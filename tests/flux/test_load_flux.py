@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -241,6 +242,38 @@ def test_options_that_do_not_fit(tmp_path, monkeypatch):
     refused(r"needs the library bitsandbytes\. pip install", folder, MissingDependencyError, quantize="nf4")
     gguf = tmp_path / "dev.gguf"
     refused("A .gguf file needs the library gguf", gguf, MissingDependencyError, config=folder)
+
+
+def test_what_a_miniature_says_of_itself(tmp_path):
+    folder = shutil.copytree(flux_folder("dev"), tmp_path / "flux")
+
+    def say(**changes):
+        said = {"spid_family": "pocket-flux", "size": 48, "steps": 5, "guidance": 2.5} | changes
+        (folder / "spid.json").write_text(json.dumps(said))
+
+    say(max_sequence_length=24)
+    backbone = load_backbone(folder, device="cpu")
+    assert (backbone.family, backbone.face_encoder, backbone.default_size) == (
+        "pocket-flux",
+        "pocket",
+        (48, 48),
+    )
+    assert (backbone.defaults.steps, backbone.defaults.guidance) == (5, 2.5)
+    assert backbone.text.length == 24 and backbone.sites[0].text == 24
+    own = sample(backbone, [job_of("dev")])[0].latents
+    wanted = reference(flux_pipeline("dev"), backbone, [job_of("dev")], max_sequence_length=24)[0]
+    assert torch.equal(own, wanted)
+    assert load_backbone(folder, device="cpu", text_length=32).text.length == 32
+
+    say(max_sequence_length=513)
+    with pytest.raises(UsageError, match="T5 cannot read 513 tokens"):
+        load_backbone(folder, device="cpu")
+    say(max_sequence_length="many")
+    with pytest.raises(WeightsError, match="max_sequence_length is 'many', not a whole number"):
+        load_backbone(folder, device="cpu")
+    say(spid_family="pocket")
+    with pytest.raises(WeightsError, match="unknown family 'pocket'"):
+        load_backbone(folder, device="cpu")
 
 
 def test_what_u_nets_do_not_take():

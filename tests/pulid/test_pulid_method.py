@@ -61,6 +61,9 @@ class Added(Attachment):
     def on_step(self, step):
         self.inner.on_step(step)
 
+    def on_pass(self, step):
+        self.inner.on_pass(step)
+
     def after_block(self, site, step, hidden):
         added = self.inner.after_block(site, step, hidden)
         self.seen.append((site.name, hidden, added))
@@ -148,18 +151,20 @@ def test_the_negative_pass_reads_the_identity_of_zero_inputs(backbone: Backbone,
     """The same network on zeros, not zero tokens; and it is not the person."""
     hooks = Added(method.attach(backbone, [job(true_cfg=3.0)]))
     sample(backbone, [job(true_cfg=3.0, steps=1)], Hooked(hooks))
-    _, hidden, added = hooks.seen[0]
+    half = len(hooks.seen) // 2  # two passes, the unconditional one first
+    (_, hidden, added), (_, own_hidden, own_added) = hooks.seen[0], hooks.seen[half]
+    assert [len(seen) for _, seen, _ in hooks.seen] == [1] * 2 * half
     shapes, vector = method.reader.tower.shapes
     zeros = torch.zeros(1, 1, 512 + vector), [torch.zeros(1, *shape) for shape in shapes]
     with torch.no_grad():
         nobody = method.adapter.tokens(*zeros)
-        expected = method.adapter.pulid_ca[0](nobody, hidden[:1])
+        expected = method.adapter.pulid_ca[0](nobody, hidden)
     assert nobody.abs().max() > 0.01
-    torch.testing.assert_close(added[:1], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-5)
     person = method.tokens(ONE, backbone)["tokens"][None]
-    assert not torch.allclose(added[1:], method.adapter.pulid_ca[0](nobody, hidden[1:]), atol=1e-3)
+    assert not torch.allclose(own_added, method.adapter.pulid_ca[0](nobody, own_hidden), atol=1e-3)
     torch.testing.assert_close(
-        added[1:], method.adapter.pulid_ca[0](person, hidden[1:]), rtol=1e-4, atol=1e-5
+        own_added, method.adapter.pulid_ca[0](person, own_hidden), rtol=1e-4, atol=1e-5
     )
 
 
@@ -194,6 +199,20 @@ def test_start_step(backbone: Backbone, method: Pulid) -> None:
     )
     [none] = latents(backbone, None, job(identity=None))
     assert torch.equal(never, none)
+
+
+def test_true_guidance_may_start_late(backbone: Backbone, method: Pulid) -> None:
+    """PuLID's sampler has its first step without: the conditional prediction stands alone."""
+
+    def by(start: int, scale: float) -> Tensor:
+        own = Pulid.ready(method.adapter, backbone, Config(true_cfg_start=start), looks=method._looks)
+        return latents(backbone, own, job(true_cfg=scale, negative_prompt="the beach" if scale > 1 else ""))[
+            0
+        ]
+
+    never = by(4, 3.0)
+    assert torch.equal(never, by(0, 1.0))
+    assert not torch.equal(by(1, 3.0), by(0, 3.0)) and not torch.equal(by(1, 3.0), never)
 
 
 def test_folder_and_record(backbone: Backbone, method: Pulid, tmp_path: Path) -> None:

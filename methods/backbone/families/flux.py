@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -27,6 +28,8 @@ from methods.hooks import Attachment, Conditioning, Pass, RowLayout, Site
 
 PACK = 2
 """Latent cells per side of an image token: the network sees 2 x 2 cells as one token of 4 C channels."""
+
+_HALVES: tuple[Literal["uncond"], Literal["cond"]] = ("uncond", "cond")
 
 TRAINING_STEPS = 1000
 """Both the pipeline and the network count time in these."""
@@ -158,9 +161,35 @@ class FluxSession:
     def __call__(
         self, x: Tensor, time: float | Tensor, text: Conditioning, step: Pass | None = None
     ) -> Tensor:
-        """See `methods.backbone.denoiser.Predict`; the velocity noise - clean. No step: guidance 1."""
+        """See `methods.backbone.denoiser.Predict`; the velocity noise - clean. No step: guidance 1.
+
+        True guidance takes two passes, as `FluxPipeline` does: rounding depends on the height of a matrix, so
+        that one pass of twice the rows is some units in the last place away from it. The network's work is
+        the same; at FLUX's size one picture fills a GPU, and memory is that of one row.
+        """
         rows, _, height, width = x.shape
-        self.step = step or Pass(RowLayout(jobs=rows, guided=False), (height, width), (1.0,) * rows)
+        step = step or Pass(RowLayout(jobs=rows, guided=False), (height, width), (1.0,) * rows)
+        if not step.rows.guided:
+            return self._pass(x, time, text, step)
+        velocity = torch.empty_like(x)
+        for half in _HALVES:
+            part = replace(step.rows, half=half)
+            places = part.places
+            guidance = tuple(step.guidance[place] for place in places) if step.guidance else ()
+            one = replace(step, rows=part, guidance=guidance)
+            pooled = None if text.pooled is None else text.pooled[places]
+            self.hooks.on_pass(one)
+            velocity[places] = self._pass(
+                x[places],
+                time[places] if isinstance(time, Tensor) else time,
+                Conditioning(text.key[places], text.value[places], pooled),
+                one,
+            )
+        return velocity
+
+    def _pass(self, x: Tensor, time: float | Tensor, text: Conditioning, step: Pass) -> Tensor:
+        _, _, height, width = x.shape
+        self.step = step
         self.text_tokens = text.key.shape[1]
         guidance = None
         if self._denoiser.guidance == "embedded":
@@ -226,7 +255,7 @@ class JointProcessor:
             key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
         query, key, value = (x.transpose(1, 2) for x in (query, key, value))  # [R, heads, T + N, d]
         key, value = session.hooks.keys_values(self.site, session.step, query, key, value)
-        if session.capture is not None:
+        if session.capture is not None and session.step.rows.half != "uncond":
             session.capture.watch(self.site, session.step.rows, query[:, :, text_tokens:], key)
         output = merge_heads(F.scaled_dot_product_attention(query, key, value)).to(query.dtype)
         if not double:

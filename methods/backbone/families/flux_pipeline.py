@@ -48,11 +48,13 @@ class Flux:
     def load(self, source: Source, options: LoadOptions) -> Parts:
         file = source.files[0] if source.folder is None else None
         check_quantisation(options.quantize, file, options.placement.device)
-        length = MAX_TEXT if options.text_length is None else options.text_length
-        if not 1 <= length <= MAX_TEXT:
-            raise UsageError(f"T5 cannot read {length} tokens.", hint=f"Give 1 to {MAX_TEXT}.")
         folder = _rest(source, options)
         check_parts(folder, with_transformer=source.folder is not None)
+        shipped = _shipped(folder)
+        length = shipped.get("max_sequence_length", MAX_TEXT)
+        length = length if options.text_length is None else options.text_length
+        if not 1 <= length <= MAX_TEXT:
+            raise UsageError(f"T5 cannot read {length} tokens.", hint=f"Give 1 to {MAX_TEXT}.")
         lora = check_lora(options)
         prepare_imports()
         from methods.backbone.families.flux import FluxDenoiser  # diffusers, which is only now importable
@@ -66,15 +68,10 @@ class Flux:
             merge_lora(transformer, text.models[0], lora, options)
         if options.group_offload:
             group_offload(transformer, options)
-        shipped = configuration(folder / "spid.json")
         steps, guidance = _DEFAULTS[transformer.config.guidance_embeds]
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
         side = int(shipped.get("size", 128 * factor))
-        pocket = "spid_family" in shipped
-        if pocket and shipped["spid_family"] != "pocket-flux":
-            raise WeightsError(
-                f"spid.json names an unknown family {shipped['spid_family']!r}.", hint="Remove spid.json."
-            )
+        pocket = bool(shipped)
         denoiser = FluxDenoiser(
             transformer, text_tokens=length, cell_pixels=factor, placed=options.group_offload
         )
@@ -118,6 +115,28 @@ def check_quantisation(quantize: str | None, file: Path | None, device: torch.de
         )
     if quantize == "nf4" and device.type == "cpu":
         raise UsageError("--quantize nf4 quantises on a GPU.", hint="Give --device cuda, or --quantize fp8.")
+
+
+def _shipped(folder: Path) -> dict[str, Any]:
+    """What spid.json says of a miniature: `size`, `steps`, `guidance`, `max_sequence_length`; {} without one.
+
+    Raises WeightsError for another family's, and for numbers that are none.
+    """
+    shipped = configuration(folder / "spid.json")
+    if not shipped:
+        return {}
+    if shipped.get("spid_family") != "pocket-flux":
+        raise WeightsError(
+            f"{folder / 'spid.json'} names an unknown family {shipped.get('spid_family')!r}.",
+            hint="Remove spid.json.",
+        )
+    for name in ("size", "steps", "max_sequence_length"):
+        if name in shipped and (type(shipped[name]) is not int or shipped[name] < 1):
+            raise WeightsError(
+                f"{folder / 'spid.json'}: {name} is {shipped[name]!r}, not a whole number.",
+                hint="Remove spid.json, or copy it again.",
+            )
+    return shipped
 
 
 def check_parts(folder: Path, *, with_transformer: bool) -> None:
