@@ -62,7 +62,7 @@ class Executor:
     """Makes what is missing of a plan's blocks and records it.
 
     people:   what became of every reference, by its content
-    settings: width, height, steps, guidance, negative_prompt, scheduler, face_select
+    settings: width, height, steps, guidance, negative_prompt, scheduler, face_select, true_cfg if any
     adapters: name of a method -> its weights, where they are not the shipped ones
     """
 
@@ -218,6 +218,7 @@ class Executor:
             identity=identity,
             seed=sample.seed,
             **{name: self.settings[name] for name in names},
+            true_cfg=self.settings.get("true_cfg", 1.0),
             **weights,
         )
 

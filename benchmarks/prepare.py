@@ -98,6 +98,7 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
     if request.scheduler is not None and request.scheduler not in SCHEDULERS:
         raise unknown_name("scheduler", request.scheduler, SCHEDULERS)
     backbone = load_backbone(**options)
+    _settings(request, suite, backbone)  # refuses what cannot be sampled, before anything is written
     check_models(backbone.family, request.models)
     methods, left_out = _load_methods(specs, request, suite, backbone)
     for name, reason in left_out.items():
@@ -250,18 +251,27 @@ def _words(method: Method, identities: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _settings(request: Request, suite: Suite, backbone: Backbone) -> dict[str, Any]:
-    """What all samples share besides backbone and method, each from the flag, the suite or the backbone."""
+    """What all samples share besides backbone and method, each from the flag, the suite or the backbone.
+
+    Raises UsageError for what the backbone cannot sample so.
+    """
+    from methods.hooks import Job
+    from methods.sampling import check_job
 
     def first(*values: Any) -> Any:
         return next(value for value in values if value is not None)
 
     width, height = first(request.size, suite.size, backbone.default_size)
-    return {
+    settings: dict[str, Any] = {
         "width": width,
         "height": height,
         "steps": first(request.steps, suite.steps, backbone.defaults.steps),
         "guidance": first(request.guidance, suite.guidance, backbone.defaults.guidance),
         "negative_prompt": suite.negative_prompt,
+        **({} if request.true_cfg == 1.0 else {"true_cfg": request.true_cfg}),
+    }
+    check_job(Job("", **settings), backbone)
+    return settings | {
         "scheduler": first(request.scheduler, backbone.defaults.scheduler),
         "face_select": request.face_select,
     }

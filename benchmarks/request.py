@@ -15,6 +15,7 @@ from methods.config import (
     Side,
     Steps,
     Text,
+    TrueCfg,
     build,
     options,
     read_setting,
@@ -45,6 +46,7 @@ class Request:
     backbone: arguments of `load_backbone`, and `face_encoder`
     adapters: method -> weights; models: role -> name, see `spid metrics`
     seeds, steps, guidance, size, metrics: None for the suite's
+    true_cfg: see `Job`
     root:     folder that relative paths start from when the run is taken up elsewhere; None for the working
               directory
     """
@@ -58,6 +60,7 @@ class Request:
     seeds: tuple[Seed, ...] | None = None
     steps: Steps | None = None
     guidance: Guidance | None = None
+    true_cfg: TrueCfg = 1.0
     size: tuple[Side, Side] | None = None
     scheduler: str | None = None
     face_select: str = "largest"

@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from benchmarks.schema import SCHEMA
-from methods.config import Guidance, Seed, Side, Steps, Text, Whole, build, record
+from methods.config import Guidance, Seed, Side, Steps, Text, TrueCfg, Whole, build, record
 from methods.errors import UsageError
 from methods.textfile import read_json
 
@@ -111,6 +111,7 @@ class Settings(TypedDict, total=False):
     height: Side
     steps: Steps
     guidance: Guidance
+    true_cfg: TrueCfg
     negative_prompt: Text
     scheduler: str
     face_select: str

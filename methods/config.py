@@ -45,6 +45,7 @@ __all__ = [
     "Steps",
     "Text",
     "ThirdShare",
+    "TrueCfg",
     "Weight",
     "Whole",
     "Width",
@@ -75,6 +76,8 @@ Whole = Annotated[int, Field(ge=0, le=10_000_000)]
 """As `Count`, with 0 for none."""
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Guidance = Annotated[float, Field(ge=0, le=1000)]
+TrueCfg = Annotated[float, Field(ge=1, le=1000)]
+"""Guidance by a pass of its own: 1 is without."""
 Share = Annotated[float, Field(ge=0, le=1)]
 ThirdShare = Annotated[float, Field(ge=0, le=1 / 3)]
 """A share of which three fit into one."""

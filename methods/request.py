@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from methods.aliases import dtype_name, scheduler_name
-from methods.config import Batch, Guidance, Share, Side, Steps, build, options
+from methods.config import Batch, Guidance, Share, Side, Steps, TrueCfg, build, options
 from methods.errors import UsageError, unknown_name
 from methods.paths import user_path
 from methods.photographs import people
@@ -25,7 +25,6 @@ MAX_PICTURES = 100_000
 
 _Images = Annotated[int, Field(ge=1, le=MAX_PICTURES)]
 _FirstSeed = Annotated[int, Field(ge=0, le=2**63 - 1 - MAX_PICTURES)]
-_TrueCfg = Annotated[float, Field(ge=1, le=1000)]
 _IdWeight = Annotated[float, Field(ge=0, le=10)]
 
 
@@ -67,7 +66,7 @@ class Request:
     num_images: _Images = 1
     steps: Steps | None = None
     guidance: Guidance | None = None
-    true_cfg: _TrueCfg = 1.0
+    true_cfg: TrueCfg = 1.0
     width: Side | None = None
     height: Side | None = None
     id_weight: _IdWeight = 1.0

@@ -120,14 +120,7 @@ def generate(
     ] = False,
     steps: Annotated[int | None, options.steps(_HOW)] = None,
     guidance: Annotated[float | None, options.guidance(_HOW)] = None,
-    true_cfg: Annotated[
-        float,
-        typer.Option(
-            help="FLUX: guidance by a second pass with the negative prompt; 1 is off.",
-            min=1.0,
-            rich_help_panel=_HOW,
-        ),
-    ] = 1.0,
+    true_cfg: Annotated[float, options.true_cfg(_HOW)] = 1.0,
     width: Annotated[
         int | None, typer.Option(help="Pixels.", min=8, show_default=False, rich_help_panel=_HOW)
     ] = None,

@@ -100,6 +100,15 @@ def steps(panel: str) -> Any:
     return typer.Option(help="Denoising steps.", min=1, max=1000, show_default=False, rich_help_panel=panel)
 
 
+def true_cfg(panel: str) -> Any:
+    return typer.Option(
+        help="FLUX: guidance by a second pass with the negative prompt; 1 is off.",
+        min=1.0,
+        max=1000.0,
+        rich_help_panel=panel,
+    )
+
+
 def guidance(panel: str) -> Any:
     return typer.Option(
         help="Classifier-free guidance; on FLUX.1 dev the scale it reads.",
