@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -24,11 +24,16 @@ from benchmarks.schema import Row
 from methods.errors import SpidError, UsageError
 from methods.files import cannot_write, sync_folder, write_bytes
 
-if TYPE_CHECKING:
-    from benchmarks.plan import Sample
-
 READ_ALL = 2**30
 """Up to so many bytes of pictures are read and hashed when a run is taken up again; above, sizes must do."""
+
+
+class Describes(Protocol):
+    """A sample of a plan: knows its row."""
+
+    def describes(self, row: Row) -> bool:
+        """Whether a row says of the sample what the plan says."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class RunFolder:
             _append(self.timings, lines, sync=False)
         _append(self.journal, b"".join(row.to_line() for row in rows), sync=True)
 
-    def scan(self, wanted: Mapping[str, Sample | None], *, hashes: bool | None = None) -> dict[str, Known]:
+    def scan(self, wanted: Mapping[str, Describes | None], *, hashes: bool | None = None) -> dict[str, Known]:
         """Finished rows of all journals by id, those whose picture is there and whole.
 
         wanted: samples of the plan by id, None where nothing is known of one; rows of others are left out,
