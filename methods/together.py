@@ -67,7 +67,8 @@ class Together(Attachment):
         self.parts = parts
         self.jobs = jobs
         self._stack = ExitStack()
-        self._gates: dict[tuple[int, int], Tensor | None] = {}
+        self._gates: dict[tuple[int, int, str | None], Tensor | None] = {}
+        self.guided_from = parts[0].guided_from
 
     def __enter__(self) -> Self:
         for part in self.parts:
@@ -85,6 +86,10 @@ class Together(Attachment):
     def on_step(self, step: StepInfo) -> None:
         for part in self.parts:
             part.on_step(step)
+
+    def on_pass(self, step: Pass) -> None:
+        for part in self.parts:
+            part.on_pass(step)
 
     def conditioning(self, step: StepInfo, text: Conditioning) -> Conditioning:
         """Of the first person: methods that confine people leave the text as it is."""
@@ -112,11 +117,12 @@ class Together(Attachment):
         return reduce(add, confined) if confined else None
 
     def _confined(self, place: int, site: Site, step: Pass, added: Tensor) -> Tensor:
-        if (place, site.cell) not in self._gates:
+        key = (place, site.cell, step.rows.half)
+        if key not in self._gates:
             jobs = self.jobs[place]
             own = [None if job.identity is None else job.identity.region for job in jobs]
             regions = step.rows.per_row(own)
             grid, size = site.grid(*step.latent_size), (jobs[0].width, jobs[0].height)
-            self._gates[place, site.cell] = gate(regions, grid, size, added)
-        open_part = self._gates[place, site.cell]
+            self._gates[key] = gate(regions, grid, size, added)
+        open_part = self._gates[key]
         return added if open_part is None else added * open_part

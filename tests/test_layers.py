@@ -149,6 +149,7 @@ def test_the_loop_knows_no_network_and_no_schedule_by_name() -> None:
         "methods.contract",
         "methods.errors",
         "methods.hooks",
+        "methods.together",
     }
     assert {name for name in imported(tree) if name.startswith(LAYERS)} <= names
     code = ast.unparse(tree).lower()

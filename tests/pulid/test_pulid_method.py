@@ -18,6 +18,7 @@ from methods.hooks import Attachment, Identity, Job
 from methods.pulid.attention import PulidAttention
 from methods.pulid.config import Config
 from methods.pulid.method import Pulid
+from methods.regions import Region
 from methods.sampling import sample
 from methods.weights import save_weights
 
@@ -238,3 +239,17 @@ def test_what_is_no_file_for_it(backbone: Backbone, tmp_path: Path) -> None:
         Pulid.load(tmp_path / "none.safetensors", backbone)
     with pytest.raises(MissingWeightsError, match="No pulid weights are shipped for flux"):
         Pulid.load(None, backbone)
+
+
+def test_two_people_under_true_guidance(backbone: Backbone, method: Pulid) -> None:
+    """Each inside a region, in both passes; a region of the whole picture confines nobody."""
+    left, right = (
+        replace(who, region=Region(box)) for who, box in ((ONE, (0, 0, 0.5, 1)), (TWO, (0.5, 0, 1, 1)))
+    )
+    both = Identity("both", members=(left, right))
+    options = {"true_cfg": 2.0, "negative_prompt": "the beach"}
+    [pair], [one] = (latents(backbone, method, job(identity=who, **options)) for who in (both, left))
+    assert pair.isfinite().all() and not torch.equal(pair, one)
+    everywhere = replace(ONE, region=Region((0, 0, 1, 1)))
+    [whole], [plain] = (latents(backbone, method, job(identity=who, **options)) for who in (everywhere, ONE))
+    assert torch.equal(whole, plain)
