@@ -54,12 +54,6 @@ class _Planned:
         parts = [self.contents[one.picture], one.set, one.method, one.identity, one.prompt_id, one.seed]
         return _sha256(json.dumps(parts).encode())
 
-    def describes(self, row: Row) -> bool:
-        """Whether a row that was read is of this picture and says so."""
-        one = self.given
-        wanted = (one.set, one.method, one.identity or None, one.prompt_id, one.seed)
-        return wanted == (row.set, row.method, row.identity, row.prompt_id, row.seed)
-
     @property
     def file(self) -> str:
         """What its picture is called in the run folder: by content."""
