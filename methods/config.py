@@ -116,7 +116,8 @@ def options(cls: type[T]) -> type[T]:
 
 
 def record(cls: type[T]) -> type[T]:
-    """A TypedDict that `build` holds to its keys: strictly, without extras, without infinities."""
+    """A TypedDict, or a plain dataclass inside another one, that `build` holds to its keys: strictly, without
+    extras, without infinities."""
     return with_config(_STRICT)(cls)
 
 

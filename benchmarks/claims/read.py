@@ -6,78 +6,23 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from benchmarks.claims.types import (
-    EXPERIMENT_KINDS,
-    PEOPLE,
-    Catalogue,
-    Claim,
-    Effect,
-    Experiment,
-    Paper,
-    Rule,
-    Variant,
-)
+from benchmarks.claims.types import Catalogue, Claim, Experiment
 from methods.config import build, load_yaml
 from methods.errors import UsageError, unknown_name
 from methods.paths import configs_dir
 from methods.registry import method_names
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class _File:
+    """Entries are those of `Experiment` and `Claim`; the variants of one are a mapping by name."""
+
     paper: str
     arxiv: str
-    experiments: Any
-    claims: Any
-
-
-@dataclass(frozen=True)
-class _Experiment:
-    name: str
-    title: str
-    variants: Any
-    kind: str = "suite"
-    suite: str = "claims"
-    sets: tuple[str, ...] = ()
-    seeds: tuple[int, ...] | None = None
-    metrics: tuple[str, ...] = ()
-    repeats: int = 12
-    on_request: bool = False
-    axis: str | None = None
-
-
-@dataclass(frozen=True)
-class _Variant:
-    method: str
-    weights: str | None = None
-    recipe: str = ""
-
-
-@dataclass(frozen=True)
-class _Claim:
-    id: str
-    title: str
-    statement: str
-    source: str
-    operationalised: str
-    experiment: str
-    effect: Any
-    rule: Any
-    published: str = ""
-    people: int = PEOPLE
-
-
-@dataclass(frozen=True)
-class _Effect:
-    metric: Any
-    treatment: str
-    control: str
-    categories: tuple[str, ...] = ()
-    ratio: bool = False
+    experiments: tuple[dict[str, Any], ...]
+    claims: tuple[dict[str, Any], ...]
 
 
 def read_claims(folder: str | Path | None = None) -> Catalogue:
@@ -88,19 +33,21 @@ def read_claims(folder: str | Path | None = None) -> Catalogue:
     claims: list[Claim] = []
     experiments: dict[str, Experiment] = {}
     found = (configs_dir() / "claims" if folder is None else Path(folder)).glob("*.yaml")
-    place = {name: at for at, name in enumerate(method_names())}
-    files = sorted(found, key=lambda path: (place.get(path.stem, len(place)), path.stem))
+    order = {name: at for at, name in enumerate(method_names())}
+    files = sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.stem))
     if not files:
         raise UsageError(f"There are no claims in {folder}.", hint="Name a folder with YAML files of claims.")
     for path in files:
         file = build(_File, load_yaml(path), where=str(path))
-        paper = Paper(path.stem, " ".join(file.paper.split()), file.arxiv)
-        for at, entry in _entries(file.experiments, f"{path}: experiments"):
+        paper = {"key": path.stem, "title": file.paper, "arxiv": file.arxiv}
+        for place, entry in enumerate(file.experiments):
+            at = f"{path}: experiments[{place}]"
             one = _experiment(entry, at)
             if one.name in experiments:
                 raise UsageError(f"{at}: the experiment {one.name!r} exists.", hint="Choose another name.")
             experiments[one.name] = one
-        for at, entry in _entries(file.claims, f"{path}: claims"):
+        for place, entry in enumerate(file.claims):
+            at = f"{path}: claims[{place}]"
             claim = _claim(entry, paper, experiments, at)
             if any(claim.id == known.id for known in claims):
                 raise UsageError(f"{at}: the claim {claim.id!r} exists.", hint="Choose another id.")
@@ -128,61 +75,32 @@ def choose(catalogue: Catalogue, only: Sequence[str]) -> list[Claim]:
 
 
 def _experiment(entry: Mapping[str, Any], at: str) -> Experiment:
-    given = build(_Experiment, entry, where=at)
-    if given.kind not in EXPERIMENT_KINDS:
-        raise unknown_name(f"kind of {at}", given.kind, EXPERIMENT_KINDS)
-    variants = []
-    for name, value in _mapping(given.variants, f"{at}: variants").items():
-        one = build(
-            _Variant,
-            {"method": value} if isinstance(value, str) else _mapping(value, at),
-            where=f"{at}: {name}",
-        )
-        if (one.weights is None) != (not one.recipe):
-            raise UsageError(f"{at}: {name} needs weights and their recipe.", hint="Give both, or neither.")
-        variants.append(Variant(str(name), one.method, one.weights, one.recipe))
-    asked = [(one.method, one.weights) for one in variants]
-    if len(set(asked)) < len(asked):
-        raise UsageError(f"{at}: two variants are the same.", hint="Name each method once.")
-    values = {name: getattr(given, name) for name in _Experiment.__dataclass_fields__ if name != "variants"}
-    return Experiment(variants=tuple(variants), **values)
+    given = entry.get("variants")
+    if not isinstance(given, dict):
+        raise UsageError(f"{at}: variants is {given!r}.", hint="Write `name: method` lines.")
+    variants = [
+        {"name": name, **({"method": value} if isinstance(value, str) else _mapping(value, f"{at}: {name}"))}
+        for name, value in given.items()
+    ]
+    return build(Experiment, {**entry, "variants": variants}, where=at)
 
 
-def _claim(entry: Mapping[str, Any], paper: Paper, experiments: Mapping[str, Experiment], at: str) -> Claim:
-    given = build(_Claim, entry, where=at)
-    if given.experiment not in experiments:
-        raise unknown_name(f"experiment of {at}", given.experiment, experiments)
-    effect = build(_Effect, _mapping(given.effect, f"{at}: effect"), where=f"{at}: effect")
-    metric = {"other": effect.metric} if isinstance(effect.metric, str) else effect.metric
-    names = [one.name for one in experiments[given.experiment].variants]
-    for side in (effect.treatment, effect.control):
+def _claim(
+    entry: Mapping[str, Any], paper: Mapping[str, str], experiments: Mapping[str, Experiment], at: str
+) -> Claim:
+    if "paper" in entry:
+        raise UsageError(f"{at}: has a paper of its own.", hint="`paper` stands at the top of the file.")
+    whole = (
+        {**entry, "id": f"{paper['key']}/{entry['id']}"} if isinstance(entry.get("id"), str) else {**entry}
+    )
+    claim = build(Claim, {**whole, "paper": dict(paper)}, where=at)
+    if claim.experiment not in experiments:
+        raise unknown_name(f"experiment of {at}", claim.experiment, experiments)
+    names = [one.name for one in experiments[claim.experiment].variants]
+    for side in (claim.effect.treatment, claim.effect.control):
         if side not in [*names, "none"]:
             raise unknown_name(f"variant of {at}", side, [*names, "none"])
-    words: dict[str, Any] = {
-        name: " ".join(getattr(given, name).split())
-        for name in ("title", "statement", "source", "operationalised", "published")
-    }
-    return Claim(
-        id=f"{paper.key}/{given.id}",
-        paper=paper,
-        experiment=given.experiment,
-        effect=Effect(
-            {str(key): str(value) for key, value in _mapping(metric, f"{at}: metric").items()},
-            effect.treatment,
-            effect.control,
-            effect.categories,
-            effect.ratio,
-        ),
-        rule=build(Rule, _mapping(given.rule, f"{at}: rule"), where=f"{at}: rule"),
-        people=given.people,
-        **words,
-    )
-
-
-def _entries(value: Any, where: str) -> list[tuple[str, Mapping[str, Any]]]:
-    if not isinstance(value, list):
-        raise UsageError(f"{where} is no list.", hint="Write `- ...` lines.")
-    return [(f"{where}[{place}]", _mapping(entry, f"{where}[{place}]")) for place, entry in enumerate(value)]
+    return claim
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

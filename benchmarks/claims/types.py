@@ -1,4 +1,4 @@
-"""What a claim consists of. Imports no torch."""
+"""What a claim consists of, as `configs/claims/*.yaml` says it (`read.py`). Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator
 
 from benchmarks.statistics import MIN_UNITS
+from methods.config import record
+
+Prose = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
+"""Sentences of a YAML file, however it broke their lines."""
+ByFamily = Annotated[
+    Mapping[str, str], BeforeValidator(lambda given: {"other": given} if isinstance(given, str) else given)
+]
+"""Something by family of the backbone; a single word is that of all families."""
 
 Expected = Literal["higher", "lower"]
 RuleKind = Literal["superior", "not_worse", "kept", "at_most", "at_least"]
@@ -20,6 +30,7 @@ PEOPLE = 16
 """Fewest people, or rounds of a timing, over whom a claim is judged, unless it says otherwise."""
 
 
+@record
 @dataclass(frozen=True)
 class Rule:
     """When a claim counts as replicated; see `rules.judge`.
@@ -50,6 +61,7 @@ class Rule:
             raise ValueError("`least`, 0 or more, belongs to superior")
 
 
+@record
 @dataclass(frozen=True)
 class Effect:
     """What is measured: treatment against control, over pairs of the same person, prompt and seed.
@@ -59,7 +71,7 @@ class Effect:
     ratio:      treatment / control (geometric mean) instead of treatment - control (mean)
     """
 
-    metric: Mapping[str, str]
+    metric: ByFamily
     treatment: str
     control: str
     categories: tuple[str, ...] = ()
@@ -70,6 +82,7 @@ class Effect:
         return self.metric.get(family, self.metric.get("other"))
 
 
+@record
 @dataclass(frozen=True)
 class Variant:
     """A method with options, as `spid bench --methods` takes it.
@@ -83,7 +96,12 @@ class Variant:
     weights: str | None = None
     recipe: str = ""
 
+    def __post_init__(self) -> None:
+        if (self.weights is None) != (not self.recipe):
+            raise ValueError(f"{self.name} needs weights and their recipe, or neither")
 
+
+@record
 @dataclass(frozen=True)
 class Experiment:
     """Variants on one suite; several claims read one experiment.
@@ -110,19 +128,26 @@ class Experiment:
     on_request: bool = False
     axis: str | None = None
 
+    def __post_init__(self) -> None:
+        asked = [(one.method, one.weights) for one in self.variants]
+        if len(set(asked)) < len(asked):
+            raise ValueError("two variants are the same")
+
     def variant(self, name: str) -> Variant:
         return next(one for one in self.variants if one.name == name)
 
 
+@record
 @dataclass(frozen=True)
 class Paper:
     """A paper, in the words of the method's card."""
 
     key: str
-    title: str
+    title: Prose
     arxiv: str
 
 
+@record
 @dataclass(frozen=True)
 class Claim:
     """One statement of a paper as a hypothesis.
@@ -135,15 +160,15 @@ class Claim:
     """
 
     id: str
-    title: str
+    title: Prose
     paper: Paper
-    statement: str
-    source: str
-    operationalised: str
+    statement: Prose
+    source: Prose
+    operationalised: Prose
     experiment: str
     effect: Effect
     rule: Rule
-    published: str = ""
+    published: Prose = ""
     people: int = PEOPLE
 
     def __post_init__(self) -> None:
