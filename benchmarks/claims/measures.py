@@ -150,7 +150,7 @@ def _in_head(study: Study, result: Result, encoder: FaceEncoder) -> float | None
         return None
     mask = head_mask([faces[0].box], rgb.shape[0], rgb.shape[1])
     height, width = latent_size(result.job, study.backbone)
-    grids = {site.name: site.grid(height, width) for site in study.backbone.cross_sites}
+    grids = {site.name: site.grid(height, width) for site in study.backbone.sites}
     return share_inside(result.attention, grids, mask)
 
 
