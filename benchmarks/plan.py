@@ -26,8 +26,8 @@ from methods.words import in_unicode
 
 _One = TypeVar("_One")
 
-BLOCK = 16
-"""Samples per block, or the batch size where that is larger."""
+BLOCK = 4
+"""Samples per block, or the batch size where that is larger: few, so that uneven machines end together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +119,15 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Consecutive samples of one method."""
+    """Consecutive samples of one method: what a process takes, and records, at once."""
 
     number: int
     samples: tuple[Sample, ...]
+
+    @property
+    def key(self) -> str:
+        """Its name among the leases of a run."""
+        return f"block-{self.number:06d}-{self.samples[0].id[:16]}"
 
     @property
     def method(self) -> str:

@@ -134,7 +134,8 @@ def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
     request, backbone, methods = loaded.request, loaded.backbone, loaded.methods
     suite = loaded.suite if request.seeds is None else replace(loaded.suite, seeds=request.seeds)
     limit = request.limit if request.limit is not None else suite.limit
-    people = gather(suite, folder, limit)
+    with folder.alone():
+        people = gather(suite, folder, limit)
     identities, encoder = identify_all(
         people,
         folder,
@@ -152,9 +153,16 @@ def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
             observer.note(
                 f"{who.name}: of {len(who.pictures)} photographs these look like somebody else: {shown}"
             )
-    size = request.batch_size or (1 if backbone.device.type == "cpu" else 8)
+    size = request.batch_size or _shared_batch_size(folder, 1 if backbone.device.type == "cpu" else 8)
     settings = _settings(request, suite, backbone)
     return Resolved(suite, limit, size, settings, people, identities, encoder)
+
+
+def _shared_batch_size(folder: RunFolder, own: int) -> int:
+    """That of the run, whichever device it was begun on: a batch's company may change the rounding."""
+    begun = folder.read_description()
+    recorded = 0 if begun is None else begun.get("settings", {}).get("batch_size", 0)
+    return recorded or int(folder.leases.agree("batch-size", str(own)))
 
 
 def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
@@ -201,6 +209,7 @@ def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
             **settings,
             "seeds": list(suite.seeds),
             "limit": limit,
+            "batch_size": resolved.batch_size,
             "samples": len(plan.samples),
             "pairs": pairs,
             "plan": hashlib.sha256("\n".join(plan.order).encode()).hexdigest(),

@@ -117,6 +117,7 @@ class Settings(TypedDict, total=False):
     face_select: str
     seeds: list[Seed]
     limit: Whole | None
+    batch_size: Whole
     samples: Whole
     pairs: Pairs
     plan: str

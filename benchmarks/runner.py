@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.description import check_same
 from benchmarks.fingerprint import differences
+from benchmarks.leases import POLL
 from benchmarks.live import Observer
-from benchmarks.plan import Plan, Sample
+from benchmarks.plan import Block, Plan
 from benchmarks.prepare import Loaded, load, plan_run, resolve
 from benchmarks.request import Request
 from benchmarks.sets import write_sets
 from benchmarks.store import Known, RunFolder, Shard
+from benchmarks.taking import missing, work_off
 from methods.files import save_json
 from methods.provenance import CUT
 
@@ -72,14 +74,17 @@ def bench(
 ) -> Outcome:
     """Run a suite, or what is missing of it, into the folder `output`.
 
-    shard:      work on this share only; whoever finishes last completes the run
+    Any number of processes may be at work in the same folder, on machines that share it: each takes blocks
+    that nobody else has, and does what others leave behind when they die. Who finishes last completes it.
+
+    shard:      work on this share only and do not wait for others, where machines share no folder
     keep_going: record samples that raise and go on, instead of stopping after recording the first
     read_all:   hash every picture of a large run before it is taken up again, not only its size
 
-    Raises UsageError when `output` holds a run of something else (the hint lists the differences), or another
-    process is at work on it; StoppedError after a sample that raised.
+    Raises UsageError when `output` holds a run of something else (the hint lists the differences);
+    StoppedError after a sample that raised.
     """
-    from benchmarks.execute import Executor, StoppedError
+    from benchmarks.execute import Executor
     from methods.fitting.method import FitMethod
 
     started = time.perf_counter()
@@ -89,15 +94,9 @@ def bench(
     with folder.opened():
         resolved = resolve(loaded, folder, observer)
         planned = plan_run(loaded, resolved)
+        with folder.alone():
+            _begin(folder, planned.description, observer)
         plan = planned.plan
-        if (old := folder.read_description()) is None:
-            save_json(folder.path / "run.json", planned.description)
-        else:
-            check_same(folder, old, planned.description)
-            moved = differences(old.get("environment", {}), planned.description["environment"])
-            if moved:
-                observer.note(f"the run began elsewhere, and bits may differ: {'; '.join(moved)}")
-        known = folder.scan(plan.samples, hashes=True if read_all else None)
         executor = Executor(
             folder,
             plan,
@@ -111,27 +110,16 @@ def bench(
             adapters=request.adapters,
         )
         share = plan.share(shard)
-        todo = [block for block in share if not all(_done(one, known) for one in block.samples)]
-        again = {sample.id for block in todo for sample in block.samples}
-        totals: dict[str, tuple[int, int]] = {}
-        for block in share:
-            total, done = totals.get(block.method, (0, 0))
-            done += sum(one.id in known and one.id not in again for one in block.samples)
-            totals[block.method] = (total + len(block.samples), done)
-        stopped: StoppedError | None = None
+        known, todo = missing(folder, plan.samples, share, hashes=True if read_all else None)
         with observer:
-            observer.begin(totals, [info.name for info in loaded.evaluator.infos if info.level == "sample"])
+            observer.begin(
+                _totals(share, known, todo),
+                [info.name for info in loaded.evaluator.infos if info.level == "sample"],
+            )
             for label, method in loaded.methods.items():
                 if isinstance(method, FitMethod):
                     method.progress = partial(observer.fitting, label)
-            for block in todo:
-                try:
-                    executor.run(block)
-                except StoppedError as error:
-                    stopped = error
-                    break
-        if stopped is not None:
-            raise stopped
+            work_off(folder, executor, todo, observer, wait=shard is None)
         known, results = _complete(folder, loaded, plan, executor)
     rows = [known[name] for name in plan.order if name in known]
     return Outcome(
@@ -148,27 +136,48 @@ def bench(
     )
 
 
-def _done(sample: Sample, known: Mapping[str, Known]) -> bool:
-    """Whether a sample needs nothing more. What raised is tried again: its cause may be gone."""
-    row = known.get(sample.id)
-    if row is None or row.status != "error":
-        return row is not None
-    return sample.person is not None and sample.person.reference is None
+def _begin(folder: RunFolder, description: dict[str, Any], observer: Observer) -> None:
+    """Write run.json, or compare with the one that is there."""
+    if (old := folder.read_description()) is None:
+        save_json(folder.path / "run.json", description)
+        return
+    check_same(folder, old, description)
+    if moved := differences(old.get("environment", {}), description["environment"]):
+        observer.note(f"the run began elsewhere, and bits may differ: {'; '.join(moved)}")
+
+
+def _totals(
+    share: Sequence[Block], known: Mapping[str, Known], todo: Sequence[Block]
+) -> dict[str, tuple[int, int]]:
+    """Method -> samples in all, and of them done."""
+    again = {sample.id for block in todo for sample in block.samples}
+    totals: dict[str, tuple[int, int]] = {}
+    for block in share:
+        total, done = totals.get(block.method, (0, 0))
+        done += sum(one.id in known and one.id not in again for one in block.samples)
+        totals[block.method] = (total + len(block.samples), done)
+    return totals
 
 
 def _complete(
     folder: RunFolder, loaded: Loaded, plan: Plan, executor: Executor
 ) -> tuple[dict[str, Known], dict[str, Any] | None]:
     """Put the run together when every row is there: order, metrics of whole methods, tables."""
-    with folder.completing():
-        known = folder.scan(plan.samples, hashes=False)
-        if len(known) < len(plan.samples):
-            return known, None
-        folder.complete(plan.order, known)
-        _score_sets(folder, loaded, plan, executor, known)
-        from benchmarks.aggregate import aggregate
+    from benchmarks.aggregate import aggregate
 
-        return known, dict(aggregate(folder.path))
+    while True:
+        with folder.alone():
+            known = folder.scan(plan.samples, hashes=False)
+            if len(known) < len(plan.samples):
+                return known, None
+            # somebody may be doing again what failed before: that belongs to the run as well
+            if not folder.leases.held_by_others("block-"):
+                folder.complete(plan.order, known)
+                _score_sets(folder, loaded, plan, executor, known)
+                results = dict(aggregate(folder.path))
+                folder.leases.clear()
+                return known, results
+        time.sleep(POLL)
 
 
 def _score_sets(

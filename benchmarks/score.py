@@ -123,6 +123,11 @@ def score(
     wanted = {one.id: one for one in planned}
     description = plain(_description(planned, evaluator, family, models or {}, on.type))
     with folder.opened():
+        if folder.leases.take("score") != "taken":
+            raise UsageError(
+                f"Another process is scoring into {folder.path}.",
+                hint="Let it finish, or give another --output.",
+            )
         if (old := folder.read_description()) is None:
             save_json(folder.path / "run.json", description)
         else:
@@ -135,7 +140,7 @@ def score(
             if any(one.id not in known for one in block):
                 folder.append(_rows(block, folder, evaluator))
             progress(start + len(block), len(planned))
-        with folder.completing():
+        with folder.alone():
             known = folder.scan(wanted, hashes=False)
             folder.complete(list(wanted), known)
             whole = [one for one in planned if known[one.id].size is not None]
@@ -144,14 +149,16 @@ def score(
                 for method in dict.fromkeys(one.given.method for one in planned)
             }
             write_sets(folder, evaluator, by_method)
-            return aggregate(folder.path)
+            results = aggregate(folder.path)
+            folder.leases.clear()
+        return results
 
 
 def _check_free(path: Path) -> None:
     """Raise UsageError when a folder that is no run of ours holds something."""
     if not path.is_dir() or (path / "run.json").is_file():
         return
-    ours = ("samples.jsonl", "timings.jsonl")  # of a run that ended before it had begun
+    ours = ("samples.jsonl", "timings.jsonl", "leases")  # of a run that ended before it had begun
     if any(one.name not in ours and not one.name.endswith(".tmp") for one in path.iterdir()):
         raise UsageError(f"{path} holds files already.", hint="Give another --output.")
 

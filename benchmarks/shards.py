@@ -1,8 +1,8 @@
-"""Which share of a run is this process's: by flag, by the launcher's variables, or as a child of our own.
+"""Which process of a run this is: by flag, by the launcher's variables, or as a child of our own.
 
-Shards know nothing of each other: they share a folder, and the one that finishes last puts the run together.
-So torchrun, accelerate launch, Slurm arrays and steps, and CI matrices all work as they are, any of them may
-take up what another began, and a shard that died is simply run again.
+Processes that share a folder take their work from it (`taking`), so torchrun, accelerate launch, Slurm arrays
+and steps all work as they are, whatever each gets done; their variables only give a process its name and its
+device. `--shard` deals the work out beforehand, for machines that share no folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from benchmarks.store import Shard
 from methods.errors import SpidError, UsageError
 
 _TIED = "SPID_ENDS_WITH_PARENT"
+_NUMBER = "SPID_PROCESS"
 _GRACE = 20.0
 """Seconds that an interrupted process has to leave its journal whole."""
 
@@ -33,16 +34,18 @@ def parse_shard(text: str) -> Shard:
 
 
 def shard_of_environment(environment: Mapping[str, str]) -> Shard | None:
-    """The share that a launcher gave this process, None when it runs alone.
+    """Which of how many processes this one is to its launcher, None when it runs alone.
 
-    RANK and WORLD_SIZE (torchrun, accelerate launch); SLURM_ARRAY_TASK_ID with _MIN, _STEP and _COUNT (sbatch
-    --array) and, within it or alone, SLURM_PROCID with SLURM_STEP_NUM_TASKS (srun).
+    Ours; RANK and WORLD_SIZE (torchrun, accelerate launch); SLURM_ARRAY_TASK_ID with _MIN, _STEP and _COUNT
+    (sbatch --array) and, within it or alone, SLURM_PROCID with SLURM_STEP_NUM_TASKS (srun).
     """
 
     def number(name: str, default: int) -> int:
         value = environment.get(name, "")
         return int(value) if value.isdigit() else default
 
+    if _NUMBER in environment:
+        return parse_shard(environment[_NUMBER])
     if number("WORLD_SIZE", 1) > 1:
         return Shard(number("RANK", 0), number("WORLD_SIZE", 1))
     tasks, task = number("SLURM_STEP_NUM_TASKS", 1), number("SLURM_PROCID", 0)
@@ -65,10 +68,10 @@ def device_of_environment(environment: Mapping[str, str], devices: int) -> str |
 
 
 def run_processes(arguments: Sequence[str], count: int) -> list[int]:
-    """Run `spid` with these arguments as `count` shards on this machine; their exit codes, in order.
+    """Run `spid` with these arguments as `count` processes on this machine; their exit codes, in order.
 
     Where there are several CUDA devices, they are dealt out in turn. An interrupt reaches all processes, and
-    each leaves its journal whole. What they print of their shares is dropped, what they log is not: the
+    each leaves its journal whole. What they print is dropped, what they log is not: the
     answer is the caller's.
 
     Raises SpidError when the system killed one of them.
@@ -79,8 +82,8 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
         environment = dict(os.environ)
         if len(devices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
-        command = [sys.executable, "-m", "spatialid_cli.app", *arguments, "--shard", f"{index + 1}/{count}"]
-        environment[_TIED] = "1"
+        command = [sys.executable, "-m", "spatialid_cli.app", *arguments]
+        environment |= {_TIED: "1", _NUMBER: f"{index + 1}/{count}"}
         children.append(
             subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         )

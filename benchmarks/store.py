@@ -1,9 +1,9 @@
 """The folder of a run: pictures by fingerprint, journals of finished rows, one process per journal.
 
-A process appends the rows of a finished block to its journal, `samples.jsonl` or, for a shard,
-`samples.I-of-N.jsonl`, in one write that is on the disk before the next block begins. Whatever a crash
-tears off the end of a journal is cut off when it is opened again. A complete run has one `samples.jsonl` in
-the order of the plan, whoever made its rows.
+A process appends the rows of a finished block to its journal in one write that is on the disk before the next
+block begins: `samples.jsonl`, for a shard `samples.I-of-N.jsonl`, and where that is taken one of its own.
+Whatever a crash tears off the end of a journal is cut off when it is opened again. A complete run has one
+`samples.jsonl` in the order of the plan, whoever made its rows.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
-from filelock import FileLock, Timeout
-
+from benchmarks.leases import Leases
 from benchmarks.run_file import RunFile, read_run
 from benchmarks.schema import Row
-from methods.errors import SpidError, UsageError
 from methods.files import cannot_write, sync_folder, write_bytes
 
 READ_ALL = 2**30
@@ -56,15 +55,17 @@ class Known(NamedTuple):
     sha256: str | None
 
 
+_PART = re.compile(r"(samples|timings)\.(\d+-of-\d+|[0-9a-f]{16})\.jsonl")
+
+
 class RunFolder:
-    """One run on the disk. `opened` locks this process's journal for as long as it works."""
+    """One run on the disk. `opened` gives a process its journal and its leases for as long as it works."""
 
     def __init__(self, path: str | os.PathLike[str], shard: Shard | None = None) -> None:
         self.path = Path(path)
-        self.shard = shard
-        part = "" if shard is None else f".{shard.index + 1}-of-{shard.count}"
-        self.journal = self.path / f"samples{part}.jsonl"
-        self.timings = self.path / f"timings{part}.jsonl"
+        self._part = "" if shard is None else f".{shard.index + 1}-of-{shard.count}"
+        self.journal, self.timings = self._named(self._part)
+        self.leases = Leases(self.path)
 
     # ------------------------------------------------------------- names
     def picture(self, identifier: str) -> str:
@@ -86,29 +87,31 @@ class RunFolder:
     # ------------------------------------------------------------- journals
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Lock this process's journal and mend its end. Raises UsageError when another process holds it."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.journal.touch()
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        with _locked(self.journal, wait=False) as mine:
-            if not mine:
-                whole = "" if self.shard is None else f"shard {self.shard} of "
-                raise UsageError(
-                    f"Another process is at work on {whole}{self.path}.",
-                    hint="Let it finish, or give another --output or --shard.",
-                )
-            for file in (self.journal, self.timings):
-                mend(file)
+        """Join the processes at work here. Raises SpidError when the folder cannot be written."""
+        with Leases(self.path) as self.leases, contextlib.ExitStack() as files:
+            self.journal, self.timings = self._named(self._part)
+            if self.leases.take(f"journal-{self.journal.name}") != "taken":
+                self.journal, self.timings = self._named(f".{self.leases.owner}")
+            try:
+                for file in (self.journal, self.timings):
+                    mend(file)
+                # kept open: what is written after others took this process for dead and put the run together
+                # must not land in the finished file of the same name
+                self._rows = files.enter_context(self.journal.open("ab"))
+                self._times = files.enter_context(self.timings.open("ab"))
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
             yield
+
+    def _named(self, part: str) -> tuple[Path, Path]:
+        return self.path / f"samples{part}.jsonl", self.path / f"timings{part}.jsonl"
 
     def append(self, rows: Iterable[Row], timings: Iterable[Mapping[str, Any]] = ()) -> None:
         """Add finished rows; they are on the disk when this returns. Timings first: rows end a block."""
         lines = b"".join(json.dumps(timing, allow_nan=False).encode() + b"\n" for timing in timings)
         if lines:
-            _append(self.timings, lines, sync=False)
-        _append(self.journal, b"".join(row.to_line() for row in rows), sync=True)
+            _append(self._times, self.timings, lines, sync=False)
+        _append(self._rows, self.journal, b"".join(row.to_line() for row in rows), sync=True)
 
     def scan(self, wanted: Mapping[str, Describes | None], *, hashes: bool | None = None) -> dict[str, Known]:
         """Finished rows of all journals by id, those whose picture is there and whole.
@@ -154,36 +157,35 @@ class RunFolder:
         target = self.path / "samples.jsonl"
         if not target.is_file() or target.read_bytes() != content:
             write_bytes(target, content)
-        parts = [path for path in self._journals() if path != target]
-        times = sorted(self.path.glob("timings.*-of-*.jsonl"))
+        parts, times = self._parts("samples"), self._parts("timings")
         if times:
+            whole = self.path / "timings.jsonl"
             with contextlib.suppress(FileNotFoundError):
-                mend(self.path / "timings.jsonl")
-            _append(
-                self.path / "timings.jsonl", b"".join(b"".join(_lines(path)) for path in times), sync=True
-            )
-        self._sweep()
-        for path in [*parts, *times]:
+                mend(whole)
+            with whole.open("ab") as file:
+                _append(file, whole, b"".join(b"".join(_lines(path)) for path in times), sync=True)
+        for path in [*parts, *times, *self.path.rglob(".*.tmp")]:  # also what was left half written
             path.unlink(missing_ok=True)
         sync_folder(self.path)
 
-    def _sweep(self) -> None:
-        """Remove what killed processes left half written, unless somebody else may still be writing it."""
-        for journal in self._journals():
-            if journal != self.journal and _held(journal):
-                return
-        for path in self.path.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
-
     @contextlib.contextmanager
-    def completing(self) -> Iterator[None]:
-        """Only one process at a time puts a run together."""
-        with _locked(self.path / "run", wait=True):
+    def alone(self) -> Iterator[None]:
+        """Only one process at a time begins a run or puts it together."""
+        with self.leases.alone("whole"):
             yield
 
     def _journals(self) -> list[Path]:
-        whole = self.path / "samples.jsonl"
-        return [*([whole] if whole.is_file() else []), *sorted(self.path.glob("samples.*-of-*.jsonl"))]
+        """All journals; those that marks of finished blocks name also where a listing is not up to date."""
+        marks = self.leases.done().items()
+        named = {self.path / mark.done for key, mark in marks if key.startswith("block-") and mark.done}
+        return [self.path / "samples.jsonl", *sorted(named | set(self._parts("samples")))]
+
+    def _parts(self, kind: str) -> list[Path]:
+        return sorted(
+            path
+            for path in self.path.glob(f"{kind}.*.jsonl")
+            if (found := _PART.fullmatch(path.name)) and found[1] == kind
+        )
 
     def _sizes(self) -> dict[str, int]:
         """Size of every picture by file name."""
@@ -233,13 +235,12 @@ def _lines(path: Path) -> Iterator[bytes]:
         return
 
 
-def _append(path: Path, data: bytes, *, sync: bool) -> None:
+def _append(file: IO[bytes], path: Path, data: bytes, *, sync: bool) -> None:
     try:
-        with path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
+        file.write(data)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -250,32 +251,3 @@ def _sha256(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-
-
-def _held(journal: Path) -> bool:
-    """Whether a process is at work on a journal."""
-    with _locked(journal, wait=False) as mine:
-        return not mine
-
-
-@contextlib.contextmanager
-def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a file, and whether it is ours; the system releases it however a process ends.
-
-    The lock is a hidden file beside it that stays: without it, two could hold locks of one name.
-    """
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise SpidError(
-            f"{path}: cannot be locked ({error.strerror or error}).",
-            hint="Give an --output on a file system that knows locks.",
-        ) from error
-    try:
-        yield True
-    finally:
-        lock.release()

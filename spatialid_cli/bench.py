@@ -21,7 +21,17 @@ _WORK = "How to work"
 _OUT = "Output"
 _LISTED = 20  # samples that are not ok, shown at the end
 
-_BESIDE_RESUME = ("resume", "output", "shard", "num_processes", "keep_going", "strict", "verify", "as_json")
+_BESIDE_RESUME = (
+    "resume",
+    "output",
+    "shard",
+    "num_processes",
+    "start_jitter",
+    "keep_going",
+    "strict",
+    "verify",
+    "as_json",
+)
 """All others are settled by the run in the folder."""
 
 _ASKED = "request.json"
@@ -90,14 +100,28 @@ def bench(
     shard: Annotated[
         str | None,
         typer.Option(
-            help="Work on share I/N of the run only; launchers' variables are understood.",
+            help="Do share I/N only, where machines share no folder.",
             show_default=False,
             rich_help_panel=_WORK,
         ),
     ] = None,
     num_processes: Annotated[
-        int, typer.Option(help="Processes on this machine, one share each.", min=1, rich_help_panel=_WORK)
+        int,
+        typer.Option(
+            help="Processes on this machine; more may join in the same --output.",
+            min=1,
+            rich_help_panel=_WORK,
+        ),
     ] = 1,
+    start_jitter: Annotated[
+        float,
+        typer.Option(
+            help="Wait for up to so many seconds, at random, before models are read.",
+            min=0,
+            max=3600,
+            rich_help_panel=_WORK,
+        ),
+    ] = 0.0,
     resume: Annotated[
         bool,
         typer.Option(
@@ -192,6 +216,7 @@ def bench(
         folder,
         shard,
         num_processes,
+        start_jitter,
         keep_going=keep_going,
         strict=strict,
         verify=verify,
@@ -204,13 +229,17 @@ def _work(
     folder: Path,
     shard: str | None,
     processes: int,
+    jitter: float,
     *,
     keep_going: bool,
     strict: bool,
     verify: bool,
     as_json: bool,
 ) -> None:
-    """Run here, or as several processes and then here once more, which puts everything together."""
+    """Run here, or as several processes and then here once more, which gives their one answer."""
+    import random
+    import time
+
     from benchmarks.live import PlainLines, display
     from benchmarks.runner import bench
     from benchmarks.shards import end_with_parent, parse_shard, run_processes, shard_of_environment
@@ -218,7 +247,7 @@ def _work(
     from methods.files import save_json
 
     end_with_parent()
-    part = parse_shard(shard) if shard is not None else shard_of_environment(os.environ)
+    part = None if shard is None else parse_shard(shard)
     if processes > 1:
         if part is not None:
             raise UsageError(
@@ -228,14 +257,18 @@ def _work(
         asked = folder / _ASKED
         save_json(asked, request.as_dict())
         flags = [flag for flag, given in (("--keep-going", keep_going), ("--verify", verify)) if given]
+        flags += ["--start-jitter", str(jitter)] if jitter else []
         try:
             codes = run_processes(["bench", "--resume", "--output", str(folder), *flags], processes)
         finally:
             asked.unlink(missing_ok=True)
         if any(code not in (0, 1) for code in codes):
             raise typer.Exit(max(codes))
-    request = _on_own_device(request, part)
-    observer = display() if part is None else PlainLines(label=f"[{part}] ")
+    elif jitter:
+        time.sleep(random.uniform(0, jitter))
+    process = part or shard_of_environment(os.environ)
+    request = _on_own_device(request, process)
+    observer = display() if process is None else PlainLines(label=f"[{process}] ")
     outcome = bench(request, folder, shard=part, keep_going=keep_going, read_all=verify, observer=observer)
     _report(outcome, part, strict=strict, as_json=as_json)
 

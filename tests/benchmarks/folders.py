@@ -18,7 +18,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != UNEQUAL and path.suffix != ".lock"
+        if path.is_file() and path.name != UNEQUAL
     }
 
 
@@ -30,11 +30,11 @@ def pictures(folder: Path) -> list[Path]:
     return sorted((folder / "pictures").rglob("*.png"))
 
 
-def killed_runs(request: Path, root: Path, deaths: int) -> list[Path]:
-    """Folders of complete runs: an undisturbed one, then some that died on the way (killing.py)."""
+def killed_runs(request: Path, root: Path, deaths: int, script: str = "killing.py") -> list[Path]:
+    """Folders of complete runs: an undisturbed one, then some that died on the way (see the script)."""
     here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, str(here / "killing.py"), str(request), str(root), str(deaths)],
+        [sys.executable, str(here / script), str(request), str(root), str(deaths)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
         | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -110,7 +110,7 @@ def main(asked: Path, root: Path, wanted: int) -> None:
     print(root / "whole" / "run", flush=True)
     deaths, folder = 0, root / "kill-0" / "run"
     while deaths < wanted:
-        if killed_after(rng.randint(1, 24), work, folder):
+        if killed_after(rng.randint(1, 48), work, folder):
             deaths += 1
             if rng.random() < 0.5:
                 tear(folder, rng)

@@ -207,6 +207,29 @@ def test_the_public_benchmark_runs_from_its_checkout(tmp_path: Path, ask: Ask) -
     assert [row["status"] == "error" for row in found] == [False, False, True, True, True]
 
 
-def test_an_open_folder_is_locked(tmp_path: Path, ask: Ask) -> None:
-    with RunFolder(tmp_path).opened(), pytest.raises(UsageError, match="Another process"):
-        bench(ask(), tmp_path)
+def test_a_second_process_joins(finished: dict[str, bytes], tmp_path: Path, ask: Ask) -> None:
+    other = RunFolder(tmp_path / "run")
+    with other.opened():
+        assert bench(ask(), tmp_path / "run").complete
+    assert contents(tmp_path / "run") == finished
+
+
+def test_a_batch_is_as_large_as_it_was_where_the_run_began(tmp_path: Path, ask: Ask) -> None:
+    folder = tmp_path / "run"
+    assert not bench(ask(batch_size=3), folder, shard=Shard(0, 2)).complete
+    assert bench(ask(), folder).complete
+    batches = {read_metadata(path)["spid"]["batch_size"] for path in pictures(folder)}
+    assert batches == {3}
+    with pytest.raises(UsageError, match=r"settings.batch_size: 3 -> 2"):
+        bench(ask(batch_size=2), folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_four_processes_two_of_them_killed(tmp_path: Path, ask: Ask) -> None:
+    """Four share a run, two die at random moments of it: in the end every byte is as one alone leaves it."""
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps(ask().as_dict()))
+    whole, *shared = killed_runs(request, tmp_path, 1, "sharing.py")
+    assert len(shared) == 1
+    for folder in shared:
+        assert contents(folder) == contents(whole)

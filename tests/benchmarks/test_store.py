@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,16 +118,44 @@ def test_what_failed_in_one_journal_may_be_done_in_another(tmp_path: Path) -> No
 
 def test_two_processes_never_share_a_journal(folder: RunFolder) -> None:
     code = (
-        "import sys; from benchmarks.store import RunFolder\n"
-        "with RunFolder(sys.argv[1]).opened(): print('got it')"
+        "import sys; from benchmarks.store import RunFolder\nrun = RunFolder(sys.argv[1])\n"
+        "with run.opened(): print(run.journal.name, run.timings.name)"
     )
-    command = [sys.executable, "-c", code, str(folder.path)]
+
+    def names() -> list[str]:
+        command = [sys.executable, "-c", code, str(folder.path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
     with folder.opened():
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode != 0 and "Another process is at work" in done.stderr
-        with RunFolder(folder.path, Shard(1, 2)).opened():
-            pass
-    assert subprocess.run(command, capture_output=True, text=True).stdout == "got it\n"
+        assert folder.journal.name == "samples.jsonl"
+        journal, timings = names()
+        assert re.fullmatch(r"samples\.[0-9a-f]{16}\.jsonl", journal) and timings[7:] == journal[7:]
+        part = RunFolder(folder.path, Shard(1, 2))
+        with part.opened():
+            assert part.journal.name == "samples.2-of-2.jsonl"
+    assert names() == ["samples.jsonl", "timings.jsonl"]
+    assert not (folder.path / "leases").exists()
+
+
+def test_what_is_written_too_late_does_not_reach_the_finished_file(folder: RunFolder) -> None:
+    """A process that was asleep for longer than its lease wakes up when others have put the run together."""
+    late = RunFolder(folder.path)
+    with late.opened():
+        whole = RunFolder(folder.path)
+        whole.complete(IDS, whole.scan(dict.fromkeys(IDS)))
+        finished = whole.journal.read_bytes()
+        write_bytes(whole.journal, finished)
+        late.append([row(late, IDS[0])])
+    assert whole.journal.read_bytes() == finished
+
+
+def test_files_of_others_are_left_alone(folder: RunFolder) -> None:
+    (folder.path / "samples.backup.jsonl").write_text("mine\n")
+    (folder.path / "samples.0123456789abcdef.jsonl").write_text("a process left this\n")
+    folder.complete(IDS, folder.scan(dict.fromkeys(IDS)))
+    assert sorted(path.name for path in folder.path.glob("samples*")) == [
+        "samples.backup.jsonl", "samples.jsonl",
+    ]  # fmt: skip
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
