@@ -79,14 +79,10 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
     devices = _visible_devices()
     children = []
     for index in range(count):
-        environment = dict(os.environ)
+        environment = {_NUMBER: f"{index + 1}/{count}"}
         if len(devices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
-        command = [sys.executable, "-m", "spatialid_cli.app", *arguments]
-        environment |= {_TIED: "1", _NUMBER: f"{index + 1}/{count}"}
-        children.append(
-            subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        )
+        children.append(start_child(arguments, environment, stdout=subprocess.DEVNULL))
     try:
         return check_codes([child.wait() for child in children])
     except BaseException:
@@ -95,6 +91,18 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
         for child in children:
             child.wait()
         raise
+
+
+def start_child(
+    arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int | None = None
+) -> subprocess.Popen[bytes]:
+    """`spid` with these arguments as a process that ends with this one; `environment` is added to ours."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "spatialid_cli.app", *arguments],
+        env={**os.environ, **environment, _TIED: "1"},
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+    )
 
 
 def end_with_parent() -> None:

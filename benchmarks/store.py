@@ -164,7 +164,8 @@ class RunFolder:
                 mend(whole)
             with whole.open("ab") as file:
                 _append(file, whole, b"".join(b"".join(_lines(path)) for path in times), sync=True)
-        for path in [*parts, *times, *self.path.rglob(".*.tmp")]:  # also what was left half written
+        left = [self.path / "request.json", *self.path.rglob(".*.tmp")]  # run.json says it; half written
+        for path in [*parts, *times, *left]:
             path.unlink(missing_ok=True)
         sync_folder(self.path)
 

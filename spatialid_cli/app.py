@@ -27,6 +27,7 @@ from spatialid_cli.score import score
 from spatialid_cli.show import show
 from spatialid_cli.suites import list_suites
 from spatialid_cli.train import train
+from spatialid_cli.ui import ui
 
 INTERRUPTED = 130
 
@@ -53,6 +54,7 @@ app.command(cls=Command)(report)
 app.command(cls=Command)(compare)
 app.command(cls=Command)(doctor)
 app.command(cls=Command)(fetch)
+app.command(cls=Command)(ui)
 
 
 def _print_version(wanted: bool) -> None:

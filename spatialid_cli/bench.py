@@ -27,15 +27,17 @@ _BESIDE_RESUME = (
     "shard",
     "num_processes",
     "start_jitter",
+    "launch",
+    "jobs",
+    "partition",
+    "slurm",
+    "address",
     "keep_going",
     "strict",
     "verify",
     "as_json",
 )
 """All others are settled by the run in the folder."""
-
-_ASKED = "request.json"
-"""How the processes of one command learn what it asks for; gone when they are."""
 
 
 def bench(
@@ -122,6 +124,33 @@ def bench(
             rich_help_panel=_WORK,
         ),
     ] = 0.0,
+    launch: Annotated[
+        str | None,
+        typer.Option(
+            help="slurm: submit jobs; ray: actors of a cluster.", show_default=False, rich_help_panel=_WORK
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="How many --launch starts.", min=1, show_default=False, rich_help_panel=_WORK),
+    ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(help="Of --launch slurm.", show_default=False, rich_help_panel=_WORK),
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Option of sbatch, such as time=240 (minutes) or gpus_per_node=1. Repeatable.",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the Ray cluster; without, this machine.", show_default=False, rich_help_panel=_WORK
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -159,9 +188,12 @@ def bench(
     degenerate, no_face_ref, or no picture at all. A picture that shows no face or several (no_face_gen,
     multi_face) says something about its method, not about the run: it fails nothing without --strict.
     """
+    from benchmarks.shards import parse_shard
     from methods.errors import UsageError
     from methods.paths import default_output_dir
     from methods.provenance import portable
+    from spatialid_cli.bench_work import How, work
+    from spatialid_cli.request import collect_backbone, collect_pairs
 
     if resume:
         if output is None:
@@ -180,7 +212,6 @@ def bench(
         if suite is None:
             raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
         from benchmarks.request import Request, split_methods
-        from spatialid_cli.request import collect_backbone, collect_pairs
 
         request = Request(
             suite=suite,
@@ -211,75 +242,23 @@ def bench(
         )
     folder = output or default_output_dir() / Path(request.suite).stem
     options.check_output(folder)
-    _work(
-        request,
-        folder,
-        shard,
-        num_processes,
-        start_jitter,
+    how = How(
+        shard=shard,
+        processes=num_processes,
+        jitter=start_jitter,
+        launch=launch,
+        jobs=jobs,
+        address=address,
+        slurm={
+            **collect_pairs("--slurm", slurm or [], "time=240"),
+            **({"partition": partition} if partition else {}),
+        },
         keep_going=keep_going,
-        strict=strict,
         verify=verify,
-        as_json=as_json,
     )
-
-
-def _work(
-    request: Request,
-    folder: Path,
-    shard: str | None,
-    processes: int,
-    jitter: float,
-    *,
-    keep_going: bool,
-    strict: bool,
-    verify: bool,
-    as_json: bool,
-) -> None:
-    """Run here, or as several processes and then here once more, which gives their one answer."""
-    import random
-    import time
-
-    from benchmarks.live import PlainLines, display
-    from benchmarks.runner import bench
-    from benchmarks.shards import end_with_parent, parse_shard, run_processes, shard_of_environment
-    from methods.errors import UsageError
-    from methods.files import save_json
-
-    end_with_parent()
-    part = None if shard is None else parse_shard(shard)
-    if processes > 1:
-        if part is not None:
-            raise UsageError(
-                "--num-processes shares out a run that is a share itself.", hint="Give one of the two."
-            )
-        _check(request)
-        asked = folder / _ASKED
-        save_json(asked, request.as_dict())
-        flags = [flag for flag, given in (("--keep-going", keep_going), ("--verify", verify)) if given]
-        flags += ["--start-jitter", str(jitter)] if jitter else []
-        try:
-            codes = run_processes(["bench", "--resume", "--output", str(folder), *flags], processes)
-        finally:
-            asked.unlink(missing_ok=True)
-        if any(code not in (0, 1) for code in codes):
-            raise typer.Exit(max(codes))
-    elif jitter:
-        time.sleep(random.uniform(0, jitter))
-    process = part or shard_of_environment(os.environ)
-    request = _on_own_device(request, process)
-    observer = display() if process is None else PlainLines(label=f"[{process}] ")
-    outcome = bench(request, folder, shard=part, keep_going=keep_going, read_all=verify, observer=observer)
-    _report(outcome, part, strict=strict, as_json=as_json)
-
-
-def _check(request: Request) -> None:
-    """Refuse in one line, not in one per process."""
-    from benchmarks.request import choose_methods
-    from benchmarks.suites import load_suite
-
-    suite = load_suite(request.suite, data=request.data, sets=request.sets)
-    choose_methods(request.methods, suite.methods)
+    done = work(request, folder, how, as_json=as_json)
+    if done is not None:
+        _report(done, None if shard is None else parse_shard(shard), strict=strict, as_json=as_json)
 
 
 def _request_of(folder: Path) -> Request:
@@ -290,9 +269,10 @@ def _request_of(folder: Path) -> Request:
     from methods.plugins import Origin
     from methods.registry import check_origin
     from methods.textfile import read_json
+    from spatialid_cli.bench_work import ASKED
 
-    if (folder / _ASKED).exists():
-        return Request.from_dict(read_json(folder / _ASKED, hint="Give the options."), where=_ASKED)
+    if (folder / ASKED).exists():
+        return Request.from_dict(read_json(folder / ASKED, hint="Give the options."), where=ASKED)
     if (folder / "run.json").exists():
         run = read_run(folder)
         for method in run.get("methods", []):
@@ -300,20 +280,6 @@ def _request_of(folder: Path) -> Request:
             check_origin(str(method.get("method")), Origin.read(method.get("package")))
         return Request.from_dict(run.get("request", {}), where=str(folder / "run.json"))
     raise UsageError(f"There is no run in {folder}.", hint="Begin one with --suite.")
-
-
-def _on_own_device(request: Request, part: Shard | None) -> Request:
-    """With several devices in sight and none named, the one that the launcher meant for this process."""
-    from dataclasses import replace
-
-    if part is None or request.backbone.get("device"):
-        return request
-    import torch
-
-    from benchmarks.shards import device_of_environment
-
-    device = device_of_environment(os.environ, torch.cuda.device_count())
-    return request if device is None else replace(request, backbone={**request.backbone, "device": device})
 
 
 def _report(outcome: Outcome, part: Shard | None, *, strict: bool, as_json: bool) -> None:

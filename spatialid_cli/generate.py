@@ -248,7 +248,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
     from methods.files import cannot_write
 
     fresh = given is None or not given.exists()
-    folder = given or _new_folder()
+    folder = given or new_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{secrets.token_hex(8)}.tmp"
@@ -266,8 +266,11 @@ def _folder(given: Path | None) -> Iterator[Path]:
         raise
 
 
-def _new_folder() -> Path:
-    """A folder that was not there, named by the clock: two runs of one second get two."""
+def new_folder(below: Path | None = None) -> Path:
+    """A folder that was not there, named by the clock: two runs of one second get two.
+
+    below: where; None for outputs/
+    """
     import time
 
     from methods.files import cannot_write
@@ -275,7 +278,7 @@ def _new_folder() -> Path:
 
     name = time.strftime("generate-%Y%m%d-%H%M%S")
     for number in range(1, 10_000):
-        folder = default_output_dir() / (name if number == 1 else f"{name}-{number}")
+        folder = (below or default_output_dir()) / (name if number == 1 else f"{name}-{number}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -284,7 +287,7 @@ def _new_folder() -> Path:
                 raise cannot_write(folder, error) from error
         except OSError as error:
             raise cannot_write(folder, error) from error
-    raise UsageError(f"{default_output_dir()} holds too many runs.", hint="Give --output.")
+    raise UsageError(f"{below or default_output_dir()} holds too many runs.", hint="Give --output.")
 
 
 def _keep_earlier(folder: Path) -> None:
