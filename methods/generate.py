@@ -107,7 +107,7 @@ def generate(
     for name in [*request.method_options, *adapters]:
         if name not in names:
             raise unknown_name("method in the options or adapters", name, names)
-    people = [_confined(one, request) for one in _analyse(request, infos, loaded, encoder)]
+    people = [_confined(one, request) for one in analyse_references(request, infos, loaded, encoder)]
     troupe = _Troupe(people, texts)
 
     model = loaded or load_backbone(request.backbone, **request.backbone_options)
@@ -300,11 +300,11 @@ def _generated(
     )
 
 
-def _analyse(
+def analyse_references(
     request: Request,
     infos: Mapping[str, MethodInfo],
-    loaded: Backbone | None,
-    face_encoder: PathArgument | FaceEncoder | None,
+    loaded: Backbone | None = None,
+    face_encoder: PathArgument | FaceEncoder | None = None,
 ) -> list[Identity]:
     """Faces of all references, before anything heavy is loaded; [] when no method asks for any."""
     needy = [name for name, info in infos.items() if info.identity]

@@ -15,6 +15,7 @@ from spatialid_cli.bench import bench
 from spatialid_cli.claims import claims
 from spatialid_cli.compare import compare
 from spatialid_cli.doctor import doctor
+from spatialid_cli.export import export
 from spatialid_cli.fetch import fetch
 from spatialid_cli.generate import generate
 from spatialid_cli.method_flags import MethodFlagsCommand
@@ -55,6 +56,7 @@ app.command(cls=Command)(compare)
 app.command(cls=Command)(doctor)
 app.command(cls=Command)(fetch)
 app.command(cls=Command)(ui)
+app.command(cls=Command)(export)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from command import Spid
+from people import somebody
+from safetensors.torch import load_file, save_file
 from tiny import tiny_backbone, tiny_folder
 
 from methods.errors import UsageError, WeightsError
+from methods.faces import load_encoder
 from methods.hooks import Identity
+from methods.identify import identify
+from methods.textual_inversion.config import Config
 from methods.textual_inversion.files import read_embedding, write_embedding
 from methods.textual_inversion.method import TextualInversion
 
@@ -111,3 +116,39 @@ def test_a_word_of_another_program_speaks_as_diffusers_speaks_it(tmp_path: Path)
         expected, _ = pipeline.encode_prompt("a photo of a <anna>", "cpu", 1, False)
     assert torch.equal(spoken.key, expected)
     assert method.identity_fingerprint(somebody, backbone) is not None
+
+
+@pytest.mark.parametrize("form", ["diffusers", "a1111"])
+def test_export_writes_what_a_fit_learned(spid: Spid, tmp_path: Path, form: str) -> None:
+    """For a backbone with two text encoders; `--adapter` speaks the file as the fit itself speaks."""
+    person = somebody(1).pictures[0]
+    asked = (
+        "--backbone", tiny_folder("sdxl"), "--face-encoder", "pocket", "--set", "steps=2", "--set", "rows=2",
+    )  # fmt: skip
+    file = tmp_path / "anna.safetensors"
+    flags = ("--id", f"anna={person}", *asked, "--format", form, "--output", file, "--json")
+    made = spid("export", *flags)
+    assert made.code == 0, made.err
+    assert made.json["rows"] == 2 and made.json["token"] == "anna"
+    state = load_file(file)
+    assert {name: tuple(one.shape) for name, one in state.items()} == {"clip_l": (2, 32), "clip_g": (2, 32)}
+    backbone = tiny_backbone("sdxl")
+    told = TextualInversion.load(file, backbone).tokens(Identity("anna"), backbone)["word"]
+    fitted = TextualInversion(Config(steps=2, rows=2))
+    identity = identify("anna", person, load_encoder("pocket"))
+    assert torch.equal(told, fitted.tokens(identity, backbone)["word"])  # found in the cache
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--method", "uniform"), "uniform fits nobody"),
+        (("--format", "webui"), "--format webui"),
+        (("--output", "a.pt"), "written as .safetensors"),
+        (("--token", "a b"), "not one word"),
+        (("--method", "facewise", "--set", "steps=1"), "learns more than a word"),
+    ],
+)
+def test_export_says_what_it_cannot_write(spid: Spid, flags: tuple[str, ...], message: str) -> None:
+    refused = spid("export", "--reference", somebody(1).pictures[0], *flags)
+    assert refused.code == 2 and message in refused.err, refused.err

@@ -12,7 +12,7 @@ from command import Spid
 
 COMMANDS = (
     "generate", "train", "bench", "score", "suites", "metrics", "render", "show", "methods", "claims",
-    "report", "compare", "doctor", "fetch", "ui",
+    "report", "compare", "doctor", "fetch", "ui", "export",
 )  # fmt: skip
 GOLDEN = Path(__file__).parent / "golden_options.txt"
 HEAVY = ("torch", "numpy", "pandas", "PIL", "yaml", "skia", "diffusers", "transformers", "scipy", "rich")
