@@ -127,7 +127,7 @@ def test_metric_encoder_and_suite_measure_a_run(example: Path, spid: Spid, tmp_p
 
 def test_doctor_lists_all_of_it_by_package_and_version(example: Path, spid: Spid) -> None:
     facts = spid("doctor", "--json").json["facts"]["plug-ins"]
-    assert facts == {
+    assert {name: said for name, said in facts.items() if said.startswith("example ")} == {
         "face_encoders: grey-faces": "example 1.0 (sharp:ENCODER), works",
         "methods: louder": "example 1.0 (louder:Louder), works",
         "metrics: sharpness": "example 1.0 (sharp:Sharpness), works",

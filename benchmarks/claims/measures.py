@@ -21,7 +21,7 @@ from benchmarks.metrics.leakage import head_mask
 from benchmarks.people import gather, identify_all
 from benchmarks.plan import Person, spread
 from benchmarks.store import RunFolder
-from benchmarks.studies.attention import share_inside
+from benchmarks.studies.attention import grids_of, share_inside
 from benchmarks.suites import Suite, SuitePrompt
 from methods.contract import Method
 from methods.files import save_json
@@ -149,8 +149,7 @@ def _in_head(study: Study, result: Result, encoder: FaceEncoder) -> float | None
     if not faces:
         return None
     mask = head_mask([faces[0].box], rgb.shape[0], rgb.shape[1])
-    height, width = latent_size(result.job, study.backbone)
-    grids = {site.name: site.grid(height, width) for site in study.backbone.sites}
+    grids = grids_of(study.backbone, *latent_size(result.job, study.backbone))
     return share_inside(result.attention, grids, mask)
 
 

@@ -47,6 +47,11 @@ def share_inside(
     return sum(shares) / len(shares)
 
 
+def grids_of(backbone: Backbone, height: int, width: int) -> dict[str, tuple[int, int]]:
+    """Site -> (h, w) of its image tokens for latents of this size, in any family."""
+    return {site.name: site.grid(height, width) for site in backbone.sites}
+
+
 def face_share(
     backbone: Backbone, key: Tensor, value: Tensor, columns: Sequence[int], portraits: Sequence[Portrait]
 ) -> float:
@@ -68,6 +73,6 @@ def face_share(
             levels = torch.full((count,), timestep / 1000, dtype=torch.float64)
             noisy, time, _ = backbone.noise.noised(latents, noise, levels)
             predict(noisy.to(backbone.dtype), time, Conditioning(*of_stage))
-        grids = {site.name: site.grid(height, width) for site in backbone.cross_sites}
+        grids = grids_of(backbone, height, width)
         shares += [share_inside(capture.maps(row), grids, mask) for row, mask in enumerate(masks)]
     return float(np.mean(shares))

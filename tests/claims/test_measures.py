@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_flux import flux_backbone
 
 from benchmarks.claims.measures import _pairs
 from benchmarks.claims.study import Settings, Study
 from benchmarks.claims.types import Experiment
-from benchmarks.studies.attention import share_inside
+from benchmarks.studies.attention import grids_of, share_inside
 from benchmarks.suites import load_suite
+from methods.hooks import Job
+from methods.sampling import latent_size, sample
 
 
 def test_attention_inside_a_mask() -> None:
@@ -37,6 +40,18 @@ def test_a_token_half_inside_counts_half() -> None:
     mask[:4, :2] = True  # half of the first token of a 2 x 2 grid
     first = torch.tensor([1.0, 0.0, 0.0, 0.0])[:, None]
     assert share_inside({"site": first}, {"site": (2, 2)}, mask) == pytest.approx(0.5)
+
+
+def test_attention_is_measured_in_joint_attention_too() -> None:
+    """FLUX has no cross-attention: its double and single blocks see text and picture together."""
+    backbone = flux_backbone("dev")
+    job = Job("a photo of the person", 64, 48, guidance=3.5, steps=1, seed=3)
+    (result,) = sample(backbone, [job], capture=[[1, 2]])
+    left = np.zeros((48, 64), bool)
+    left[:, :32] = True
+    grids = grids_of(backbone, *latent_size(job, backbone))
+    inside, outside = (share_inside(result.attention, grids, mask) for mask in (left, ~left))
+    assert result.attention and inside + outside == pytest.approx(1.0, abs=1e-5) and 0 < inside < 1
 
 
 def test_few_pairs_meet_many_people_and_many_prompts(
