@@ -19,7 +19,7 @@ from spatialid_cli.generate import new_folder
 from spatialid_cli.playground import METRICS, Answer, Shown, Studio, Wish, lines_of
 
 if TYPE_CHECKING:
-    import gradio
+    from gradio import Blocks
 
 _FIRST = "a photo of a {person} at the beach\nan oil painting of a {person}"
 _EMPTY = '<div class="empty">Choose somebody, write what to show, and press <b>Make</b>.</div>'
@@ -55,6 +55,8 @@ def serve(studio: Studio, output: Path, port: int, ready: Callable[[str], object
 
 def _theme() -> Any:
     """Quiet: labels are text, and every font is the reader's own, so that none is fetched from anywhere."""
+    import gradio
+
     return gradio.themes.Soft(
         primary_hue="indigo", neutral_hue="slate", font=list(_FONTS), font_mono=list(_MONO)
     ).set(
@@ -73,7 +75,7 @@ def _theme() -> Any:
     )
 
 
-def build(studio: Studio, output: Path) -> gradio.Blocks:
+def build(studio: Studio, output: Path) -> Blocks:
     """The page: who, what, how on the left, what came of it on the right."""
     import gradio as gr
 
