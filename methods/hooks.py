@@ -168,14 +168,19 @@ class RowLayout:
         """Whether there are unconditional rows."""
         return self.guided and self.half != "cond"
 
-    @property
-    def places(self) -> list[int]:
-        """Where the rows of this pass are in the whole batch."""
+    def cut(self, batch: Tensor, dim: int = 0) -> Tensor:
+        """What this pass has of a tensor with all rows of the batch along `dim`."""
+        if self.half is None:
+            return batch
         whole = replace(self, half=None)
         of = whole.uncond_of if self.half == "uncond" else whole.cond_of
-        if self.half is None:
-            return list(range(self.total))
-        return [row for stream in self.members for row in range(of(stream.name).start, of(stream.name).stop)]
+        places = [of(stream.name) for stream in self.members]
+        parts = [batch.narrow(dim, place.start, place.stop - place.start) for place in places]
+        if len(parts) == 1:
+            return parts[0]
+        import torch
+
+        return torch.cat(parts, dim)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -326,7 +331,7 @@ class Attachment:
     def on_pass(self, step: Pass) -> None:
         """Called before each pass where a network (FLUX) takes guidance in two: hooks see its rows alone.
 
-        What was made for the rows of the whole batch is to be cut to `step.rows.places`.
+        What was made for the rows of the whole batch is to be cut by `step.rows.cut`.
         """
 
     def conditioning(self, step: StepInfo, text: Conditioning) -> Conditioning:

@@ -111,7 +111,7 @@ class AdapterAttention(Attachment, Generic[AdapterT]):
 
     def on_pass(self, step: Pass) -> None:
         if self._whole is not None:
-            self.weight = self._whole[step.rows.places]
+            self.weight = step.rows.cut(self._whole)
         self._projected = self._of_pass.setdefault(step.rows.half, {})
 
     def projected(self, site: Site, step: Pass) -> KeyValue:

@@ -7,11 +7,13 @@ from what is shipped, where something is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from people import somebody
 from tiny import FAMILIES, tiny_backbone
+from tiny_flux import flux_backbone
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
@@ -22,12 +24,14 @@ from methods.registry import get_method, method_info, method_names
 from methods.sampling import sample
 
 METHODS = method_names()
-BACKBONES = [*FAMILIES, "pocket"]
+BACKBONES = [*FAMILIES, "flux", "pocket"]
 SOMEBODY, ANYBODY = somebody(1), somebody(2, "anybody")
 
 
 @pytest.fixture(params=BACKBONES)
 def backbone(request: pytest.FixtureRequest) -> Backbone:
+    if request.param == "flux":
+        return flux_backbone("dev")
     if request.param != "pocket":
         return tiny_backbone(request.param)
     return request.getfixturevalue("pocket_backbone")
@@ -55,13 +59,19 @@ def ready(chosen: type[Method], backbone: Backbone) -> Method:
 
 
 def job(backbone: Backbone, **changes: object) -> Job:
-    width, height = backbone.default_size
+    width, height = (64, 64) if backbone.family == "flux" else backbone.default_size
     base = {"prompt": "photo of the person", "guidance": 4.0, "steps": 3, "seed": 5, "identity": SOMEBODY}
     return Job(**{"width": width, "height": height, **base, **changes})
 
 
-def unet_state(backbone: Backbone) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in backbone.denoiser.unet.state_dict().items()}
+def network(backbone: Backbone) -> Any:
+    """The U-Net or the transformer."""
+    (module,) = backbone.denoiser.modules()
+    return module
+
+
+def network_state(backbone: Backbone) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network(backbone).state_dict().items()}
 
 
 def test_describes_itself(method: Method) -> None:
@@ -75,13 +85,10 @@ def test_describes_itself(method: Method) -> None:
 def test_leaves_no_trace(method: Method, backbone: Backbone) -> None:
     """Weights, processors and pictures are bit for bit what they were."""
     [before] = sample(backbone, [job(backbone, identity=None)])
-    unet = backbone.denoiser.unet
-    weights, processors = unet_state(backbone), dict(unet.attn_processors)
+    weights, processors = network_state(backbone), dict(network(backbone).attn_processors)
     sample(backbone, [job(backbone, guidance=g) for g in (4.0, 1.0)], method)
-    assert all(
-        torch.equal(weights[name], tensor) for name, tensor in backbone.denoiser.unet.state_dict().items()
-    )
-    assert all(backbone.denoiser.unet.attn_processors[name] is one for name, one in processors.items())
+    assert all(torch.equal(weights[name], tensor) for name, tensor in network(backbone).state_dict().items())
+    assert all(network(backbone).attn_processors[name] is one for name, one in processors.items())
     [after] = sample(backbone, [job(backbone, identity=None)])
     assert torch.equal(before.latents, after.latents)
     assert before.picture is not None and after.picture is not None
@@ -170,9 +177,22 @@ def check_site(hooks: Attachment, site, step: StepInfo) -> None:
         assert added is None or (added.shape == output.shape and added.dtype == output.dtype)
         assert torch.equal(output, untouched)
     else:
+        if site.kind == "joint":
+            check_added(hooks, site, step, h * w)
         key, value = hooks.keys_values(site, step, query, query.clone(), query.clone())
         assert key.shape == value.shape
         assert (key.shape[0], key.shape[1], key.shape[3]) == (query.shape[0], query.shape[1], query.shape[3])
+
+
+def check_added(hooks: Attachment, site, step: StepInfo, tokens: int) -> None:
+    """What a joint block's image tokens get: where text features are read, and after the block."""
+    hidden = torch.randn(step.rows.total, tokens, site.width)
+    untouched, query = hidden.clone(), torch.randn(step.rows.total, site.heads, tokens, site.head_dim)
+    found = [hooks.after_block(site, step, hidden)]
+    if site.context_width is not None:
+        found.append(hooks.image_attention(site, step, query, hidden))
+    assert all(one is None or (one.shape == hidden.shape and one.dtype == hidden.dtype) for one in found)
+    assert torch.equal(hidden, untouched)
 
 
 def test_records_only_when_asked(method: Method, backbone: Backbone) -> None:
@@ -203,7 +223,9 @@ def half() -> Callable[[Backbone], Backbone]:
 
 def test_session_needs_nothing_but_hooks(backbone: Backbone) -> None:
     """Entering and leaving without a step: an error before the first one leaves no processors behind."""
-    before = dict(backbone.denoiser.unet.attn_processors)
+    before = dict(network(backbone).attn_processors)
     with backbone.denoiser.attached(Attachment()):
-        assert all(one is not before[name] for name, one in backbone.denoiser.unet.attn_processors.items())
-    assert all(one is before[name] for name, one in backbone.denoiser.unet.attn_processors.items())
+        at_work = network(backbone).attn_processors
+        own = backbone.family == "flux"  # which runs diffusers' own code as long as nothing is overridden
+        assert all((one is before[name]) == own for name, one in at_work.items())
+    assert all(one is before[name] for name, one in network(backbone).attn_processors.items())

@@ -80,7 +80,6 @@ class PulidAttention(TokenReading):
         self._rows: RowLayout | None = None
         self._whole: Tensor | None = None
         self._all: KeysValues
-        self._halves: dict[str | None, KeysValues] = {}
         self.guided_from = guided_from
 
     def weights(self, step: StepInfo) -> list[float]:
@@ -100,11 +99,9 @@ class PulidAttention(TokenReading):
     def on_pass(self, step: Pass) -> None:
         if self._whole is None:
             return
-        places = step.rows.places
-        self.weight = self._whole[places]
-        if step.rows.half not in self._halves:
-            self._halves[step.rows.half] = self._all[0][:, places], self._all[1][:, places]
-        self.keys, self.values = self._halves[step.rows.half]
+        rows = step.rows
+        self.weight = rows.cut(self._whole)
+        self.keys, self.values = (rows.cut(one, dim=1) for one in self._all)
 
     def after_block(self, site: Site, step: Pass, hidden: Tensor) -> Tensor | None:
         number = self.adapter.places.get(site.index)

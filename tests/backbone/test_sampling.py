@@ -62,6 +62,12 @@ def test_rows_of_a_stream_that_jobs_share():
     assert (rows.uncond_of("text"), rows.cond_of("text")) == (slice(6, 8), slice(8, 10))
     assert rows.per_trajectory("abc") == [*"abc", *"ac"]
     assert rows.per_row("abc") == [*"abc", *"abc", *"ac", *"ac"]
+    batch = torch.arange(rows.total)
+    for half, places in (("uncond", [0, 1, 2, 6, 7]), ("cond", [3, 4, 5, 8, 9])):
+        one = replace(rows, half=half)
+        assert one.total == 5 and one.cut(batch).tolist() == places
+        assert one.cut(batch[None], dim=1).tolist() == [places]
+        assert one.per_row("abc", uncond="-") == list("-----" if half == "uncond" else "abcac")
     free = RowLayout(3, False, ("main", Stream("text", (1,))))
     assert (free.uncond_of("text"), free.cond_of("text"), free.total) == (slice(3, 3), slice(3, 4), 4)
     for first in (Stream("main", (0, 1)), Stream("main", (1, 0, 2))):

@@ -9,6 +9,7 @@ import torch
 from device.pretend import PretendTensor, move, pretend_device
 from people import somebody
 from tiny import tiny_backbone, tiny_folder
+from tiny_flux import flux_backbone, flux_folder
 
 from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
@@ -21,7 +22,8 @@ from methods.sampling import Result, sample
 @cache
 def moved(family: str, offload: bool) -> Backbone:
     """A tiny backbone on the device, once per test process."""
-    backbone = load_backbone(tiny_folder(family), device="cpu")
+    folder = flux_folder("dev") if family == "flux" else tiny_folder(family)
+    backbone = load_backbone(folder, device="cpu")
     with pretend_device():
         return move(backbone, offload)
 
@@ -36,17 +38,21 @@ def pictures(backbone: Backbone, name: str) -> list[Result]:
     method = chosen.untrained(backbone)
     width, height = backbone.default_size
     people = (somebody(1), somebody(2, "anybody"))
+    width, height = min(width, 64), min(height, 64)
+    extra = {"true_cfg": 2.0, "negative_prompt": "the beach"} if backbone.family == "flux" else {}
     jobs = [
-        Job("photo of the person", width, height, 3.0, identity=one, seed=seed, steps=3)
+        Job("photo of the person", width, height, 3.0, identity=one, seed=seed, steps=3, **extra)
         for seed, one in enumerate(people)
     ]
     return sample(backbone, jobs, method, batch_size=2)
 
 
 @pytest.mark.parametrize("name", method_names())
-@pytest.mark.parametrize(("family", "offload"), [("sd1", False), ("sd1", True), ("sdxl", False)])
+@pytest.mark.parametrize(
+    ("family", "offload"), [("sd1", False), ("sd1", True), ("sdxl", False), ("flux", False), ("flux", True)]
+)
 def test_the_pictures_are_those_of_the_cpu(family: str, name: str, offload: bool) -> None:
-    expected = pictures(tiny_backbone(family), name)
+    expected = pictures(flux_backbone("dev") if family == "flux" else tiny_backbone(family), name)
     backbone = moved(family, offload)
     with pretend_device():
         found = pictures(backbone, name)

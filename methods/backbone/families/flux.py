@@ -171,21 +171,18 @@ class FluxSession:
         step = step or Pass(RowLayout(jobs=rows, guided=False), (height, width), (1.0,) * rows)
         if not step.rows.guided:
             return self._pass(x, time, text, step)
-        velocity = torch.empty_like(x)
+        guidance = torch.tensor(step.guidance, dtype=torch.float64)
+        found: list[tuple[Tensor, ...]] = []
         for half in _HALVES:
             part = replace(step.rows, half=half)
-            places = part.places
-            guidance = tuple(step.guidance[place] for place in places) if step.guidance else ()
-            one = replace(step, rows=part, guidance=guidance)
-            pooled = None if text.pooled is None else text.pooled[places]
+            scales = tuple(part.cut(guidance).tolist()) if step.guidance else ()
+            one = replace(step, rows=part, guidance=scales)
             self.hooks.on_pass(one)
-            velocity[places] = self._pass(
-                x[places],
-                time[places] if isinstance(time, Tensor) else time,
-                Conditioning(text.key[places], text.value[places], pooled),
-                one,
-            )
-        return velocity
+            pooled = None if text.pooled is None else part.cut(text.pooled)
+            own = Conditioning(part.cut(text.key), part.cut(text.value), pooled)
+            times = part.cut(time) if isinstance(time, Tensor) else time
+            found.append(self._pass(part.cut(x), times, own, one).split(step.rows.counts))
+        return torch.cat([half for stream in zip(*found, strict=True) for half in stream])
 
     def _pass(self, x: Tensor, time: float | Tensor, text: Conditioning, step: Pass) -> Tensor:
         _, _, height, width = x.shape
