@@ -171,9 +171,9 @@ class Studio:
             words += ["--reference", str(wish.reference)]
         for text in wish.prompts:
             words += ["--prompt", text]
-        words += ["--method", wish.methods[0]]
+        words += ["--method", wish.methods[-1]]  # the command shows it after those it is compared with
         if len(wish.methods) > 1:
-            words += ["--compare", ",".join(wish.methods[1:])]
+            words += ["--compare", ",".join(wish.methods[:-1])]
         words += ["--seed", str(wish.seed), "--num-images", str(wish.num_images)]
         words += ["--id-weight", str(wish.id_weight)] if wish.id_weight != 1 else []
         words += ["--steps", str(wish.steps)] if wish.steps is not None else []

@@ -33,7 +33,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*.png")}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
 
 
 def test_the_command_that_is_shown_makes_the_same_files(
@@ -49,7 +49,7 @@ def test_the_command_that_is_shown_makes_the_same_files(
     done = spid(*words[1:], "--output", tmp_path / "again")
     assert done.code in (0, 1), done.err
     again = pictures(tmp_path / "again")
-    assert made.pop("person-0007.png") == person.read_bytes()
+    assert made.pop("reference/person-0007.png") == person.read_bytes()
     assert made == again and len(made) == 7  # 2 prompts x 2 methods, a sheet, the masks of one method
     for name in ("table.csv", "table.md"):
         assert (Path(folder) / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
