@@ -151,7 +151,7 @@ def describe_picture(run: RunDescription, result: Result, prompt: str) -> dict[s
     prompt: as it was given, with placeholders
     """
     job = result.job
-    config = run.backbone.origin.get("config")
+    origin = run.backbone.origin
     return {
         **run.shared,
         "prompt": prompt,
@@ -168,10 +168,21 @@ def describe_picture(run: RunDescription, result: Result, prompt: str) -> dict[s
         "id_start": job.id_start,
         "id_end": job.id_end,
         # running out of memory changes it during a run
-        "backbone_options": {**run.backbone.origin, "config": _lasting(config)},
+        "backbone_options": {
+            **origin,
+            "config": _lasting(origin.get("config")),
+            **_loras(origin),
+        },
         "status": result.status,
         "notes": dict(result.notes),
     }
+
+
+def _loras(origin: Mapping[str, Any]) -> dict[str, list[str]]:
+    """LoRAs of a backbone by paths that are valid in every working directory."""
+    named = (str(one).rpartition(":") for one in origin.get("lora") or ())
+    found = [f"{portable(path)}:{weight}" for path, _, weight in named]
+    return {"lora": found} if found else {}
 
 
 def parameters_text(job: Mapping[str, Any]) -> str:

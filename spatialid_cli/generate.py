@@ -178,10 +178,14 @@ def generate(
         ),
     ] = None,
     lora: Annotated[
-        Path | None, typer.Option(help="FLUX: a LoRA (.safetensors) to merge.", rich_help_panel=_MODEL)
+        list[str] | None,
+        typer.Option(
+            help="A LoRA (.safetensors) to merge, FILE or FILE:weight. Repeatable.", rich_help_panel=_MODEL
+        ),
     ] = None,
     lora_scale: Annotated[
-        float | None, typer.Option(help="Its weight.", show_default="1", rich_help_panel=_MODEL)
+        float | None,
+        typer.Option(help="Weight of LoRAs that say none.", show_default="1", rich_help_panel=_MODEL),
     ] = None,
     output: Annotated[
         Path | None,

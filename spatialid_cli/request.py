@@ -34,7 +34,7 @@ class BackboneFile:
     group_offload: bool = False
     quantize: str | None = None
     text_length: Count | None = None
-    lora: str | None = None
+    lora: str | tuple[str, ...] | None = None
     lora_scale: Finite | None = None
 
 
@@ -76,6 +76,7 @@ def collect(flags: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> A
         method_options.setdefault(name, {}).update(values)
     check_options(method_options)
     names = {_OF_MODEL.get(name, name): value for name, value in flags.items()}
+    names["lora"] = list(flags.get("lora") or ()) or None
     model = collect_backbone(flags["backbone"], {name: names.get(name) for name in BACKBONE_ENTRIES[1:]})
     common = {name: flags[name] for name in FIELDS if flags.get(name) is not None} | {
         "methods": methods,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,6 +11,8 @@ from methods.backbone.backbone import Backbone, Defaults
 from methods.backbone.device import Placement
 from methods.backbone.families.reading import first_line
 from methods.backbone.families.registry import LoadOptions, family_of
+from methods.backbone.lora import Named as Loras
+from methods.backbone.lora import read_loras
 from methods.backbone.source import fingerprint, locate
 from methods.errors import UsageError, unknown_name
 
@@ -25,7 +27,7 @@ ATTENTION_BACKENDS = {  # diffusers' names of torch's kernels
     "_native_flash": "FLASH_ATTENTION",
     "_native_math": "MATH",
 }
-_PIXEL_OPTIONS = ("quantize", "text_length", "lora_scale")
+_PIXEL_OPTIONS = ("quantize", "text_length")
 """Options of a family that decide what a backbone computes, as its files do."""
 
 
@@ -44,7 +46,7 @@ def load_backbone(
     group_offload: bool = False,
     quantize: str | None = None,
     text_length: int | None = None,
-    lora: str | Path | None = None,
+    lora: Loras | None = None,
     lora_scale: float | None = None,
 ) -> Backbone:
     """Load a text-to-image pipeline of any family (see `methods.backbone.families.registry`).
@@ -63,8 +65,9 @@ def load_backbone(
     group_offload: the network's layers visit the device one by one; the other models as with `cpu_offload`
     quantize:     `nf4`, `fp8` or `gguf`
     text_length:  tokens that T5 pads or cuts a prompt to, at most 512
-    lora:         a .safetensors file in a layout that diffusers reads, merged into the weights
-    lora_scale:   its weight, 1 by default
+    lora:         .safetensors files in a layout that diffusers reads, merged into the weights: FILE or
+                  FILE:weight, one or several
+    lora_scale:   weight of those that say none, 1 by default
 
     Raises WeightsError (one line, naming the path expected) when something is missing or unreadable,
     UsageError for an option that does not exist or does not fit the source.
@@ -82,12 +85,11 @@ def load_backbone(
             hint="--backbone-config is for a single .safetensors file.",
         )
     family = family_of(source.pipeline, name)
-    wanted = {
+    wanted: dict[str, Any] = {
         "group_offload": group_offload,
         "quantize": quantize,
         "text_length": text_length,
-        "lora": lora,
-        "lora_scale": lora_scale,
+        "lora": read_loras(lora, lora_scale) or None,
     }
     for option, value in wanted.items():
         if value not in (None, False) and option not in family.options:
@@ -96,11 +98,15 @@ def load_backbone(
                 hint="Leave it out; spid generate --help says who does.",
             )
     placement = Placement(on, cpu_offload or group_offload)
-    parts = family.load(source, LoadOptions(kind, placement, config, **wanted))  # type: ignore[arg-type]
+    asked: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    parts = family.load(source, LoadOptions(kind, placement, config, **asked))
+    decisive = {name: wanted[name] for name in _PIXEL_OPTIONS} | (
+        {"lora_scale": [one.weight for one in wanted["lora"]]} if wanted["lora"] else {}
+    )
     backbone = Backbone(
         name=name,
         family=parts.family,
-        fingerprint=fingerprint(source, parts.files, {name: wanted[name] for name in _PIXEL_OPTIONS}),
+        fingerprint=fingerprint(source, parts.files, decisive),
         denoiser=parts.denoiser,
         noise=parts.noise,
         text=parts.text,
@@ -122,7 +128,7 @@ def load_backbone(
             "attention_backend": attention_backend,
             "compile": compile,
             **{
-                option: str(value) if isinstance(value, Path) else value
+                option: [str(one) for one in value] if isinstance(value, tuple) else value
                 for option, value in wanted.items()
                 if value not in (None, False)
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from methods.backbone.families.reading import (
     quiet_loading,
 )
 from methods.backbone.families.registry import LoadOptions, Parts, Source
+from methods.backbone.lora import Lora, merge_loras
 from methods.backbone.noise import RectifiedFlow
 from methods.errors import MissingDependencyError, MissingWeightsError, UsageError, WeightsError, unknown_name
 
@@ -43,7 +45,7 @@ class Flux:
     names = ("flux", "pocket-flux")
     pipelines = ("FluxPipeline",)
     components = ("transformer", *_REST)
-    options = ("group_offload", "quantize", "text_length", "lora", "lora_scale")
+    options = ("group_offload", "quantize", "text_length", "lora")
 
     def load(self, source: Source, options: LoadOptions) -> Parts:
         file = source.files[0] if source.folder is None else None
@@ -55,7 +57,10 @@ class Flux:
         length = length if options.text_length is None else options.text_length
         if not 1 <= length <= MAX_TEXT:
             raise UsageError(f"T5 cannot read {length} tokens.", hint=f"Give 1 to {MAX_TEXT}.")
-        lora = check_lora(options)
+        if options.lora and options.quantize is not None:
+            raise UsageError(
+                "A LoRA cannot be merged into quantised weights.", hint="Leave out quantize, or the LoRA."
+            )
         prepare_imports()
         from methods.backbone.families.flux import FluxDenoiser  # diffusers, which is only now importable
 
@@ -64,8 +69,8 @@ class Flux:
         else:
             transformer = _transformer_of_file(source.files[0], folder, options)
         vae, text, scheduler = _others(folder, source.variant, options, length)
-        if lora is not None:
-            merge_lora(transformer, text.models[0], lora, options)
+        if options.lora:
+            merge(transformer, text.models[0], options.lora)
         if options.group_offload:
             group_offload(transformer, options)
         steps, guidance = _DEFAULTS[transformer.config.guidance_embeds]
@@ -86,7 +91,7 @@ class Flux:
             guidance=float(shipped.get("guidance", guidance)),
             scheduler="euler",
             face_encoder="pocket" if pocket else None,
-            files=_files_beside(source, folder, lora),
+            files=_files_beside(source, folder, options.lora),
         )
 
 
@@ -264,26 +269,8 @@ def _others(
     return vae, text, configuration(folder / "scheduler" / "scheduler_config.json")
 
 
-def check_lora(options: LoadOptions) -> Path | None:
-    """The LoRA file. Raises UsageError for one that cannot be merged, WeightsError for another file."""
-    if options.lora is None:
-        if options.lora_scale is not None:
-            raise UsageError("lora_scale has no LoRA to scale.", hint="Give lora: a .safetensors file.")
-        return None
-    path = Path(options.lora).expanduser()
-    if not path.is_file():
-        raise MissingWeightsError(f"No LoRA at {path}.", hint="Give a .safetensors file.")
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path} is not a .safetensors file.", hint="Convert it where you trust it.")
-    if options.quantize is not None:
-        raise UsageError(
-            "A LoRA cannot be merged into quantised weights.", hint="Leave out quantize, or the LoRA."
-        )
-    return path
-
-
-def merge_lora(transformer: Any, clip: Any, path: Path, options: LoadOptions) -> None:
-    """Merge a LoRA into the transformer, and CLIP where it has some, in any naming that diffusers reads."""
+def merge(transformer: Any, clip: Any, loras: Sequence[Lora]) -> None:
+    """Merge LoRAs into the transformer, and CLIP where they have some."""
     from diffusers import FluxPipeline
 
     pipeline = FluxPipeline(
@@ -295,18 +282,7 @@ def merge_lora(transformer: Any, clip: Any, path: Path, options: LoadOptions) ->
         tokenizer_2=None,
         transformer=transformer,
     )
-    scale = 1.0 if options.lora_scale is None else options.lora_scale
-    try:
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
-        if not pipeline.get_list_adapters():
-            raise ValueError("it has no layer of a FLUX.1 transformer")
-        pipeline.fuse_lora(components=list(pipeline.get_list_adapters()), lora_scale=scale)
-        pipeline.unload_lora_weights()
-    except Exception as error:  # of diffusers, peft and torch alike; the cause stays attached
-        raise WeightsError(
-            f"{path} could not be read as a LoRA of this FLUX.1: {first_line(error)}.",
-            hint="Give a LoRA that was trained on FLUX.1.",
-        ) from error
+    merge_loras(pipeline, loras, "FLUX.1")
 
 
 def group_offload(transformer: Any, options: LoadOptions) -> None:
@@ -321,13 +297,13 @@ def group_offload(transformer: Any, options: LoadOptions) -> None:
     )
 
 
-def _files_beside(source: Source, folder: Path, lora: Path | None) -> tuple[Path, ...]:
+def _files_beside(source: Source, folder: Path, loras: Sequence[Lora]) -> tuple[Path, ...]:
     """Files beside the source's own that decide the pictures: the rest beside a transformer, the LoRA."""
     rest: list[Path] = []
     if source.folder is None:
         for part in _REST:
             rest += [path for path in sorted((folder / part).glob("*")) if path.is_file()]
-    return (*rest, *(() if lora is None else (lora,)))
+    return (*rest, *(lora.path for lora in loras))
 
 
 def _nf4(dtype: torch.dtype) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from methods.backbone.denoiser import Denoiser
     from methods.backbone.device import Placement
+    from methods.backbone.lora import Lora
     from methods.backbone.noise import Noise
     from methods.backbone.text import TextEncoder
 
@@ -56,8 +57,7 @@ class LoadOptions:
     group_offload: bool = False
     quantize: str | None = None
     text_length: int | None = None
-    lora: str | Path | None = None
-    lora_scale: float | None = None
+    lora: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from methods.backbone.families.reading import (
 )
 from methods.backbone.families.registry import LoadOptions, Parts, Source
 from methods.backbone.families.unet import UNetDenoiser
+from methods.backbone.lora import Lora, merge_loras
 from methods.backbone.noise import Diffusion
 from methods.backbone.text import ClipEncoder
 from methods.errors import WeightsError, unknown_name
@@ -43,7 +45,7 @@ class StableDiffusion:
     components = (
         "unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler",
     )  # fmt: skip
-    options: tuple[str, ...] = ()
+    options = ("lora",)
 
     def load(self, source: Source, options: LoadOptions) -> Parts:
         prepare_imports()
@@ -51,6 +53,8 @@ class StableDiffusion:
             models = _from_folder(source.folder, source.variant, options.dtype)
         else:
             models = _from_file(source.files[0], options)
+        if options.lora:
+            _merge(models, options.lora)
         shipped = configuration(source.folder / "spid.json") if source.folder else {}
         family = _family(models.unet, shipped)
         noise = Diffusion(models.scheduler)
@@ -78,10 +82,29 @@ class StableDiffusion:
             guidance=float(shipped.get("guidance", guidance)),
             scheduler=scheduler,
             face_encoder="pocket" if family == "pocket" else None,
+            files=tuple(lora.path for lora in options.lora),
         )
 
 
 FAMILY = StableDiffusion()
+
+
+def _merge(models: _Models, loras: Sequence[Lora]) -> None:
+    """Merge LoRAs into the U-Net, and the text encoders where they have some."""
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    parts: dict[str, Any] = dict(
+        vae=models.vae, text_encoder=models.text_models[0], tokenizer=None, unet=models.unet, scheduler=None
+    )
+    if len(models.text_models) > 1:
+        pipeline: Any = StableDiffusionXLPipeline(
+            **parts, text_encoder_2=models.text_models[1], tokenizer_2=None
+        )
+    else:
+        pipeline = StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    merge_loras(pipeline, loras, "Stable Diffusion")
 
 
 def _from_folder(folder: Path, variant: str | None, dtype: torch.dtype) -> _Models:
