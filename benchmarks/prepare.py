@@ -18,6 +18,7 @@ from benchmarks.schema import SCHEMA
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, load_suite
 from methods.errors import MissingDependencyError, UsageError, WeightsError
+from methods.prompts import NO_WEIGHTS, weights_in
 
 if TYPE_CHECKING:
     from benchmarks.execute import Trouble
@@ -89,6 +90,7 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
             raise UsageError(f"Weights are given for {name!r}, which does not run.", hint="See --methods.")
     from benchmarks.metrics.evaluate import Evaluator
     from benchmarks.metrics.models.zoo import check_models
+    from methods.backbone.backbone import replaced_sampler
     from methods.backbone.load import load_backbone
     from methods.backbone.noise import SCHEDULERS
     from methods.errors import unknown_name
@@ -97,8 +99,13 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
     encoder_name = options.pop("face_encoder", None)
     if request.scheduler is not None and request.scheduler not in SCHEDULERS:
         raise unknown_name("scheduler", request.scheduler, SCHEDULERS)
+    for weight in dict.fromkeys(map(weights_in, (one.text for group in suite.sets for one in group.prompts))):
+        if weight is not None:
+            observer.note(f"{weight} is taken as it stands: {NO_WEIGHTS}")
     backbone = load_backbone(**options)
     _settings(request, suite, backbone)  # refuses what cannot be sampled, before anything is written
+    if request.scheduler is None and (said := replaced_sampler(backbone)) is not None:
+        observer.note(said)
     check_models(backbone.family, request.models)
     methods, left_out = _load_methods(specs, request, suite, backbone)
     for name, reason in left_out.items():
@@ -265,7 +272,7 @@ def _settings(request: Request, suite: Suite, backbone: Backbone) -> dict[str, A
     Raises UsageError for what the backbone cannot sample so.
     """
     from methods.hooks import Job
-    from methods.sampling import check_job
+    from methods.sampling import check_job, check_steps
 
     def first(*values: Any) -> Any:
         return next(value for value in values if value is not None)
@@ -280,7 +287,9 @@ def _settings(request: Request, suite: Suite, backbone: Backbone) -> dict[str, A
         **({} if request.true_cfg == 1.0 else {"true_cfg": request.true_cfg}),
     }
     check_job(Job("", **settings), backbone)
+    scheduler = first(request.scheduler, backbone.defaults.scheduler)
+    check_steps(settings["steps"], scheduler, backbone)
     return settings | {
-        "scheduler": first(request.scheduler, backbone.defaults.scheduler),
+        "scheduler": scheduler,
         "face_select": request.face_select,
     }

@@ -86,6 +86,12 @@ class AdapterMethod(Method, Generic[AdapterT]):
         return self._fingerprint
 
 
+ENCODER_OF_THE_ADAPTER = (
+    "Take the face encoder that the adapter was trained with (pocket's knows rendered people only): for "
+    "photographs --backbone and --adapter must be made for them, too."
+)
+
+
 def face_embedding(identity: Identity, length: int) -> Tensor:
     """The face embedding of an identity, float32 [length]. Raises UsageError for none, or another length."""
     if identity.embedding is None:
@@ -105,7 +111,7 @@ def _check_length(found: int, length: int) -> None:
     if found != length:
         raise UsageError(
             f"The face encoder gives embeddings of length {found}, the adapter reads {length}.",
-            hint="Choose the face encoder that the adapter was trained with.",
+            hint=ENCODER_OF_THE_ADAPTER,
         )
 
 

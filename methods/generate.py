@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from methods.backbone.backbone import Backbone
+from methods.backbone.backbone import Backbone, replaced_sampler
 from methods.backbone.load import load_backbone
 from methods.backbone.source import own_face_encoder
 from methods.config import build
@@ -34,7 +34,7 @@ from methods.prompts import cast, expand, group_name, literal, named
 from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
 from methods.request import Request, request_of
-from methods.sampling import Result, check_job, iterate_samples
+from methods.sampling import Result, check_job, check_steps, iterate_samples
 from methods.together import check_people
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def generate(
     progress: Progress | None = None,
     fit_progress: Callable[[str, int, int], object] | None = None,
     on_picture: Callable[[Generated], object] | None = None,
+    note: Callable[[str], object] = lambda text: None,
     **settings: Any,
 ) -> list[Generated]:
     """Make every picture of method x identity x prompt x seed; ordered by identity, prompt, seed, method.
@@ -87,6 +88,7 @@ def generate(
     progress:     called after every sampling step with (steps done, steps in all)
     fit_progress: called after every step of a per-identity fit with ("method to identity", done, in all)
     on_picture:   called with every picture as soon as it is made, method by method
+    note:         told in a sentence what people should know, such as that the pipeline's sampler is replaced
 
     Raises UsageError (also FaceError, PictureError) or WeightsError before anything is sampled.
     """
@@ -112,7 +114,10 @@ def generate(
 
     model = loaded or load_backbone(request.backbone, **request.backbone_options)
     sampler = request.scheduler or model.defaults.scheduler
+    if request.scheduler is None and (said := replaced_sampler(model)) is not None:
+        note(said)
     settings = _job_settings(request, model)
+    check_steps(settings["steps"], sampler, model)
     seeds = range(request.seed, request.seed + request.num_images)
     plans: list[tuple[Method, Path | None, list[_Wish]]] = []
     for name in names:
@@ -162,6 +167,8 @@ def generate(
 
 def check_sizes(request: Request, backbone: Backbone) -> None:
     """Raise UsageError where the settings of a request cannot be sampled on a backbone, whoever is in it."""
+    settings = _job_settings(request, backbone)
+    check_steps(settings["steps"], request.scheduler or backbone.defaults.scheduler, backbone)
     for prompt in request.prompts:
         check_job(Job(expand(prompt, names=request.references), **_job_settings(request, backbone)), backbone)
 

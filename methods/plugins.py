@@ -19,7 +19,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from methods.errors import MissingDependencyError, SpidError, unknown_name
+from methods.errors import MissingDependencyError, SpidError, UsageError, unknown_name
 
 T = TypeVar("T")
 
@@ -106,6 +106,25 @@ class Registry(Generic[T]):
         """The package of a plug-in; None for what is built in and for names that nobody announces."""
         point = None if name in self.built_in else self._points().get(name)
         return None if point is None else _origin(point)
+
+    def check_origin(self, name: str, recorded: Origin | None) -> str | None:
+        """Whether what a run or a picture was made with is still the same.
+
+        recorded: where it came from then, None for what is built in. Returns a line for people where package
+        or version have changed. Raises UsageError for what is gone with its package.
+        """
+        if name not in self:
+            if recorded is None:
+                raise unknown_name(self.kind, name, self.names())
+            raise UsageError(
+                f"The {self.kind} {name!r} came with the package {recorded}, which is not installed.",
+                hint=f"Run pip install {recorded.package}=={recorded.version}",
+            )
+        now = self.origin(name)
+        if now == recorded:
+            return None
+        before, after = recorded or "spid itself", now or "spid itself"
+        return f"the {self.kind} {name!r} came from {before}, now it comes from {after}"
 
     def plug_ins(self) -> list[PlugIn]:
         """Every entry point of the group, imported, with its fault: also those whose name is taken."""

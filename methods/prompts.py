@@ -90,6 +90,9 @@ def literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
+NO_WEIGHTS = "weights of words in prompts are not supported"
+
+
 def weights_in(prompt: str) -> str | None:
     """The first `(word:1.2)` of a prompt: other programs weigh words so; here it is plain text."""
     found = _WEIGHT.search(prompt)

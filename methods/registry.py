@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from methods.errors import UsageError, unknown_name
+from methods.errors import UsageError
 from methods.plugins import Origin, Registry, resolve
 
 if TYPE_CHECKING:
@@ -102,23 +102,8 @@ def origin(name: str) -> Origin | None:
 
 
 def check_origin(name: str, recorded: Origin | None) -> str | None:
-    """Whether a method is still the one that a run or a picture was made with.
-
-    recorded: where it came from then, None for a built-in one. Returns a line for people where package or
-    version have changed. Raises UsageError for a method that is gone with its package.
-    """
-    if name not in METHODS:
-        if recorded is None:
-            raise unknown_name("method", name, method_names())
-        raise UsageError(
-            f"The method {name!r} came with the package {recorded}, which is not installed.",
-            hint=f"Run pip install {recorded.package}=={recorded.version}",
-        )
-    now = METHODS.origin(name)
-    if now == recorded:
-        return None
-    before, after = recorded or "spid itself", now or "spid itself"
-    return f"the method {name!r} came from {before}, now it comes from {after}"
+    """Whether a method is the one that a run or a picture was made with, see `Registry.check_origin`."""
+    return METHODS.check_origin(name, recorded)
 
 
 def check_backbone(info: MethodInfo, backbone: Backbone) -> None:

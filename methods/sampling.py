@@ -260,6 +260,12 @@ def _batches(
             yield places[start : start + size]
 
 
+def check_steps(steps: int, scheduler: str, backbone: Backbone) -> None:
+    """Raise UsageError for a number of steps that a sampler cannot take, and for a sampler that is none."""
+    width, height = (side // backbone.latent_factor for side in backbone.default_size)
+    backbone.noise.sampler(scheduler, steps, (height, width))
+
+
 def check_job(job: Job, backbone: Backbone) -> None:
     """Raise UsageError for a size, a number of steps or a negative prompt that cannot be sampled."""
     cell = backbone.denoiser.multiple

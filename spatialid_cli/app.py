@@ -128,6 +128,18 @@ def _quieten_libraries(debug: bool) -> None:
     warnings.simplefilter("ignore")
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
 
+    class Told(logging.Handler):
+        """Our own warnings reach people, in our words."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            console.warn(record.getMessage())
+
+    for name in ("methods", "benchmarks"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        logger.handlers[:] = [Told()]
+
 
 def _is_parser_error(error: Exception) -> bool:
     # typer carries its own click since 0.25 and used the separate package before; both look like this.

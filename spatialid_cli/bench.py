@@ -212,8 +212,9 @@ def bench(
         if suite is None:
             raise UsageError("There is no suite.", hint="Give --suite smoke, for instance; see spid suites.")
         from benchmarks.request import Request, split_methods
+        from methods.config import build
 
-        request = Request(
+        wanted = dict(
             suite=suite,
             methods=tuple(split_methods(methods or "")),
             backbone=collect_backbone(
@@ -240,6 +241,7 @@ def bench(
             batch_size=batch_size,
             root=portable("."),
         )
+        request = build(Request, wanted, where="spid bench")
     folder = output or default_output_dir() / Path(request.suite).stem
     options.check_output(folder)
     how = How(
@@ -263,6 +265,7 @@ def bench(
 
 def _request_of(folder: Path) -> Request:
     """What the run in a folder was asked for."""
+    from benchmarks.metrics.plugins import METRICS
     from benchmarks.request import Request
     from benchmarks.run_file import read_run
     from methods.errors import UsageError
@@ -278,6 +281,9 @@ def _request_of(folder: Path) -> Request:
         for method in run.get("methods", []):
             # which newer plug-ins it meets, the run's own comparison of descriptions says
             check_origin(str(method.get("method")), Origin.read(method.get("package")))
+        for card in run.get("metrics", []):
+            if (package := Origin.read(card.get("package"))) is not None:
+                METRICS.check_origin(card["name"], package)
         return Request.from_dict(run.get("request", {}), where=str(folder / "run.json"))
     raise UsageError(f"There is no run in {folder}.", hint="Begin one with --suite.")
 

@@ -250,8 +250,10 @@ def _folder(given: Path | None) -> Iterator[Path]:
     that nothing was put into is removed again.
     """
     from methods.files import cannot_write
+    from methods.paths import default_output_dir
 
     fresh = given is None or not given.exists()
+    above = None if given is not None or default_output_dir().exists() else default_output_dir()
     folder = given or new_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -267,6 +269,8 @@ def _folder(given: Path | None) -> Iterator[Path]:
         if fresh:
             with suppress(OSError):
                 folder.rmdir()
+                if above is not None:
+                    above.rmdir()
         raise
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from methods.config import Count, Finite, options
 from methods.errors import UsageError
 from methods.paths import user_path
-from methods.prompts import expand, weights_in
+from methods.prompts import NO_WEIGHTS, expand, weights_in
 from methods.request import FIELDS, MAX_PICTURES, Request, request_of
 from spatialid_cli import console
 from spatialid_cli.prompt_file import PromptLine, read_prompt_file
@@ -141,7 +141,7 @@ def collect_prompts(
     for line in lines:
         expand(line.prompt, names=names)
         if (weight := weights_in(line.prompt)) is not None:
-            console.warn(f"{weight} is taken as it stands: weights of words in prompts are not supported")
+            console.warn(f"{weight} is taken as it stands: {NO_WEIGHTS}")
     if not lines:
         raise UsageError(
             "There is no prompt.", hint='Give --prompt "a {person} at the beach" or --prompt-file.'

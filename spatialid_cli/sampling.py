@@ -72,7 +72,14 @@ def run(asked: Asked, gallery: Gallery) -> None:
                 progress=partial(display.show, label),
                 fit_progress=display.show_fit,
                 on_picture=keep,
+                note=partial(_say_once, said),
             )
+
+
+def _say_once(said: set[str], text: str) -> None:
+    if text not in said:
+        said.add(text)
+        console.warn(text)
 
 
 class Display:

@@ -92,7 +92,7 @@ class _Checkout:
         for record in self._records(self.image_lists[name]):
             listed = str(record.get("id", ""))
             noun = _NOUNS.get(str(record.get("gender", "")).lower(), "person")
-            title = f"{name}/{PurePosixPath(listed).name or record.get('num')}"
+            title = f"{name}/{_parts(listed).name or record.get('num')}"
             title = _unique(title, people)
             found = self.find(listed)
             problem = "" if found else f"the picture listed as {listed!r} is not in the checkout"
@@ -125,7 +125,7 @@ class _Checkout:
         File names may be stored in another Unicode normalisation than listed, and folders may have been
         renamed; then a unique file of that name is taken. Nothing outside the checkout is ever found.
         """
-        parts = [part for part in PurePosixPath(listed.replace("\\", "/")).parts if part.strip("/")]
+        parts = [part for part in _parts(listed).parts if part.strip("/")]
         if ".." in parts or "\0" in listed:
             return None
         for start in range(len(parts)):
@@ -189,6 +189,11 @@ def _category(styles: Any) -> str:
     """The taxonomy's own spelling: the public file also has `background`; long lists name themselves."""
     first = _first(styles)
     return next((known for known in CATEGORIES if known.lower() == first.lower()), first)
+
+
+def _parts(listed: str) -> PurePosixPath:
+    """A listed path, whoever's slashes it has."""
+    return PurePosixPath(listed.replace("\\", "/"))
 
 
 def _plain(name: str) -> str:

@@ -138,3 +138,13 @@ class Backbone:
 def text_width(sites: Sequence[Site]) -> int:
     """Channels C of the text features that the cross-attention sites of a network read."""
     return next(site.context_width for site in sites if site.context_width is not None)
+
+
+def replaced_sampler(backbone: Backbone) -> str | None:
+    """The sentence for a pipeline whose own sampler is not among ours; None for all others."""
+    if (own := backbone.noise.replaced) is None:
+        return None
+    return (
+        f"the backbone's own sampler {own} is not among those here: {backbone.defaults.scheduler} takes its "
+        "place (--scheduler chooses)"
+    )

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from methods.errors import WeightsError, unknown_name
+from methods.errors import UsageError, WeightsError, unknown_name
 
 SCHEDULERS = {
     "ddim": ("diffusers.schedulers.scheduling_ddim", "DDIMScheduler"),
@@ -81,6 +81,11 @@ class Noise(Protocol):
         """The sampler that the pipeline was shipped with."""
         ...
 
+    @property
+    def replaced(self) -> str | None:
+        """The class of the pipeline's own sampler where there is none such here, and `default` is used."""
+        ...
+
     def sampler(self, name: str, count: int, latent_size: tuple[int, int]) -> Sampler:
         """A fresh sampler of `count` steps for latents of (height, width). UsageError for another name."""
         ...
@@ -122,6 +127,10 @@ class Diffusion:
                 hint=f"Known: {', '.join(PREDICTIONS)}.",
             )
 
+    @property
+    def replaced(self) -> str | None:
+        return _other_than(self.config, [known for _, known in SCHEDULERS.values()])
+
     def sampler(self, name: str, count: int, latent_size: tuple[int, int]) -> Sampler:
         return _DiffusionSampler(name, make_scheduler(name, self.config), count)
 
@@ -161,6 +170,10 @@ class _DiffusionSampler:
         self._scheduler = scheduler
         scheduler.set_timesteps(count)
         total = scheduler.config.num_train_timesteps
+        times = [float(timestep) for timestep in scheduler.timesteps]
+        if len(set(times)) < len(times) or max(times) >= total:
+            # `steps_offset` of Stable Diffusion's files moves a thousand steps beyond the last noise level
+            raise UsageError(f"{name} cannot take {count} steps here.", hint=f"Give fewer than {total}.")
         self.levels = tuple(
             Level(float(timestep) / total, _noise_level(scheduler, index, timestep))
             for index, timestep in enumerate(scheduler.timesteps)
@@ -174,6 +187,11 @@ class _DiffusionSampler:
 
     def advance(self, prediction: Tensor, index: int, x: Tensor) -> Tensor:
         return self._scheduler.step(prediction, self._scheduler.timesteps[index], x).prev_sample
+
+
+def _other_than(config: Mapping[str, Any], known: Collection[str]) -> str | None:
+    shipped = config.get("_class_name")
+    return None if shipped is None or shipped in known else str(shipped)
 
 
 def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
@@ -219,6 +237,10 @@ class RectifiedFlow:
         self.config = dict(config)
         self.cell = cell
         self.dtype = dtype
+
+    @property
+    def replaced(self) -> str | None:
+        return _other_than(self.config, ("FlowMatchEulerDiscreteScheduler",))
 
     def sampler(self, name: str, count: int, latent_size: tuple[int, int]) -> Sampler:
         if name not in self.samplers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -13,7 +14,7 @@ from methods.backbone.families.reading import configuration, damaged
 from methods.backbone.families.registry import Source, family_of
 from methods.errors import MissingWeightsError, SpidError, UsageError, WeightsError
 from methods.files import save_json
-from methods.paths import cache_dir, pocket_dir
+from methods.paths import cache_dir, configs_dir, pocket_dir, refuse_address
 from methods.textfile import read_json
 
 if TYPE_CHECKING:
@@ -26,12 +27,18 @@ _REMEMBER_FROM = 64 * 2**20  # bytes; smaller files are hashed anew each time
 
 
 def check_there(name: str) -> None:
-    """Raise MissingWeightsError for a name that can be no pipeline: no file or folder here, and no hub id."""
+    """Raise MissingWeightsError for a name that can be no pipeline: no file or folder here, and no hub id;
+    UsageError for a web address."""
+    refuse_address(name)
     path = Path(name).expanduser()
     if name != "pocket" and not path.exists() and not _HUB_ID.fullmatch(name):
+        known = ["pocket", *sorted(file.stem for file in (configs_dir() / "backbones").glob("*.yaml"))]
+        near = difflib.get_close_matches(name, known, n=1)
         raise MissingWeightsError(
             f"No backbone at {path.absolute()}.",
-            hint="Give `pocket`, a folder, a .safetensors file or a hub id.",
+            hint=f"Did you mean {near[0]!r}?"
+            if near and near[0] != name
+            else "Give `pocket`, a folder, a .safetensors file or a hub id.",
         )
 
 

@@ -25,7 +25,8 @@ PADDED_SIDE = 2048
 POCKET_DOMAIN = "pocket-render"
 NOT_RENDERED = "this looks like a photograph, and the pocket models know rendered people only."
 TWO_WAYS_ON = (
-    "Make a person with `spid render`, or use models for photographs: a real --backbone and --face-encoder."
+    "Make a person with `spid render`, or use models for photographs throughout: --backbone, --face-encoder "
+    "and --adapter."
 )
 
 

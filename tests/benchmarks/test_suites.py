@@ -6,9 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from checkout import HOME, face, write_checkout
+from checkout import HOME, face, write_checkout, write_list
 
 from benchmarks.metrics.metric import UNRELATED
+from benchmarks.people import gather
+from benchmarks.store import RunFolder
 from benchmarks.suites import CATEGORIES, load_suite, read_checkout, read_suite, suite_names
 from benchmarks.suites.ibench import template
 from methods.errors import UsageError
@@ -154,6 +156,23 @@ def test_a_checkout_is_read_as_it_is(tmp_path: Path) -> None:
     assert gone.picture is None and "gone.jpg" in gone.problem
     assert outside.picture is None and outside.problem
     assert HOME not in str(first.picture)
+
+
+def test_paths_of_another_system_name_the_same_file(tmp_path: Path) -> None:
+    root = write_checkout(tmp_path / "IBench")
+    listed = "C:\\Users\\x\\IBench\\data\\images\\unsplash50\\anna.png"
+    write_list(root / "data" / "images" / "unsplash50_images.json", [{"num": 0, "id": listed}])
+    (anna,) = load_suite("ibench", data=root, sets=["unsplash50_short"]).sets[0].identities
+    assert anna.name == "unsplash50/anna.png"
+    assert anna.picture is not None and Path(anna.picture).read_bytes() == face(10_000_404)
+
+
+def test_a_limit_reads_the_pictures_of_those_who_are_chosen(tmp_path: Path) -> None:
+    suite = load_suite("ibench", data=write_checkout(tmp_path / "IBench"))
+    folder = RunFolder(tmp_path / "run")
+    people = gather(suite, folder, 1)
+    read = [one for group in people.values() for one in group if one is not None and one.reference]
+    assert len(read) == len(list((folder.path / "references").iterdir())) <= len(suite.sets)
 
 
 def test_other_sets_of_a_checkout(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ PLAIN = ["generate", "--prompt", "x", "--method", "none"]
         (["generate", "--prompt", "x", "--id", "anna"], "--id 'anna'", "anna=people/anna.png"),
         (["generate", "--prompt-file", "no/such.txt"], "no/such.txt", "one prompt a line"),
         (["generate", "--from", "no/such.png"], "no/such.png", "Check the path."),
-        ([*PLAIN, "--backbone", "pokcet"], "pokcet", "a hub id"),
+        ([*PLAIN, "--backbone", "nonesuch"], "nonesuch", "a hub id"),
+        ([*PLAIN, "--backbone", "pokcet"], "pokcet", "Did you mean 'pocket'?"),
+        ([*PLAIN, "--backbone", "sd1.5"], "sd1.5", "Did you mean 'sd15'?"),
         (
             [*PLAIN, "--device", "cdua"],
             "'cdua'",
@@ -64,10 +66,10 @@ def test_misuse_is_one_line_a_hint_and_exit_code_2(
     assert outcome.out == ""
 
 
-def test_two_references_of_one_name_are_refused(spid: Spid, face: Path) -> None:
-    outcome = spid("generate", "--prompt", "x", "--id", f"a={face}", "--id", f"a={face}")
+def test_a_second_reference_of_one_name_is_another_photograph(spid: Spid, face: Path) -> None:
+    outcome = spid("generate", "--prompt", "x", "--id", f"a={face}", "--id", "a=no/such.png")
     assert outcome.code == 2
-    assert "'a'" in outcome.err
+    assert "no/such.png" in outcome.err
 
 
 def test_an_absent_backbone_is_named_before_its_face_encoder(spid: Spid, face: Path) -> None:

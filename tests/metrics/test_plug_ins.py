@@ -147,6 +147,15 @@ def test_a_method_that_is_gone_or_newer_is_named(install: Install) -> None:  # n
     assert said == "the method 'mine' came from plug 1.0, now it comes from plug 2.0"
 
 
+def test_a_run_names_the_package_of_a_metric_that_is_gone(spid: Spid, tmp_path: Path) -> None:
+    cards = [{"name": "id_sim", "package": None}, {"name": "sharpness", "package": "plug 1.0"}]
+    content = {"schema": 1, "methods": [{"name": "none", "method": "none"}], "metrics": cards}
+    (tmp_path / "run.json").write_text(json.dumps({**content, "request": {"suite": "smoke"}}))
+    gone = spid("bench", "--resume", "--output", tmp_path)
+    assert gone.code == 2 and "metric 'sharpness' came with the package plug 1.0" in gone.err
+    assert "pip install plug==1.0" in gone.err
+
+
 def test_a_metric_that_fails_takes_no_other_with_it(install: Install, spid: Spid) -> None:  # noqa: F811
     names = ("odd", "odd_set", "absent", "nowhere", "id_sim", "gone")
     targets = ("Odd", "OddSet", "Absent", "Nowhere", "Odd", "Gone")
