@@ -98,33 +98,34 @@ def _photograph(path: Path) -> tuple[bytes, str]:
     return path.read_bytes(), _SUFFIXES[read_metadata(path)["format"]]
 
 
-def identify_all(
-    people: Mapping[str, Sequence[Person]],
-    folder: RunFolder,
-    backbone: Backbone,
-    encoder_name: str | None,
-    select: str,
-    *,
-    needed: bool,
-    methods: Iterable[Method] = (),
-) -> tuple[dict[str, Identity | Trouble], FaceEncoder | None]:
-    """Every reference analysed once, before anything is sampled: identity or trouble, by content.
+def face_encoder_of(
+    backbone: Backbone, name: str | None, methods: Iterable[Method] = ()
+) -> FaceEncoder | None:
+    """The face encoder that conditions: by name, or the backbone's own; None where no method asks for people.
 
-    needed:  whether any method asks for people
-    methods: their weights must fit the encoder's embeddings; that is asked before the first picture is seen
-
-    Raises UsageError when they do not, or when the backbone has no face encoder and none is named.
+    Raises UsageError when there is none, or a method's weights do not fit its embeddings.
     """
-    from benchmarks.execute import Trouble
     from methods.adapters import check_encoder
+    from methods.backbone.source import own_face_encoder
+    from methods.faces import load_encoder
+
+    asking = [method for method in methods if method.info.identity]
+    if not asking:
+        return None
+    encoder = load_encoder(name or own_face_encoder(backbone))
+    for method in asking:
+        check_encoder(method, encoder)
+    return encoder
+
+
+def identify_all(
+    people: Mapping[str, Sequence[Person]], folder: RunFolder, encoder: FaceEncoder | None, select: str
+) -> dict[str, Identity | Trouble]:
+    """Every reference analysed once, before anything is sampled: identity or trouble, by content."""
+    from benchmarks.execute import Trouble
     from methods.hooks import Identity
 
     found: dict[str, Identity | Trouble] = {}
-    encoder: FaceEncoder | None = None
-    if needed:
-        encoder = _encoder(backbone, encoder_name)
-        for method in methods:
-            check_encoder(method, encoder)
     for person in (person for members in people.values() for person in members):
         if person.content in found or not person.content:
             continue
@@ -134,7 +135,7 @@ def identify_all(
             found[person.content] = Identity(person.name)
         else:
             found[person.content] = _identify(person, folder, encoder, select)
-    return found, encoder
+    return found
 
 
 def _identify(person: Person, folder: RunFolder, encoder: FaceEncoder, select: str) -> Identity | Trouble:
@@ -155,10 +156,3 @@ def _without_folder(message: str, person: Person, folder: RunFolder) -> str:
     """A message that names no path of this machine; of several photographs it names the file."""
     message = message.removeprefix(f"{folder.path / str(person.reference)}: ")
     return message.replace(f"{folder.path}{os.sep}", "")
-
-
-def _encoder(backbone: Backbone, name: str | None) -> FaceEncoder:
-    from methods.backbone.source import own_face_encoder
-    from methods.faces import load_encoder
-
-    return load_encoder(name or own_face_encoder(backbone))

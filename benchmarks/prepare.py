@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.description import cards, environment, fault_lines, plain
 from benchmarks.fingerprint import describe_backbone, describe_method, pixels_of_method
 from benchmarks.live import Observer
-from benchmarks.people import gather, identify_all
+from benchmarks.people import face_encoder_of, gather, identify_all
 from benchmarks.plan import MethodPlan, Person, Plan, choose, make_plan
 from benchmarks.request import MethodSpec, Request, choose_methods, parse_method
 from benchmarks.schema import SCHEMA
@@ -43,11 +43,7 @@ class Loaded:
     methods: dict[str, Method]
     left_out: dict[str, str]
     evaluator: Evaluator
-
-    @property
-    def encoder_name(self) -> str | None:
-        """The face encoder that was asked for, None for the backbone's own."""
-        return self.request.backbone.get("face_encoder")
+    encoder: FaceEncoder | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +61,6 @@ class Resolved:
     settings: dict[str, Any]
     people: dict[str, list[Person]]
     identities: dict[str, Identity | Trouble]
-    encoder: FaceEncoder | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +103,7 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
         observer.note(said)
     check_models(backbone.family, request.models)
     methods, left_out = _load_methods(specs, request, suite, backbone)
+    encoder = face_encoder_of(backbone, encoder_name, methods.values())
     for name, reason in left_out.items():
         observer.note(f"{name} is left out: {reason}")
     models = dict(request.models)
@@ -127,31 +123,20 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
     evaluator.load_asked(request.metrics or (), keep_going=keep_going)
     for name, reason in evaluator.unavailable.items():
         observer.note(f"{name} is unavailable: {reason}")
-    return Loaded(request, suite, specs, backbone, methods, left_out, evaluator)
+    return Loaded(request, suite, specs, backbone, methods, left_out, evaluator, encoder)
 
 
 def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
-    """Settings in force, and the planned people: their references in the folder, analysed.
-
-    Raises UsageError when no face encoder is there, or its embeddings do not fit a method.
-    """
+    """Settings in force, and the planned people: their references in the folder, analysed."""
     from methods.hooks import Identity
     from methods.identify import strangers
 
-    request, backbone, methods = loaded.request, loaded.backbone, loaded.methods
+    request, backbone = loaded.request, loaded.backbone
     suite = loaded.suite if request.seeds is None else replace(loaded.suite, seeds=request.seeds)
     limit = request.limit if request.limit is not None else suite.limit
     with folder.alone():
         people = gather(suite, folder, limit)
-    identities, encoder = identify_all(
-        people,
-        folder,
-        backbone,
-        loaded.encoder_name,
-        request.face_select,
-        needed=any(method.info.identity for method in methods.values()),
-        methods=methods.values(),
-    )
+    identities = identify_all(people, folder, loaded.encoder, request.face_select)
     if unusable := sum(not isinstance(who, Identity) for who in identities.values()):
         observer.note(f"{unusable} of {len(identities)} references give no face; their samples say why")
     for who in identities.values():
@@ -162,7 +147,7 @@ def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
             )
     size = request.batch_size or _shared_batch_size(folder, 1 if backbone.device.type == "cpu" else 8)
     settings = _settings(request, suite, backbone)
-    return Resolved(suite, limit, size, settings, people, identities, encoder)
+    return Resolved(suite, limit, size, settings, people, identities)
 
 
 def _shared_batch_size(folder: RunFolder, own: int) -> int:
@@ -175,7 +160,7 @@ def _shared_batch_size(folder: RunFolder, own: int) -> int:
 def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
     """Every sample with its fingerprint, and the description of the run."""
     request, backbone, methods = loaded.request, loaded.backbone, loaded.methods
-    suite, limit, settings, encoder = resolved.suite, resolved.limit, resolved.settings, resolved.encoder
+    suite, limit, settings, encoder = resolved.suite, resolved.limit, resolved.settings, loaded.encoder
     faced = {**settings, "face_encoder": None if encoder is None else encoder.fingerprint}
     about_backbone = describe_backbone(backbone)
     about_methods = [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from methods.contract import Method
 from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Identity, Job
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 from methods.provenance import spid_version
 from methods.textfile import read_json
 
@@ -165,7 +165,7 @@ def read_adapter(
     """
     from methods.weights import load_weights
 
-    path = shipped_adapter(method, backbone, advice=advice) if folder is None else Path(folder).expanduser()
+    path = shipped_adapter(method, backbone, advice=advice) if folder is None else user_path(folder)
     if files and not path.is_dir():
         return Stored(load_weights(path), path)
     state, facts = load_adapter_folder(path, method=method, backbone=backbone)
@@ -213,8 +213,8 @@ def load_adapter_folder(
     """
     from methods.weights import load_weights
 
-    config = check_adapter_config(Path(folder).expanduser() / "config.json", method=method, backbone=backbone)
-    return load_weights(Path(folder).expanduser() / WEIGHTS_FILE), config
+    config = check_adapter_config(user_path(folder) / "config.json", method=method, backbone=backbone)
+    return load_weights(user_path(folder) / WEIGHTS_FILE), config
 
 
 def check_adapter_config(path: Path, *, method: str, backbone: Backbone) -> dict[str, Any]:

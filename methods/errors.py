@@ -80,4 +80,5 @@ def unknown_name(what: str, name: str, known: Iterable[str], *, listing: str | N
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else listing or f"Known: {', '.join(names)}."
-    return UsageError(f"Unknown {what} {name!r}.", hint=hint)
+    shown = name if len(name) <= 100 else f"{name[:100]}..."
+    return UsageError(f"Unknown {what} {shown!r}.", hint=hint)

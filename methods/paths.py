@@ -7,6 +7,9 @@ from pathlib import Path
 
 from methods.errors import SpidError, UsageError
 
+_LONGEST = 255
+"""Bytes of a file's name, on every system in use."""
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -22,10 +25,14 @@ def pocket_dir() -> Path:
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path as a user wrote it, `~` and `~name` expanded. Raises UsageError for an unknown name.
+    """A path as a user wrote it, `~` and `~name` expanded.
 
-    A shell leaves the `~` of `--output=~/x` and of `--id anna=~/a.png` to us.
+    A shell leaves the `~` of `--output=~/x` and of `--id anna=~/a.png` to us. Raises UsageError for an
+    unknown name, and for one that no file system takes: to look for it would be an OSError.
     """
+    long = max(Path(path).parts, key=len, default="")
+    if len(os.fsencode(long)) > _LONGEST:
+        raise UsageError(f"'{long[:60]}...' is too long for the name of a file.", hint="Correct the path.")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

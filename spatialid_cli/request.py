@@ -288,7 +288,7 @@ def collect_backbone(name: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     from methods.paths import configs_dir
 
     by_file = name.endswith((".yaml", ".yml"))
-    path = user_path(name) if by_file else configs_dir() / "backbones" / f"{Path(name).name}.yaml"
+    path = user_path(name) if by_file else configs_dir() / "backbones" / f"{user_path(name).name}.yaml"
     chosen: dict[str, Any] = {"name_or_path": name}
     if by_file or (path.stem == name and path.is_file()):
         from methods.config import build, load_yaml

@@ -80,10 +80,13 @@ def measure(study: Study, experiment: Experiment, claims: Sequence[Claim], *, ev
 
 def _pairs(study: Study, suite: Suite, folder: Path, experiment: Experiment) -> list[_Pair]:
     """People that have a face, with every prompt and seed; timings need one pair per round only."""
+    from methods.backbone.source import own_face_encoder
+    from methods.faces import load_encoder
+
     run = RunFolder(folder)
     people = gather(suite, run)
-    encoder = study.settings.backbone.get("face_encoder")
-    identities, _ = identify_all(people, run, study.backbone, encoder, "largest", needed=True)
+    name = study.settings.backbone.get("face_encoder") or own_face_encoder(study.backbone)
+    identities = identify_all(people, run, load_encoder(name), "largest")
     known = {content: who for content, who in identities.items() if isinstance(who, Identity)}
     found: list[_Pair] = []
     for one in suite.sets:

@@ -15,7 +15,7 @@ from benchmarks.suites.ibench import read_checkout
 from benchmarks.suites.read import read_suite
 from benchmarks.suites.types import CATEGORIES, Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.errors import SpidError, UsageError, unknown_name
-from methods.paths import configs_dir
+from methods.paths import configs_dir, user_path
 from methods.plugins import Registry
 
 __all__ = [
@@ -54,7 +54,7 @@ def load_suite(name: str, *, data: str | Path | None = None, sets: Sequence[str]
     Raises UsageError for an unknown name, set, or entry of a file, SpidError for a broken plug-in.
     """
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser()
+        path = user_path(name)
     elif name in SUITES.built_in:
         path = Path(SUITES.built_in[name])
     else:
@@ -71,7 +71,7 @@ def load_suite(name: str, *, data: str | Path | None = None, sets: Sequence[str]
 
 
 def _read(name: str, reader: Reader, data: str | Path | None) -> Suite:
-    suite = reader(None if data is None else Path(data).expanduser())
+    suite = reader(None if data is None else user_path(data))
     if not isinstance(suite, Suite):
         raise SpidError(
             f"The suite {name!r} (package {SUITES.origin(name)}) gave a {type(suite).__name__}.",

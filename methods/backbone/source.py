@@ -14,7 +14,7 @@ from methods.backbone.families.reading import configuration, damaged
 from methods.backbone.families.registry import Source, family_of
 from methods.errors import MissingWeightsError, SpidError, UsageError, WeightsError
 from methods.files import save_json
-from methods.paths import cache_dir, configs_dir, pocket_dir, refuse_address
+from methods.paths import cache_dir, configs_dir, pocket_dir, refuse_address, user_path
 from methods.textfile import read_json
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def check_there(name: str) -> None:
     """Raise MissingWeightsError for a name that can be no pipeline: no file or folder here, and no hub id;
     UsageError for a web address."""
     refuse_address(name)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if name != "pocket" and not path.exists() and not _HUB_ID.fullmatch(name):
         known = ["pocket", *sorted(file.stem for file in (configs_dir() / "backbones").glob("*.yaml"))]
         near = difflib.get_close_matches(name, known, n=1)
@@ -52,7 +52,7 @@ def locate(name: str, revision: str | None = None) -> Source:
                 hint="Reinstall the package, or run scripts/train_pocket.py.",
             )
         return _folder(folder)
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_file():
         return Source(folder=None, files=(path,), pipeline=_pipeline_of_file(path))
     if path.is_dir():
@@ -80,7 +80,7 @@ def _is_pocket(name: str) -> bool:
     if name == "pocket":
         return True
     try:
-        shipped = read_json(Path(name).expanduser() / "spid.json")
+        shipped = read_json(user_path(name) / "spid.json")
     except SpidError:
         return False
     return shipped.get("spid_family") in ("pocket", "pocket-flux")

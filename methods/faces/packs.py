@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from methods.errors import MissingWeightsError, WeightsError
+from methods.paths import user_path
 from methods.textfile import read_json
 
 INSIGHTFACE_LICENCE = "insightface models: non-commercial research only"
@@ -40,7 +41,7 @@ def find_pack(name_or_folder: str | os.PathLike[str]) -> Pack:
     A folder that holds only a folder of ONNX files is looked into: the published antelopev2.zip unpacks to
     antelopev2/antelopev2. Raises WeightsError with the exact path where files are missing.
     """
-    given = Path(name_or_folder).expanduser()
+    given = user_path(name_or_folder)
     folder = given if given.is_dir() or len(given.parts) > 1 else insightface_home() / given
     if not folder.is_dir():
         raise MissingWeightsError(

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from methods.errors import SpidError, UsageError, unknown_name
 from methods.faces.types import FaceEncoder
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 from methods.plugins import Registry
 
 _PUBLISHED_PACKS = ("antelopev2", "buffalo_l", "buffalo_m", "buffalo_s", "buffalo_sc")
@@ -115,7 +115,7 @@ def encoder_card(name_or_folder: str | os.PathLike[str]) -> EncoderCard:
 def _source(name_or_folder: str | os.PathLike[str]) -> tuple[EncoderSource | Factory, str | None, str]:
     """Source, argument and registered name."""
     text = os.fspath(name_or_folder)
-    if text not in ENCODERS and Path(text).expanduser().is_dir():
+    if text not in ENCODERS and user_path(text).is_dir():
         return _PACK, text, "insightface"
     name, colon, argument = text.partition(":")
     if name not in ENCODERS:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from methods.errors import MissingWeightsError, UsageError, WeightsError
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 from methods.weights import fingerprint_tensors, load_weights
 
 POCKET = "pocket"
@@ -111,7 +111,7 @@ def _empty_model(name: str) -> tuple[Any, Path]:
     """An open_clip model without weights, and the file that has them."""
     import open_clip
 
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     logging.getLogger().addFilter(_no_weights_yet)
     try:
         if folder.is_dir():
@@ -125,7 +125,7 @@ def _empty_model(name: str) -> tuple[Any, Path]:
                 f"There is no CLIP model {name!r}.",
                 hint="Give clip a folder, or ARCHITECTURE:FILE such as ViT-H-14:open_clip_model.safetensors.",
             )
-        return open_clip.create_model(architecture, load_weights=False), Path(file).expanduser()
+        return open_clip.create_model(architecture, load_weights=False), user_path(file)
     finally:
         logging.getLogger().removeFilter(_no_weights_yet)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from methods.errors import MissingDependencyError
+from methods.paths import user_path
 from methods.pulid.config import AUTO, OFF
 from methods.pulid.files import PARSER_FILE, parser_file
 from methods.weights import fill_module, fingerprint_tensors, load_weights
@@ -47,7 +48,7 @@ def find_parser(parser: str) -> Path | None:
     if parser == OFF:
         return None
     if parser != AUTO:
-        return Path(parser).expanduser()
+        return user_path(parser)
     return parser_file()
 
 

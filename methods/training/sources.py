@@ -18,6 +18,7 @@ from methods.errors import PictureError, UsageError
 from methods.faces import Face, FaceEncoder, align, analyse
 from methods.images import load_picture, picture_hash
 from methods.learning.task import Example
+from methods.paths import user_path
 from methods.photographs import SUFFIXES
 from methods.textfile import parse_json, read_lines
 
@@ -77,7 +78,7 @@ def open_source(name: str, encoder: FaceEncoder, *, people: int, pictures: int) 
     """`pocket:`, with so many people and pictures of each, or a folder. Raises UsageError for others."""
     if name == POCKET:
         return PocketSource(encoder, people=people, pictures=pictures)
-    return FolderSource(Path(name).expanduser(), encoder)
+    return FolderSource(user_path(name), encoder)
 
 
 class FolderSource:

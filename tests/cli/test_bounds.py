@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command import Spid
 
-from spatialid_cli.generate import _folder, _new_folder
+from spatialid_cli.generate import _folder, new_folder
 
 PLAIN = ["generate", "--method", "none", "--prompt", "x"]
 BENCH = ["bench", "--suite", "smoke", "--output", "run"]
@@ -51,6 +51,12 @@ LINES = ["generate", "--method", "none", "--prompt-file", "lines.txt"]
         (["generate", "--prompt", "x", "--id", "a=~nosuchuser/a.png"], "~nosuchuser has no home folder"),
         (["generate", "--prompt", "x", "--reference=~nosuchuser/a.png"], "~nosuchuser has no home folder"),
         ([*PLAIN, "--backbone", "pokcet"], "No backbone at"),
+        ([*PLAIN, "--backbone", "a" * 5000], "too long for the name of a file"),
+        ([*PLAIN, "--reference", "a" * 5000], "too long for the name of a file"),
+        ([*PLAIN, "--output", "a" * 5000], "too long for the name of a file"),
+        ([*BENCH, "--suite", "a" * 5000], "a..."),
+        ([*PLAIN, "--adapter", "none=~nosuchuser/x"], "~nosuchuser has no home folder"),
+        ([*BENCH, "--data", "~nosuchuser/x"], "~nosuchuser has no home folder"),
         ([*PLAIN, "--backbone", "https://example.org/x.safetensors"], "https://example.org"),
     ],
 )
@@ -93,12 +99,19 @@ def test_a_home_folder_is_meant_alike_everywhere(
     assert (tmp_path / "made" / "person-0001.png").is_file() and not Path("~").exists()
 
 
+def test_a_bench_that_cannot_begin_leaves_nothing(spid: Spid, tmp_path: Path, face: Path) -> None:
+    for flags in (["--face-encoder", "~nosuchuser/x"], ["--face-encoder", "nonesuch"]):
+        outcome = spid("bench", "--suite", "smoke", "--methods", "uniform", "--metrics", "face_found",
+                       "--output", tmp_path / "run", *flags)  # fmt: skip
+        assert outcome.code == 2 and flags[1] in outcome.err and not (tmp_path / "run").exists()
+
+
 def test_two_runs_of_one_second_have_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.strftime", lambda form: "generate-now")
-    made = [_new_folder() for _ in range(3)]
+    made = [new_folder() for _ in range(3)]
     assert [path.name for path in made] == ["generate-now", "generate-now-2", "generate-now-3"]
 
 

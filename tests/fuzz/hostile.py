@@ -16,7 +16,9 @@ from safetensors.torch import save
 from tiny import tiny_backbone
 
 from benchmarks.claims.read import read_claims
-from benchmarks.request import parse_method
+from benchmarks.request import Request, parse_method
+from benchmarks.run_file import read_sets
+from benchmarks.samples import read_samples
 from benchmarks.store import RunFolder
 from benchmarks.suites.ibench import read_checkout
 from benchmarks.suites.read import read_suite
@@ -29,6 +31,7 @@ from methods.paths import configs_dir
 from methods.prompts import expand
 from methods.registry import method_config, method_names
 from methods.request import request_of
+from methods.textfile import read_json
 from methods.training.config import read_config
 from methods.training.log import TrainingLog
 from methods.training.sources import _read_metadata
@@ -37,6 +40,8 @@ from methods.weights import read_metadata as weights_metadata
 from spatialid_cli.prompt_file import read_prompt_file
 from spatialid_cli.reproduce import read_job
 from spatialid_cli.request import BackboneFile
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "smoke"
 
 VALUES: tuple[Any, ...] = (
     None,
@@ -203,6 +208,9 @@ def readers(folder: Path) -> list[Reader]:
     training = (configs_dir() / "train" / "uniform.yaml").read_bytes()
     claims = next(iter(sorted((configs_dir() / "claims").glob("*.yaml")))).read_bytes()
     options = (configs_dir() / "methods" / "spatialid.yaml").read_bytes()
+    rows = b"".join((RESULTS / "samples.jsonl").read_bytes().splitlines(keepends=True)[:3])
+    (folder / "samples").mkdir(exist_ok=True)
+    (folder / "samples" / "run.json").write_bytes((RESULTS / "run.json").read_bytes())
     tensors = save({"a": torch.ones(3), "b": torch.zeros(2, 2)}, {"spid": "{}"})
     return [
         Reader("prompts.txt", b"a {person} --n x --w 64 --d 7\n# no\na dog\n", read_prompt_file),
@@ -230,8 +238,15 @@ def readers(folder: Path) -> list[Reader]:
         ),
         Reader(
             "run/run.json",
-            b'{"request": {"suite": "smoke"}}',
+            (RESULTS / "run.json").read_bytes(),
             lambda path: RunFolder(path.parent).read_description(),
+        ),
+        Reader("samples/samples.jsonl", rows, lambda path: read_samples(path.parent)),
+        Reader("sets/sets.json", (RESULTS / "sets.json").read_bytes(), lambda path: read_sets(path.parent)),
+        Reader(
+            "request.json",
+            json.dumps(Request("smoke", ("none",), seeds=(1, 2), size=(64, 64), steps=3).as_dict()).encode(),
+            lambda path: Request.from_dict(read_json(path), where=str(path)),
         ),
         Reader("pack/pack.json", json.dumps(pack).encode(), lambda path: find_pack(_with_onnx(path.parent))),
         Reader(

@@ -22,7 +22,7 @@ from torch import Tensor
 from methods.backbone.device import seeded
 from methods.errors import MissingWeightsError, WeightsError
 from methods.files import save_json
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 from methods.pidiff.stylespace.align import Surround, aligned_head
 from methods.pidiff.stylespace.decoder import StyleDecoder
 from methods.pidiff.stylespace.encoder import POCKET, StyleEncoder, StyleShape
@@ -82,7 +82,7 @@ def load_style_space(source: str | Path | None = None) -> StyleSpace:
     """
     if source is None:
         return _load_folder(_pocket_folder(), "pocket")
-    path = Path(source).expanduser()
+    path = user_path(source)
     return _load_folder(path, str(path)) if path.is_dir() else _load_e4e(path)
 
 
