@@ -86,6 +86,7 @@ def test_a_job_that_is_preempted_is_put_back_as_it_was() -> None:
     assert command.checkpoint().function == command
 
 
+@pytest.mark.timeout(900)  # six starts of Python
 def test_jobs_of_submitit_do_a_run(tmp_path: Path, ask: Ask, alone: Path) -> None:
     """submitit's local executor: two jobs and the one after them, as processes of this machine."""
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
@@ -100,6 +101,8 @@ def test_jobs_of_submitit_do_a_run(tmp_path: Path, ask: Ask, alone: Path) -> Non
     assert different <= {"run.json", "results.json"}  # the request names where it was given
 
 
+@pytest.mark.slow  # a cluster is started
+@pytest.mark.timeout(1200)
 def test_ray_workers_share_a_run_and_do_what_a_killed_one_left(
     tmp_path: Path, ask: Ask, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +132,8 @@ def test_ray_workers_share_a_run_and_do_what_a_killed_one_left(
     assert contents(folder) == expected
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_worker_says_what_is_wrong_in_its_own_words(
     tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
