@@ -35,7 +35,6 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=32, help="pictures per U-Net call")
     parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
     parser.add_argument("--vae", type=Path, help="part autoencoder: another VAE than the models' own")
-    parser.add_argument("--details", type=Path, help="part autoencoder: reader by scripts/pocket/details.py")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
     arguments = parser.parse_args()
     ensure_torchvision()
@@ -48,7 +47,6 @@ def main() -> int:
             steps=arguments.steps,
             batch_size=arguments.batch_size,
             vae=arguments.vae,
-            details=arguments.details,
             report=lambda line: print(line, file=sys.stderr, flush=True),
         )
     except SpidError as error:

@@ -33,6 +33,7 @@ PERCEPTION = {
     "detector": ("face/det.onnx", 6.0),
     "dual-encoder": ("clip/open_clip_model.safetensors", 8.0),
     "probes": ("probes/probes.safetensors", 20.0),
+    "details": ("probes/details.safetensors", 10.0),
     "quality": ("quality/musiq.safetensors", 12.0),
     "stylespace": ("stylespace/encoder.safetensors", 12.0),
 }
@@ -63,6 +64,7 @@ def stages(
     from scripts.pocket import (
         adapters,
         autoencoder,
+        details,
         detector,
         diffusion,
         dual_encoder,
@@ -76,6 +78,7 @@ def stages(
 
     data, vae = work / "dataset", work / "autoencoder" / "vae"
     reader, face = work / "face-reader" / "reader.safetensors", weights / "face" / "rec.onnx"
+    small = weights / "probes" / "details.safetensors"
 
     def on_device(name: str) -> dict[str, Any]:
         large = GPU_BATCH[name] if device != "cpu" else None
@@ -83,8 +86,8 @@ def stages(
         shown = {"previews": previews} if name in ("diffusion", "flux") else {}
         return {"device": device, "initial": initial, **shown, **({"batch": chosen} if chosen else {})}
 
-    def recognise() -> Path | None:
-        return face if face.is_file() else None
+    def there(path: Path) -> Path | None:
+        return path if path.is_file() else None
 
     def detect(**options: Any) -> dict[str, Any]:
         figures = detector.train(data, weights / "face", work / "detector", **options)
@@ -100,15 +103,16 @@ def stages(
         "detector": detect,
         "dual-encoder": lambda **o: dual_encoder.train(data, weights / "clip", work / "dual-encoder", **o),
         "probes": lambda **o: probes.train(data, weights / "probes", work / "probes", **o),
+        "details": lambda **o: details.train(data, weights / "probes", work / "details", **o),
         "quality": lambda **o: quality_model.train(data, weights / "quality", work / "quality", **o),
         "stylespace": lambda **o: stylespace.train(
             data, face, weights / "stylespace", work / "stylespace", **o
         ),
         "autoencoder": lambda **o: autoencoder.train(
-            data, recognise(), vae, work / "autoencoder", **on_device("autoencoder"), **o
+            data, there(face), there(small), vae, work / "autoencoder", **on_device("autoencoder"), **o
         ),
         "face-reader": lambda **o: face_reader.train(
-            data, vae, recognise(), work / "face-reader", **on_device("face-reader"), **o
+            data, vae, there(face), work / "face-reader", **on_device("face-reader"), **o
         ),
         "diffusion": lambda **o: diffusion.train(
             data, vae, reader, weights / "sd", work / "diffusion", **on_device("diffusion"), **o

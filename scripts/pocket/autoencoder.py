@@ -4,7 +4,8 @@ The loss cares for what a recogniser needs: L1, L1 of the picture's gradients at
 weighted up around the eyes and mouth, whose places the renderer knows. KL is a whisper, as in LDM. From
 `CRITIC_FROM` on a patch critic (LDM, Rombach et al. 2022, section 3.1) asks for sharp edges. The first part
 of the budget goes to small windows, mostly on faces: four times as many of them fit in a second; whole
-pictures then settle the statistics of the norms, and the conditioning recogniser has to see the same person.
+pictures then settle the statistics of the norms, the conditioning recogniser has to see the same person, and
+a reader of details (`details`) the same eyes and marks.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from scripts.pocket.common import Course, compiled, save_grid, start_from, to_pictures, to_pixels
-from scripts.pocket.critic import PatchCritic, SeenIdentity, critic_loss, identity_loss
+from scripts.pocket.critic import PatchCritic, SeenIdentity, critic_loss, detail_loss, identity_loss
 from scripts.pocket.dataset import Dataset
+from scripts.pocket.details import load_details
 
 KL_WEIGHT = 1e-4
 GRADIENT_WEIGHT = 1.0
 FEATURE_WEIGHT = 2.0
 BATCH = 8
 CROP = 64
-CROP_SHARE = 0.65
+CROP_SHARE = 0.55
 CRITIC_FROM = 0.4
 CRITIC_WEIGHT = 0.03
 CRITIC_RATE = 4e-4
 IDENTITY_WEIGHT = 0.2
+READING_WEIGHT = 0.02
+DETAIL_WEIGHT = 0.2
 FACE_CROPS = 0.5
 AVERAGE = 0.998
 HELD_BACK = 256
@@ -133,6 +137,7 @@ def _scaling_factor(model: AutoencoderKL, pictures: np.ndarray) -> float:
 def train(
     dataset: Path,
     recogniser: Path | None,
+    details: Path | None,
     output: Path,
     work: Path,
     *,
@@ -147,7 +152,8 @@ def train(
     """Train within the budget, save a diffusers folder, return the L1 on the last 256 pictures.
 
     recogniser: the conditioning recogniser's ONNX file, which has to see the same person; None where there is
-    none yet. batch: whole pictures a step, or half as many windows. initial: folder of a VAE to go on from; a
+    none yet. details: the file of `details.train`, whose reader has to read the same eyes and marks, or None.
+    batch: whole pictures a step, or half as many windows. initial: folder of a VAE to go on from; a
     checkpoint in `work` counts for more. The last 256 pictures of the set are never trained on.
     """
     data = Dataset(dataset)
@@ -159,6 +165,7 @@ def train(
     model = model.to(device, memory_format=torch.channels_last)
     critic = PatchCritic().to(device)
     judge = None if recogniser is None else SeenIdentity(recogniser).to(device)
+    small = None if details is None else load_details(details).requires_grad_(False).to(device)
     encode, decode = compiled(model.encode, device), compiled(model.decode, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     critic_optimizer = torch.optim.Adam(critic.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.99))
@@ -203,6 +210,10 @@ def train(
             who, features = identity_loss(judge, restored.float(), target, landmarks)
             loss = loss + IDENTITY_WEIGHT * (who + features)
             terms |= {"who": who, "features": features}
+        if not crops and small is not None:
+            reading, fine = detail_loss(small, restored.float(), target, landmarks)
+            loss = loss + READING_WEIGHT * reading + DETAIL_WEIGHT * fine
+            terms |= {"reading": reading, "fine": fine}
         if progress >= CRITIC_FROM:
             for group in critic_optimizer.param_groups:
                 group["lr"] = CRITIC_RATE * min(1.0, (1.0 - progress) / (1.0 - CRITIC_FROM) + 0.05)

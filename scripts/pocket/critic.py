@@ -1,4 +1,6 @@
-"""Judges of the pocket VAE besides pixels: a patch critic, and who the conditioning recogniser sees."""
+"""Judges of the pocket VAE besides pixels: a patch critic, who the conditioning recogniser sees, and what
+a reader of small things in a face reads.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from methods.faces.geometry import TEMPLATE, similarity_transforms
+from scripts.pocket.details import DetailReader
 
 
 class PatchCritic(nn.Module):
@@ -127,3 +130,24 @@ def identity_loss(
     who = (1.0 - (made * true).sum(-1)).mean()
     pairs = zip(made_layers[:3], true_layers[:3], strict=True)
     return who, sum(((m - t).abs().mean() / t.abs().mean() for m, t in pairs), torch.zeros(())) / 3
+
+
+def detail_loss(
+    reader: DetailReader, restored: Tensor, target: Tensor, landmarks: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """(divergence of what is read, mean L1 of the fine layers' activations) of two batches `[N,3,H,W]`.
+
+    The divergence is KL(target || restored) of eye colour and marks, summed; nats a picture.
+    """
+    made, made_layers = reader.seen(aligned(restored, landmarks))
+    with torch.no_grad():
+        true, true_layers = reader.seen(aligned(target, landmarks))
+    read = torch.zeros((), device=restored.device)
+    for name, logits in made.items():
+        truth = F.log_softmax(true[name].float(), dim=-1)
+        guess = F.log_softmax(logits.float(), dim=-1)
+        read = read + F.kl_div(guess, truth, reduction="batchmean", log_target=True)
+    pairs = zip(made_layers, true_layers, strict=True)
+    return read, sum(((m - t).abs().mean() / t.abs().mean() for m, t in pairs), torch.zeros(())) / len(
+        made_layers
+    )

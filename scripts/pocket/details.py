@@ -1,7 +1,7 @@
 """A reader of what is small in a face, eye colour and marks, in aligned crops: an instrument for the VAE.
 
 Whole-picture probes hardly read a mole of two pixels. This one looks at the 112 x 112 crop of recognisers.
-It is trained on renders in a few minutes and not shipped.
+It is trained on renders in a few minutes; the VAE learns from it, and `pocket_quality.py` measures by it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,16 @@ class DetailReader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(size, len(IDENTITY[name])) for name in READ})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        seen = self.layers(x)
-        return {name: head(seen) for name, head in self.heads.items()}
+        return self.seen(x)[0]
+
+    def seen(self, x: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """The logits, and the activations at full, half and quarter resolution."""
+        fine: list[Tensor] = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU) and len(fine) < 5:
+                fine.append(x)
+        return {name: head(x) for name, head in self.heads.items()}, [fine[0], fine[2], fine[4]]
 
 
 def legible(context: Context) -> bool:
@@ -73,6 +81,7 @@ def load_details(path: Path) -> DetailReader:
 
 def train(
     dataset: Path,
+    output: Path,
     work: Path,
     *,
     minutes: float,
@@ -81,7 +90,7 @@ def train(
     seed: int = 6,
     batch_size: int = 48,
 ) -> dict[str, Any]:
-    """Train on legible renders, write `work/details.safetensors`, return the shares read on others."""
+    """Train on legible renders, write `output/details.safetensors`, return the shares read on others."""
     torch.manual_seed(seed)
     data = Dataset(dataset)
     photo = data.meta["style"] == FACTORS["style"].index("photo")
@@ -111,7 +120,8 @@ def train(
         terms = {name: F.cross_entropy(logits[name].float(), named[name]) for name in READ}
         course.learn(torch.stack([*terms.values()]).sum(), **terms)
     reader.eval()
-    save_weights(work / "details.safetensors", reader.state_dict())
+    output.mkdir(parents=True, exist_ok=True)
+    save_weights(output / "details.safetensors", reader.state_dict())
     crops = aligned_crops(data.pictures[held_out], data.meta["landmarks"][held_out])
     found = read(reader, crops)
     return course.finish(**{n: round(float((found[n] == truth[n][held_out]).mean()), 4) for n in READ})

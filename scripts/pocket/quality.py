@@ -83,7 +83,7 @@ class Instrument:
 
     count: pictures per generated part. seed: of contexts and noise.
     steps: sampling steps. batch_size: pictures per U-Net call. report: called with a line of progress.
-    vae: folder of another VAE than the models' own. details: file of the reader that judges it.
+    vae: folder of another VAE than the models' own.
     """
 
     models: PocketModels
@@ -93,10 +93,9 @@ class Instrument:
     batch_size: int = 32
     report: Callable[[str], object] = lambda line: None
     vae: Path | None = None
-    details: Path | None = None
 
     def autoencoder(self) -> dict[str, Any]:
-        """What the VAE keeps of held-out people: pixels, identity; with a reader, eye colour and marks."""
+        """What the VAE keeps of held-out people: pixels, identity, eye colour and marks."""
         from scripts.pocket.details import load_details
         from scripts.pocket.vae_figures import vae_figures
 
@@ -104,7 +103,7 @@ class Instrument:
         found = vae_figures(
             self.vae or self.models.folder / "sd" / "vae",
             self.models.scorer,
-            None if self.details is None else load_details(self.details),
+            load_details(self.models.folder / "probes" / "details.safetensors"),
             people=people,
             seed=self.seed,
         )
@@ -355,7 +354,6 @@ def measure(
     batch_size: int = 32,
     report: Callable[[str], object] = lambda line: None,
     vae: Path | None = None,
-    details: Path | None = None,
 ) -> dict[str, Any]:
     """Measure parts of the pocket models.
 
@@ -368,7 +366,7 @@ def measure(
     if count < 1:
         raise UsageError(f"count is {count}.", hint="Give at least 1.")
     models = PocketModels() if weights is None else PocketModels(weights)
-    instrument = Instrument(models, count, seed, steps, batch_size, report, vae, details)
+    instrument = Instrument(models, count, seed, steps, batch_size, report, vae)
     figures: dict[str, Any] = {}
     for part in parts:
         report(f"measuring {part}")

@@ -34,7 +34,7 @@ def reconstructed(vae: AutoencoderKL, pictures: NDArray[np.uint8]) -> NDArray[np
 def vae_figures(
     folder: Path,
     scorer: FaceEncoder,
-    details: DetailReader | None = None,
+    details: DetailReader,
     *,
     people: int = 128,
     seed: int = 0,
@@ -77,17 +77,16 @@ def vae_figures(
         "l1": {"value": round(float(errors.mean()), 5), "n": len(truth)},
         "position": ratio_interval((kept - impostor).mean(axis=1), (genuine - impostor).mean(axis=1)),
     }
-    if details is not None:
-        before = read(details, aligned_crops(truth, landmarks))
-        after = read(details, aligned_crops(output, landmarks))
-        for name in before:
-            true = np.array([IDENTITY[name].index(attribute(p.person, name)) for p in portraits])
-            right = before[name] == true
-            figures[name] = {
-                "value": round(float((after[name] == true)[right].mean()), 4) if right.any() else None,
-                "on_renders": round(float(right.mean()), 4),
-                "n": int(right.sum()),
-            }
+    before = read(details, aligned_crops(truth, landmarks))
+    after = read(details, aligned_crops(output, landmarks))
+    for name in before:
+        true = np.array([IDENTITY[name].index(attribute(p.person, name)) for p in portraits])
+        right = before[name] == true
+        figures[name] = {
+            "value": round(float((after[name] == true)[right].mean()), 4) if right.any() else None,
+            "on_renders": round(float(right.mean()), 4),
+            "n": int(right.sum()),
+        }
     if sheet is not None:
         pairs = np.stack([truth[:24:2], output[:24:2]], axis=0).reshape(-1, *truth.shape[1:])
         save_grid(pairs, 12, sheet)

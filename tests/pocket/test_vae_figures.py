@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from methods.pocket.models import PocketModels
 from methods.pocket.probes import IDENTITY, attribute
 from methods.pocket.world import render, sample_context, sample_person
 from methods.pocket.world.names import NAMED
+from scripts.pocket.common import to_pixels
+from scripts.pocket.critic import detail_loss
 from scripts.pocket.dataset import build
 from scripts.pocket.details import (
     READ,
@@ -49,9 +52,11 @@ def test_the_shipped_vae_keeps_most_of_a_person(models: PocketModels, tmp_path: 
 
 def test_details_are_learned_from_crops_and_read_back(tmp_path: Path) -> None:
     build(tmp_path / "set", per_name=0, people=20, per_person=3, seed=2, workers=1)
-    figures = train(tmp_path / "set", tmp_path / "work", minutes=1e9, steps=3, batch_size=4)
+    figures = train(
+        tmp_path / "set", tmp_path / "probes", tmp_path / "work", minutes=1e9, steps=3, batch_size=4
+    )
     assert figures["steps"] == 3 and set(READ) < set(figures)
-    reader = load_details(tmp_path / "work" / "details.safetensors")
+    reader = load_details(tmp_path / "probes" / "details.safetensors")
     portrait = render(sample_person(3), sample_context(np.random.default_rng(0), style="photo"))
     crops = aligned_crops(portrait.pixels[None], portrait.landmarks[None])
     assert crops.shape == (1, 112, 112, 3)
@@ -78,3 +83,17 @@ def test_the_shipped_text_encoder_knows_the_first_eighty_names(models: PocketMod
 def test_looks_need_probes_that_read_them(models: PocketModels) -> None:
     with pytest.raises(UsageError, match="do not read who somebody is"):
         Instrument(models, count=2).looks()
+
+
+def test_the_loss_of_details_is_nothing_for_equal_pictures_and_sees_an_eye(models: PocketModels) -> None:
+    reader = load_details(models.folder / "probes" / "details.safetensors").requires_grad_(False)
+    context = sample_context(np.random.default_rng(4), style="photo", accessory="none")
+    portrait = render(sample_person(3), context)
+    other = render(replace(sample_person(3), iris="violet"), context)
+    places = portrait.landmarks[None]
+    true, changed = to_pixels(portrait.pixels[None]), to_pixels(other.pixels[None]).requires_grad_()
+    assert [float(term) for term in detail_loss(reader, true, true, places)] == [0.0, 0.0]
+    read, fine = detail_loss(reader, changed, true, places)
+    assert float(read) > 1.0 and float(fine) > 0.0
+    (read + fine).backward()
+    assert changed.grad is not None and float(changed.grad.abs().sum()) > 0.0
