@@ -49,7 +49,8 @@ def mean_embedding(name: str, faces: Sequence[Face]) -> np.ndarray:
         raise FaceError(
             f"The photographs of {name} have nothing in common.", hint="Give photographs of one person."
         )
-    return (mean / length).astype(np.float32)
+    normalised: np.ndarray = mean / length
+    return normalised.astype(np.float32)
 
 
 def likenesses(identity: Identity) -> list[float]:
