@@ -49,8 +49,7 @@ def mean_embedding(name: str, faces: Sequence[Face]) -> np.ndarray:
         raise FaceError(
             f"The photographs of {name} have nothing in common.", hint="Give photographs of one person."
         )
-    normalised: np.ndarray = mean / length
-    return normalised.astype(np.float32)
+    return np.asarray(mean / length, dtype=np.float32)
 
 
 def likenesses(identity: Identity) -> list[float]:
