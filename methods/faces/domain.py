@@ -33,7 +33,6 @@ _BLOCK = 4
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _SURE = 0.8  # detector scores below this count against a render,
 _DOUBT = 12.0  # by this much log odds for each unit
-_CLEARLY = 0.75  # log odds by which a face must look rendered: 4 % of new photographs reach 0
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -52,7 +51,7 @@ def rendered_score(picture: Image.Image, face: Detection | None = None) -> float
         return float(texture(picture) @ weights["texture"] + weights["texture_bias"][0])
     features = np.concatenate([texture(picture), appearance(align(np.asarray(picture), face.landmarks))])
     score = float(features @ weights["joint"] + weights["joint_bias"][0])
-    return score - _CLEARLY - _DOUBT * max(0.0, _SURE - face.score)
+    return score - _DOUBT * max(0.0, _SURE - face.score)
 
 
 def texture(picture: Image.Image) -> NDArray[np.float64]:
