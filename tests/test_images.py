@@ -298,6 +298,7 @@ def test_png_carries_its_job(tmp_path: Path, picture):
         "software": "spid",
         "parameters": text,
         "spid": job,
+        "other": None,
     }
     before = path.read_bytes()
     save_png(path, picture, parameters=text, job=dict(reversed(job.items())))

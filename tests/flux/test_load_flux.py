@@ -281,7 +281,6 @@ def test_what_u_nets_do_not_take():
         {"quantize": "nf4"},
         {"text_length": 128},
         {"group_offload": True},
-        {"lora": "a.safetensors"},
     ):
         with pytest.raises(UsageError, match=f"takes no {next(iter(option))}"):
             load_backbone(tiny_folder("sd1"), device="cpu", **option)

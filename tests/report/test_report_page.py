@@ -19,7 +19,7 @@ from benchmarks.aggregate import summarise
 from benchmarks.report import build, write_report
 from benchmarks.report.data import embed
 from benchmarks.samples import read_samples
-from methods.errors import UsageError
+from methods.errors import SpidError, UsageError
 from methods.files import save_json
 from spatialid_cli.app import main
 
@@ -102,15 +102,21 @@ def test_no_data_leaves_its_element(tmp_path: Path) -> None:
     assert EVIL in data["rows"][0]["prompt"]
 
 
-@pytest.mark.parametrize(
-    "name", ["../secret.png", "pictures/../../secret.png", "/etc/hostname", "a\0b.png", "pictures"]
-)
-def test_a_picture_outside_the_run_is_not_shown(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["../secret.png", "pictures/../../secret.png", "/etc/hostname", "a\0b.png"])
+def test_a_picture_outside_the_run_is_refused(tmp_path: Path, name: str) -> None:
     run = write_run(tmp_path / "run", Plan(people=1, methods=("uniform",), failures=False))
     rows = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
-    picture = run / rows[0]["picture"]
-    (tmp_path / "secret.png").write_bytes(picture.read_bytes())
-    rows[0]["picture"] = name
+    (tmp_path / "secret.png").write_bytes((run / rows[0]["picture"]).read_bytes())
+    first = {key: value for key, value in rows[0].items() if key != "check"} | {"picture": name}
+    (run / "samples.jsonl").write_text(json.dumps(first) + "\n")  # unchecked, as older runs are
+    with pytest.raises(SpidError, match="line 1 is not a row .*picture"):
+        page_of(run)
+
+
+def test_a_folder_is_not_shown_as_a_picture(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", Plan(people=1, methods=("uniform",), failures=False))
+    rows = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    rows[0]["picture"] = "pictures"
     (run / "samples.jsonl").write_bytes(relined(rows))
     data = data_of(page_of(run))
     shown = {sample["id"]: sample["picture"] for sample in data["samples"]}
