@@ -223,9 +223,7 @@ class Leases:
         lock = FileLock(self.folder / f"{owner}.lock", timeout=0)
         try:
             lock.acquire()
-        except Timeout:
-            return True
-        except (OSError, NotImplementedError):
+        except (Timeout, OSError, NotImplementedError):
             return True
         lock.release()
         return False

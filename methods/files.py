@@ -6,8 +6,7 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,30 +48,6 @@ def save_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write JSON (two-space indent, keys in the order given); errors as `write_atomic`."""
     text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     write_bytes(path, text.encode(errors="backslashreplace"))  # a file name may not be Unicode: \udcff
-
-
-@contextlib.contextmanager
-def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to fill; it gets the place of `path` in one step when the block ends, and is removed with all
-    that is in it when the block raises.
-
-    Until then it has the same name in a hidden folder beside it. `path` may be there if it is empty.
-
-    Raises SpidError, naming `path`, when it holds something or the system refuses to write.
-    """
-    final = Path(path).resolve()
-    beside = final.parent / f".{secrets.token_hex(8)}.tmp"
-    filled = beside / final.name
-    try:
-        filled.mkdir(parents=True)
-        yield filled
-        sync_folder(filled)
-        os.rename(filled, final)
-        sync_folder(final.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import UsageError
+from methods.paths import user_path
 from methods.plugins import Origin
 from methods.provenance import files_digest
 from methods.registry import check_origin
@@ -133,7 +134,7 @@ def find_file(source: Path, name: str, recorded: Mapping[str, str], given: Path 
     """
     flag = {"reference": "--reference face.png", "adapter": "--adapter weights"}.get(name.split()[0])
     said = f"Say where it is: {flag}" if flag else "Put the original there, or make a new picture."
-    path = Path(recorded["path"]).expanduser()
+    path = user_path(recorded["path"])
     if given:
         inside = given.expanduser() / path.name
         tried = [inside if name.startswith("reference") and inside.is_file() else given.expanduser()]

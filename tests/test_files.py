@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 from pathlib import Path
 from typing import IO
@@ -13,7 +12,7 @@ from typing import IO
 import pytest
 
 from methods.errors import SpidError
-from methods.files import new_folder, save_json, sync_folder, write_atomic, write_bytes
+from methods.files import save_json, sync_folder, write_atomic, write_bytes
 
 
 def test_missing_folders_are_made_and_the_umask_holds(tmp_path: Path) -> None:
@@ -69,20 +68,3 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(SpidError, match="cannot be written"):
         write_bytes(tmp_path / "taken" / "a.bin", b"")
-
-
-def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    final = tmp_path / "run"
-    final.mkdir()
-    with new_folder(final) as folder:
-        (folder / "pictures").mkdir()
-        (folder / "pictures" / "a.png").write_bytes(b"a")
-        assert folder.name == "run" and list(final.iterdir()) == []
-    assert (final / "pictures" / "a.png").read_bytes() == b"a"
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "other") as folder:
-        (folder / "half").write_bytes(b"half")
-        raise KeyboardInterrupt
-    with pytest.raises(SpidError, match=re.escape(f"{final}: cannot be written")), new_folder(final):
-        pass  # it holds something
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert [path.name for path in final.iterdir()] == ["pictures"]

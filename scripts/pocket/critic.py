@@ -4,6 +4,7 @@ a reader of small things in a face reads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +129,7 @@ def identity_loss(
     with torch.no_grad():
         true, true_layers = judge(aligned(target, landmarks))
     who = (1.0 - (made * true).sum(-1)).mean()
-    pairs = zip(made_layers[:3], true_layers[:3], strict=True)
-    return who, sum(((m - t).abs().mean() / t.abs().mean() for m, t in pairs), torch.zeros(())) / 3
+    return who, _relative_l1(made_layers[:3], true_layers[:3])
 
 
 def detail_loss(
@@ -147,7 +147,10 @@ def detail_loss(
         truth = F.log_softmax(true[name].float(), dim=-1)
         guess = F.log_softmax(logits.float(), dim=-1)
         read = read + F.kl_div(guess, truth, reduction="batchmean", log_target=True)
-    pairs = zip(made_layers, true_layers, strict=True)
-    return read, sum(((m - t).abs().mean() / t.abs().mean() for m, t in pairs), torch.zeros(())) / len(
-        made_layers
-    )
+    return read, _relative_l1(made_layers, true_layers)
+
+
+def _relative_l1(made: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """Mean over layers of the L1 distance of activations, as a share of the true ones' mean magnitude."""
+    shares = [(m - t).abs().mean() / t.abs().mean() for m, t in zip(made, true, strict=True)]
+    return torch.stack(shares).mean()

@@ -21,6 +21,7 @@ from methods.backbone.families.registry import LoadOptions, Parts, Source
 from methods.backbone.lora import Lora, merge_loras
 from methods.backbone.noise import RectifiedFlow
 from methods.errors import MissingDependencyError, MissingWeightsError, UsageError, WeightsError, unknown_name
+from methods.paths import user_path
 
 QUANTISATIONS = ("nf4", "fp8", "gguf")
 """nf4: 4 bits by bitsandbytes; fp8: weights rest in float8, compute in the dtype; gguf: as its file says."""
@@ -171,7 +172,7 @@ def _rest(source: Source, options: LoadOptions) -> Path:
             f"{source.files[0]} is a FLUX transformer without text encoders and VAE.",
             hint="Give --backbone-config: a FLUX.1 folder in diffusers layout for the rest.",
         )
-    return Path(options.config).expanduser()
+    return user_path(options.config)
 
 
 def _transformer_of_folder(folder: Path, variant: str | None, options: LoadOptions) -> Any:
