@@ -14,8 +14,9 @@ The same samples give the same bytes. Imports no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -110,25 +111,27 @@ class _Study:
     units: NDArray[np.int64]  # [cells]
     bootstrap: Bootstrap | None
 
-    def estimate(self, columns: NDArray[np.float64], chosen: NDArray[np.bool_] | None = None) -> Estimates:
-        """Estimates of columns [cells, columns], of the chosen cells only."""
+    def estimate(self, columns: Iterable[NDArray[np.float64]], units: NDArray[np.int64]) -> Estimates:
+        """Estimates of columns, which come as arrays [cells, columns], by the unit of every cell."""
         if self.bootstrap is None:
             raise ValueError("a run without samples has no estimates")
-        units = self.units if chosen is None else self.units[chosen]
-        columns = columns if chosen is None else columns[chosen]
-        return self.bootstrap.estimate(*unit_sums(units, columns, self.bootstrap.units))
+        parts = [
+            unit_sums(units, part, self.bootstrap.units) for part in columns
+        ]  # all at once would be large
+        sums, counts = (np.concatenate(of, axis=1) for of in zip(*parts, strict=True))
+        return self.bootstrap.estimate(sums, counts)
 
-    def all_methods(self, chosen: NDArray[np.bool_] | None = None) -> Estimates:
-        """Estimates of method x metric, methods outermost."""
-        flat = self.values.transpose(1, 0, 2).reshape(self.values.shape[1], -1)
-        return self.estimate(flat, chosen)
+    def all_methods(self, chosen: NDArray[np.bool_] | slice = slice(None)) -> Estimates:
+        """Estimates of method x metric, methods outermost, over the chosen cells."""
+        return self.estimate((of_method[chosen] for of_method in self.values), self.units[chosen])
 
     def scores(self) -> list[Score]:
         samples, free = self.samples, self.cells.free
         if self.bootstrap is None:
             return []
         found = self.all_methods()
-        method_of = np.array([self.cells.methods.index(str(name)) for name in samples.text["method"]])
+        place = {name: index for index, name in enumerate(self.cells.methods)}
+        method_of = np.array([place[str(name)] for name in samples.text["method"]])
         rows: list[Score] = []
         for m, method in enumerate(self.cells.methods):
             own = samples.values[method_of == m]
@@ -161,7 +164,7 @@ class _Study:
         if self.bootstrap is None or len(names) < 2:
             return []
         pairs = list(combinations(range(len(names)), 2))
-        found = self.estimate(np.concatenate([self.values[b] - self.values[a] for a, b in pairs], axis=1))
+        found = self.estimate((self.values[b] - self.values[a] for a, b in pairs), self.units)
         shape = (len(pairs), len(metrics))
         p = found.p.reshape(shape)
         corrected = [np.full(shape, np.nan), np.full(shape, np.nan)]  # with the first, the second as baseline
@@ -291,31 +294,21 @@ def write_parquet(samples: Samples, path: Path) -> None:
 
 def write_metadata(samples: Samples, path: Path) -> None:
     """One line per picture: its file, how it was made, how it was judged; then the references."""
-    text, lines = samples.text, list[dict[str, Any]]()
-    for row, picture in enumerate(text["picture"]):
+    write_atomic(path, lambda stream: stream.writelines(line.encode() for line in _metadata(samples)))
+
+
+def _metadata(samples: Samples) -> Iterator[str]:
+    """Lines of JSON. Samples have the same keys: these are encoded once, and so is each repeated text."""
+    text, encode = samples.text, json.JSONEncoder(allow_nan=False).encode
+    again = cache(encode)
+    told = ("method", "identity", "prompt", "prompt_id", "category", "set", "seed", "status", "reference")
+    columns = [samples.seed if name == "seed" else text[name] for name in told]
+    keys = [encode(name).replace("%", "%%") for name in ("file_name", "kind", *told, *samples.metrics)]
+    line = f"{{{', '.join(f'{key}: %s' for key in keys)}}}\n"
+    for picture, scores, *said in zip(text["picture"], samples.values, *columns, strict=True):
         if picture is not None:
-            scores = zip(samples.metrics, samples.values[row].tolist(), strict=True)
-            lines.append(
-                {
-                    "file_name": picture,
-                    "kind": "sample",
-                    "method": text["method"][row],
-                    "identity": text["identity"][row],
-                    "prompt": text["prompt"][row],
-                    "prompt_id": text["prompt_id"][row],
-                    "category": text["category"][row],
-                    "set": text["set"][row],
-                    "seed": samples.seed[row],
-                    "status": text["status"][row],
-                    "reference": text["reference"][row],
-                    **{name: None if value != value else value for name, value in scores},  # NaN != NaN
-                }
-            )
-    people = dict(zip(text["reference"], text["identity"], strict=True))
-    lines += [
-        {"file_name": picture, "kind": "reference", "identity": name}
-        for picture, name in people.items()
-        if picture is not None
-    ]
-    encode = json.JSONEncoder(allow_nan=False).encode
-    write_atomic(path, lambda stream: stream.writelines(f"{encode(line)}\n".encode() for line in lines))
+            numbers = ["null" if value != value else repr(value) for value in scores.tolist()]  # NaN != NaN
+            yield line % (encode(picture), '"sample"', *map(again, said), *numbers)
+    for picture, name in dict(zip(text["reference"], text["identity"], strict=True)).items():
+        if picture is not None:
+            yield f"{encode({'file_name': picture, 'kind': 'reference', 'identity': name})}\n"

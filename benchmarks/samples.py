@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from math import nan
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,10 @@ TEXT = (
     "reference", "baseline",
 )  # fmt: skip
 DETAILS = ("truth", "reference_truth", "notes")
+UNIQUE = ("id", "picture")
+"""Columns in which hardly any two rows are equal."""
+PART = 1024
+"""Rows that are read before they go into the columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,39 +92,54 @@ def read_samples(folder: str | Path) -> Samples:
     return _columns(folder, run, _lines(folder / "samples.jsonl"), read_sets(folder))
 
 
-def _columns(folder: Path, run: RunFile, lines: Iterable[bytes], sets: Mapping[str, Any]) -> Samples:
+def _columns(folder: Path, run: RunFile, lines: Iterator[bytes], sets: Mapping[str, Any]) -> Samples:
     text: dict[str, list[str | None]] = {name: [] for name in TEXT}
     details: dict[str, list[str]] = {name: [] for name in DETAILS}
     seeds: list[int] = []
     metrics = [card["name"] for card in run.get("metrics", []) if card.get("level") != "set"]
-    known = set(metrics)
+    known = dict.fromkeys(metrics).keys()
     values = array("d")
-    shared: dict[str, str] = {}  # one object per distinct text keeps 100,000 rows small
-    rows: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            row = Row.from_line(line)
-            if not row.metrics.keys() <= known:
-                raise ValueError(f"run.json does not describe {', '.join(row.metrics.keys() - known)}")
-        except ValueError as error:
-            raise SpidError(
-                f"{folder / 'samples.jsonl'}: line {number} is not a row ({error}).",
-                hint="Run spid bench again with --resume: it repairs the file and redoes what is lost.",
-            ) from error
-        seeds.append(row.seed)
-        for name in TEXT:
-            value = getattr(row, name)
-            text[name].append(None if value is None else shared.setdefault(value, value))
-        for name in DETAILS:
-            given = getattr(row, name)
-            content = json.dumps(given, ensure_ascii=False) if given else ""
-            details[name].append(shared.setdefault(content, content))
-        values.extend([nan if value is None else value for value in map(row.metrics.get, metrics)])
-        rows[row.id] = number - 1
-    table = np.frombuffer(values, dtype=np.float64).reshape(len(seeds), len(metrics)).copy()
-    table[~np.isfinite(table)] = nan
+    shared: dict[Any, str] = {}  # one object per distinct text keeps 100,000 rows small
+    numbered = enumerate(lines, 1)
+    while part := [_row(folder, known, number, line) for number, line in islice(numbered, PART)]:
+        seeds += [row.seed for row in part]
+        for name, column in text.items():
+            of_rows = map(attrgetter(name), part)
+            column += of_rows if name in UNIQUE else [shared.setdefault(value, value) for value in of_rows]
+        for name, entries in details.items():
+            entries += [_compact(mapping, shared) for mapping in map(attrgetter(name), part)]
+        # None becomes NaN
+        block = np.array([list(map(row.metrics.get, metrics)) for row in part], dtype=np.float64)
+        values.frombytes(block.tobytes())
+    table = np.frombuffer(values, dtype=np.float64).reshape(len(seeds), len(metrics))
     found = Samples(folder, run, text, seeds, details, metrics, table, sets)
+    rows = {identifier: row for row, identifier in enumerate(text["id"])}
     return found if len(rows) == len(seeds) else _take(found, sorted(rows.values()))
+
+
+def _row(folder: Path, metrics: Set[str], number: int, line: bytes) -> Row:
+    """A line of samples.jsonl, whose metrics run.json describes."""
+    try:
+        row = Row.from_line(line)
+        if not row.metrics.keys() <= metrics:
+            raise ValueError(f"run.json does not describe {', '.join(row.metrics.keys() - metrics)}")
+    except ValueError as error:
+        raise SpidError(
+            f"{folder / 'samples.jsonl'}: line {number} is not a row ({error}).",
+            hint="Run spid bench again with --resume: it repairs the file and redoes what is lost.",
+        ) from error
+    return row
+
+
+def _compact(given: Mapping[str, str], shared: dict[Any, str]) -> str:
+    """A mapping as JSON, which is made once for all rows that have the same; "" for an empty one."""
+    if not given:
+        return ""
+    entries = tuple(given.items())
+    content = shared.get(entries)
+    if content is None:
+        content = shared[entries] = json.dumps(given, ensure_ascii=False)
+    return content
 
 
 def _take(samples: Samples, rows: list[int]) -> Samples:

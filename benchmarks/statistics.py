@@ -70,10 +70,10 @@ class Bootstrap:
         self.weights = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
         """[draws, units]: how often each unit is in each resample."""
 
-    def estimate(self, sums: Floats, counts: Floats, *, level: float = LEVEL, block: int = 256) -> Estimates:
+    def estimate(self, sums: Floats, counts: Floats, *, level: float = LEVEL, block: int = 64) -> Estimates:
         """Means with intervals from per-unit sums and counts, both [units, columns], as `unit_sums` gives.
 
-        block: columns at a time; bounds memory to about 3 * 8 * draws * block bytes.
+        block: columns at a time; bounds memory to about 2 * 8 * draws * block bytes.
         """
         columns = sums.shape[1]
         low, high, p = (np.full(columns, np.nan) for _ in range(3))
@@ -103,25 +103,32 @@ class Bootstrap:
         return value, float(low[0]), float(high[0])
 
     def _resample(self, sums: Floats, counts: Floats) -> Floats:
-        """[draws, columns], sorted along the draws; a draw without any value of a column is NaN and last."""
+        """[columns, draws], sorted along the draws; a draw without any value of a column is NaN and last."""
+        means: Floats = sums.T @ self.weights.T
+        kinds, kind = np.unique(counts, axis=1, return_inverse=True)  # most columns miss the same values
+        drawn = kinds.T @ self.weights.T
         with np.errstate(invalid="ignore", divide="ignore"):
-            means: Floats = (self.weights @ sums) / (self.weights @ counts)
-        means.sort(axis=0)
+            for mean, of in zip(means, kind.reshape(-1), strict=True):
+                mean /= drawn[of]
+        means.sort(axis=1)
         return means
 
 
 def _interval(means: Floats, units: NDArray[np.int64], level: float) -> tuple[Floats, Floats, Floats]:
-    """low, high and p of sorted bootstrap means [draws, columns], each column with its number of units."""
-    finite = np.isfinite(means).sum(axis=0)
+    """low, high and p of sorted bootstrap means [columns, draws], each column with its number of units."""
+    finite = np.array([np.searchsorted(column, np.nan) for column in means])
+    less = np.array([np.searchsorted(column, 0.0) for column in means])
+    most = np.array([np.searchsorted(column, 0.0, "right") for column in means])
     stretch = np.sqrt(units / (units - 1))
     tail = ndtr(-stretch * stdtrit(units - 1, (1 + level) / 2))
     low, high = _quantile(means, finite, tail), _quantile(means, finite, 1 - tail)
-    below = (np.sum(means < 0, axis=0) + np.sum(means <= 0, axis=0)) / (2 * finite)  # ties count half
+    below = (less + most) / (2 * finite)  # ties count half
     rarer = np.minimum(below, 1 - below)
     z = ndtri(np.clip(rarer, 1 / (finite + 1), 0.5))
     with np.errstate(divide="ignore", invalid="ignore"):
-        beyond = -np.abs(np.nanmean(means, axis=0)) / np.nanstd(means, axis=0)
-    z = np.where(rarer == 0, np.fmin(z, beyond), z)  # no draw reaches 0: the tail is taken as normal
+        for at in np.flatnonzero(rarer == 0):  # no draw reaches 0: the tail is taken as normal
+            drawn = means[at, : finite[at]]
+            z[at] = np.fmin(z[at], -np.abs(drawn.mean()) / drawn.std())
     return low, high, np.minimum(2 * stdtr(units - 1, z / stretch), 1.0)
 
 
@@ -130,9 +137,9 @@ def _quantile(means: Floats, finite: NDArray[np.int64], level: Floats) -> Floats
     place = level * (finite - 1)
     left = np.floor(place).astype(np.int64)
     right = np.minimum(left + 1, finite - 1)
-    columns = np.arange(means.shape[1])
+    columns = np.arange(len(means))
     share = place - left
-    result: Floats = means[left, columns] * (1 - share) + means[right, columns] * share
+    result: Floats = means[columns, left] * (1 - share) + means[columns, right] * share
     return result
 
 
@@ -153,12 +160,13 @@ def unit_sums(units: NDArray[np.int64], values: Floats, count: int) -> tuple[Flo
 
     units: [rows], in [0, count). values: [rows, columns]. Returns two arrays [count, columns].
     """
-    present = np.isfinite(values)
-    filled = np.where(present, values, 0.0)
-    sums, counts = (np.empty((count, values.shape[1])) for _ in range(2))
-    for column in range(values.shape[1]):
-        sums[:, column] = np.bincount(units, filled[:, column], minlength=count)
-        counts[:, column] = np.bincount(units, present[:, column], minlength=count)
+    columns = np.ascontiguousarray(values.T)
+    present = np.isfinite(columns)
+    filled = np.where(present, columns, 0.0)
+    sums, counts = (np.empty((count, len(columns))) for _ in range(2))
+    for at in range(len(columns)):
+        sums[:, at] = np.bincount(units, filled[at], minlength=count)
+        counts[:, at] = np.bincount(units, present[at], minlength=count)
     return sums, counts
 
 

@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 import pydantic.dataclasses
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from pydantic_core.core_schema import CoreSchema, json_or_python_schema, no_info_before_validator_function
 from typing_extensions import is_typeddict
 
 from methods.errors import UsageError, unknown_name
@@ -87,7 +95,21 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 """A rate, a norm, a size: above 0."""
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
-Text = Annotated[str, BeforeValidator(lambda value: in_unicode(value) if isinstance(value, str) else value)]
+
+
+class _InUnicode:
+    """Lets `in_unicode` see words of Python. Those of JSON are Unicode, or the parser has refused them."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        words = handler(source)
+        mended = no_info_before_validator_function(
+            lambda value: in_unicode(value) if isinstance(value, str) else value, words
+        )
+        return json_or_python_schema(json_schema=words, python_schema=mended)
+
+
+Text = Annotated[str, _InUnicode]
 """Words of others, by `methods.words.in_unicode`."""
 
 

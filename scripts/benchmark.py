@@ -28,9 +28,6 @@ BEGUN = time.monotonic()
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from methods.compat import ensure_torchvision  # noqa: E402
-
-ensure_torchvision()
-
 from methods.errors import SpidError, unknown_name  # noqa: E402
 from methods.files import save_json  # noqa: E402
 
@@ -170,6 +167,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure, print; 1 where a target is missed."""
     arguments = parser().parse_args(argv)
+    if arguments.run is not aggregation:  # which counts its memory, and needs no torch
+        ensure_torchvision()
     try:
         found = arguments.run(arguments)
     except SpidError as error:

@@ -119,6 +119,19 @@ def test_columns_do_not_see_each_other(forty: Bootstrap) -> None:
     assert whole.low == pytest.approx(blocks.low) and whole.p == pytest.approx(blocks.p)
 
 
+def test_columns_that_miss_other_values_have_means_of_their_own(forty: Bootstrap) -> None:
+    values = np.random.default_rng(8).normal(size=(40, 3))
+    values[:4, 0] = values[4:9, 1] = np.nan
+    sums, counts = unit_sums(np.arange(40), values, 40)
+    whole = forty.estimate(sums, counts)
+    for column in range(3):
+        alone = forty.estimate(sums[:, [column]], counts[:, [column]])
+        assert (whole.low[column], whole.high[column]) == pytest.approx((alone.low[0], alone.high[0]))
+        drawn = forty.weights @ sums[:, column] / (forty.weights @ counts[:, column])
+        assert whole.low[column] < np.median(drawn) < whole.high[column]
+    assert len(set(whole.low)) == 3
+
+
 def test_many_units_are_dealt_into_groups() -> None:
     codes, count = deal(np.arange(2 * MAX_UNITS + 1))
     assert count == MAX_UNITS and np.bincount(codes).max() == 3
