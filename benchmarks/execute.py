@@ -24,6 +24,7 @@ from methods.images import load_picture, read_metadata, save_png
 from methods.prompts import literal
 from methods.provenance import RunDescription, describe_picture, describe_run, parameters_text
 from methods.sampling import Result, iterate_samples
+from methods.shipped import is_pocket
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -315,7 +316,7 @@ class Executor:
             reference_id=None if person is None else person.content,
             truth=sample.prompt.truth,
             reference_truth={} if person is None else person.entry.truth,
-            rendered=self.backbone.family == "pocket",
+            rendered=is_pocket(self.backbone.family),
             **({} if person is None else target_of(person.entry.person, sample.prompt.truth, picture.width)),
         )
 

@@ -19,6 +19,7 @@ from methods.errors import MissingWeightsError, UsageError, WeightsError
 from methods.hooks import Identity, Job
 from methods.paths import pocket_dir, user_path
 from methods.provenance import spid_version
+from methods.shipped import SHIPPED
 from methods.textfile import read_json
 
 if TYPE_CHECKING:
@@ -240,15 +241,15 @@ def check_adapter_config(path: Path, *, method: str, backbone: Backbone) -> dict
 
 
 def shipped_adapter(method: str, backbone: Backbone, *, advice: str = "") -> Path:
-    """Folder of the weights shipped for a method; only the pocket backbone has any.
+    """Folder of the weights shipped for a method; only the pocket backbones have any.
 
     advice: where weights for other backbones come from, appended to the hint
     """
     folder = pocket_dir() / method
-    pocket = backbone.family == "pocket"
-    train = f"spid train --method {method}" + ("" if pocket else f" --set backbone={backbone.name}")
+    shipped = backbone.family in SHIPPED and method in SHIPPED[backbone.family].adapters
+    train = f"spid train --method {method}" + ("" if shipped else f" --set backbone={backbone.name}")
     train += f", then --adapter outputs/train-{method}/adapter"
-    if not pocket:
+    if not shipped:
         raise MissingWeightsError(
             f"No {method} weights are shipped for {backbone.family} backbones.",
             hint=f"Give some with --adapter{advice}, or train them: {train}",

@@ -20,7 +20,9 @@ def configs_dir() -> Path:
 
 
 def pocket_dir() -> Path:
-    """Folder of the shipped pocket weights, one subfolder per model."""
+    """Folder of the pocket weights, one subfolder per model: `$SPID_POCKET`, else the shipped ones."""
+    if configured := os.environ.get("SPID_POCKET"):
+        return user_path(configured)
     return _PACKAGE / "pocket" / "weights"
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from methods.code import code_of
 from methods.errors import UsageError
 from methods.registry import origin
+from methods.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -130,7 +131,7 @@ def describe_run(
         "adapter": None if adapter is None else portable(adapter),
         "adapter_sha256": None if adapter is None else files_digest(adapter),
         "scheduler": scheduler,
-        "backbone": backbone.name if backbone.name == "pocket" else _lasting(backbone.name),
+        "backbone": backbone.name if backbone.name in SHIPPED else _lasting(backbone.name),
         "backbone_family": backbone.family,
         "backbone_fingerprint": backbone.fingerprint,
         "dtype": str(backbone.dtype).removeprefix("torch."),

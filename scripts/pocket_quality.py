@@ -2,6 +2,7 @@
 
     python scripts/pocket_quality.py                                # all, about ten minutes on two cores
     python scripts/pocket_quality.py --parts text,uniform --count 64 # a quick look
+    python scripts/pocket_quality.py --parts twin_text,pulid         # the FLUX-shaped twin
 
 Progress goes to standard error. `--output FILE` writes the JSON there as well.
 """

@@ -46,14 +46,15 @@ GENERATION = {
     "infinite-id": 40.0,
     "pidiff": 40.0,
     "flux": 900.0,
+    "pulid": 60.0,
 }
 """Stages that an accelerator takes, in this order, and minutes on one core."""
 SHARES = {
     "autoencoder": 0.24, "face-reader": 0.05, "diffusion": 0.34, "uniform": 0.07, "infinite-id": 0.05,
-    "pidiff": 0.05, "flux": 0.2,
+    "pidiff": 0.05, "flux": 0.15, "pulid": 0.05,
 }  # fmt: skip
 """How `all --minutes` shares the time out; what a stage does not use goes to those after it."""
-ADAPTERS = ("uniform", "infinite-id", "pidiff")
+ADAPTERS = ("uniform", "infinite-id", "pidiff", "pulid")
 GPU_BATCH = {"autoencoder": 64, "face-reader": 512, "diffusion": 512, "flux": 512}
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from methods.errors import unknown_name
 from methods.paths import cache_dir, configs_dir, pocket_dir
 from methods.provenance import library_version, spid_version
+from methods.shipped import SHIPPED
 
 _POCKET = {
-    "sd": "text to image",
+    **{one.folder: one.use for one in SHIPPED.values()},
     "face": "face detector and recogniser",
     "face-scoring": "second recogniser, for scoring",
     "clip": "open_clip dual encoder",
-    "uniform": "identity adapter",
+    **{method: f"adapter for --backbone {name}" for name, one in SHIPPED.items() for method in one.adapters},
+    "stylespace": "style encoder of pidiff",
     "probes": "attribute probes",
     "quality": "picture quality",
 }
@@ -179,13 +181,22 @@ def _onnxruntime(found: Diagnosis, cuda: bool) -> None:
 
 def _pocket(found: Diagnosis) -> None:
     facts = found.facts["pocket models"] = {"folder": str(pocket_dir())}
+    twin = SHIPPED["pocket-flux"]
     for name, use in _POCKET.items():
         folder = pocket_dir() / name
         size = _size(folder)
         facts[name] = f"{use}, {size / 1e6:.1f} MB" if size else "missing"
         if tokens := _tokens(folder):
             facts[name] += f"; reads {tokens} tokens of a prompt"
-        if not size:
+        if not size and name in (twin.folder, *twin.adapters):
+            train = f"scripts/train_pocket.py {twin.stage}" if name == twin.folder else None
+            found.optional.append(
+                Finding(
+                    f"pocket model {name!r} ({use}) is not here",
+                    f"python {train}" if train else f"spid train --method {name}",
+                )
+            )
+        elif not size:
             found.problems.append(
                 Finding(
                     f"pocket model {name!r} ({use}) is missing",

@@ -22,7 +22,8 @@ def list_metrics(
         ),
     ] = None,
     family: Annotated[
-        str, typer.Option("--backbone-family", help="Whose models: pocket, or sd1, sd2, sdxl.")
+        str,
+        typer.Option("--backbone-family", help="Whose models: pocket, pocket-flux, sd1, sd2, sdxl, flux."),
     ] = "pocket",
     as_json: Annotated[bool, options.as_json()] = False,
 ) -> None:
@@ -34,7 +35,7 @@ def list_metrics(
     from benchmarks.metrics.models.zoo import zoo
     from methods.errors import unknown_name
 
-    families = ("pocket", "sd1", "sd2", "sdxl")
+    families = ("pocket", "pocket-flux", "sd1", "sd2", "sdxl", "flux")
     if family not in families:
         raise unknown_name("--backbone-family", family, families)
     models = zoo(family)

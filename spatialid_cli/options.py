@@ -60,7 +60,7 @@ def check_output(folder: Path) -> None:
 
 def backbone(panel: str) -> Any:
     return typer.Option(
-        help="pocket, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml of options.",
+        help="pocket, pocket-flux, sd15, sdxl, a diffusers folder, a .safetensors, a hub id, or a .yaml.",
         rich_help_panel=panel,
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from methods.errors import SpidError, UsageError
 from methods.files import write_bytes
+from methods.shipped import is_pocket
 from spatialid_cli.generate import new_folder
 from spatialid_cli.playground import METRICS, Answer, Shown, Studio, Wish, lines_of
 
@@ -80,7 +81,7 @@ def build(studio: Studio, output: Path) -> Blocks:
     import gradio as gr
 
     able, slow = studio.methods()
-    rendered = studio.backbone().family == "pocket"
+    rendered = is_pocket(studio.backbone().family)
     chosen = [name for name in ("none", "uniform", "spatialid") if name in able]
 
     shown_progress = gr.Progress()  # Gradio fills in the default of a parameter that is one

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from methods.errors import UsageError
 from methods.request import Request
+from methods.shipped import is_pocket
 from spatialid_cli.outputs import Gallery
 from spatialid_cli.prompt_file import PromptLine
 from spatialid_cli.sampling import rows_of
@@ -188,7 +189,7 @@ class Studio:
         from methods.images import load_picture
 
         reference = None if wish.reference is None else load_picture(wish.reference)
-        rendered = self.backbone().family == "pocket"
+        rendered = is_pocket(self.backbone().family)
         views = {
             number: SampleView(
                 id=str(number),

@@ -71,6 +71,7 @@ def write_ledger(
         settings = _continued(settings, old, folder)
     check_weights(settings.weights, catalogue.experiments.values())
     study = Study(settings, folder, observers=observers)
+    catalogue = catalogue.on(study.family)
     check_models(study.backbone.family, settings.models)
     backbone = describe_backbone(study.backbone)
     if old is not None and old["backbone"] != plain(backbone):

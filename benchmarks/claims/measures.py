@@ -29,6 +29,7 @@ from methods.fitting.words import NOUN, place
 from methods.hooks import Identity, Job
 from methods.prompts import expand
 from methods.sampling import Result, latent_size, sample
+from methods.shipped import is_pocket
 
 if TYPE_CHECKING:
     from methods.faces import FaceEncoder
@@ -125,7 +126,7 @@ def _attention(
     from methods.faces import load_encoder
 
     suite = study.load_suite(experiment)
-    wanted = study.settings.models.get("face", "pocket-scoring" if study.family == "pocket" else None)
+    wanted = study.settings.models.get("face", "pocket-scoring" if is_pocket(study.family) else None)
     encoder = load_encoder(wanted or "insightface:antelopev2")
     for pair in pairs:
         for variant in variants:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator
 
 from benchmarks.statistics import MIN_UNITS
 from methods.config import record
+from methods.shipped import is_pocket
 
 Prose = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]
 """Sentences of a YAML file, however it broke their lines."""
@@ -66,7 +67,7 @@ class Rule:
 class Effect:
     """What is measured: treatment against control, over pairs of the same person, prompt and seed.
 
-    metric:     by family of the backbone; `other` for the families that are not named
+    metric:     by family of the backbone, `pocket` for all of the pocket world; `other` for those not named
     categories: of prompts; () for all of them
     ratio:      treatment / control (geometric mean) instead of treatment - control (mean)
     """
@@ -79,7 +80,7 @@ class Effect:
 
     def metric_for(self, family: str) -> str | None:
         """The metric on a backbone of this family; None where the claim cannot be measured there."""
-        return self.metric.get(family, self.metric.get("other"))
+        return self.metric.get("pocket" if is_pocket(family) else family, self.metric.get("other"))
 
 
 @record
@@ -87,18 +88,24 @@ class Effect:
 class Variant:
     """A method with options, as `spid bench --methods` takes it.
 
-    weights: name of weights that do not come with the project and must be given
-    recipe:  how such weights are made, in one line
+    families: what takes its place on backbones of these families; no other words have to change
+    weights:  name of weights that do not come with the project and must be given
+    recipe:   how such weights are made, in one line
     """
 
     name: str
     method: str
+    families: Mapping[str, str] = field(default_factory=dict)
     weights: str | None = None
     recipe: str = ""
 
     def __post_init__(self) -> None:
         if (self.weights is None) != (not self.recipe):
             raise ValueError(f"{self.name} needs weights and their recipe, or neither")
+
+    def on(self, family: str) -> Variant:
+        """The variant as it is on backbones of a family."""
+        return replace(self, method=self.families.get(family, self.method), families={})
 
 
 @record
@@ -192,6 +199,14 @@ class Catalogue:
 
     claims: tuple[Claim, ...]
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
+
+    def on(self, family: str) -> Catalogue:
+        """The same for backbones of a family."""
+        found = {
+            name: replace(one, variants=tuple(variant.on(family) for variant in one.variants))
+            for name, one in self.experiments.items()
+        }
+        return replace(self, experiments=found)
 
     def of(self, experiment: str) -> list[Claim]:
         """The claims that read an experiment."""

@@ -17,13 +17,14 @@ from benchmarks.metrics import (
 )
 from benchmarks.metrics.metric import Metric, SetMetric
 from methods.pocket.world.context import FACTORS
+from methods.shipped import is_pocket
 
 
 def built_in_metrics(family: str = "pocket") -> list[Metric | SetMetric]:
     """All of them. family: of the backbone; it decides how some are made, never which there are."""
     context = tuple(FACTORS)
     followed: identity.Followed = identity.FollowedByClip()
-    if family == "pocket":
+    if is_pocket(family):
         followed = identity.FollowedByProbes()
     return [
         text.ClipT(),

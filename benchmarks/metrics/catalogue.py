@@ -12,6 +12,7 @@ from benchmarks.metrics.metric import Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor, content_digest
 from benchmarks.metrics.plugins import METRICS, plug_in_metrics
 from methods.errors import unknown_name
+from methods.shipped import is_pocket
 
 AnyMetric = Metric | SetMetric
 
@@ -67,7 +68,7 @@ def _selected(metric: AnyMetric, selection: str, family: str) -> bool:
         return metric.card.compat == selection.removeprefix("compat:")
     if METRICS.origin(metric.card.name) is not None:
         return False
-    other = _PHOTO_ONLY if family == "pocket" else _POCKET_ONLY
+    other = _PHOTO_ONLY if is_pocket(family) else _POCKET_ONLY
     return metric.card.compat is None and not any(feature in other for feature in features(metric))
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from methods.errors import SpidError
 from methods.registry import method_info
+from methods.shipped import SHIPPED
 
 _BACKBONES = {
-    "pocket": "Apache-2.0 (trained by this project on its own renders)",
+    **dict.fromkeys(SHIPPED, "Apache-2.0 (trained by this project on its own renders)"),
     "sd1": "CreativeML OpenRAIL-M for the original weights; see the model's card",
     "sd2": "CreativeML OpenRAIL++-M for the original weights; see the model's card",
     "sdxl": "CreativeML OpenRAIL++-M for the original weights; see the model's card",

@@ -98,6 +98,10 @@ class Noise(Protocol):
         """The estimate of z_0 in a prediction, [B, C, h, w], at times float64 [B] (see `Noised`)."""
         ...
 
+    def signal(self, time: Tensor) -> Tensor:
+        """The share of z_0 in the power of z_t, float32 [B] in [0, 1], for z_0 of variance 1."""
+        ...
+
 
 class Diffusion:
     """A variance-preserving diffusion over discrete timesteps: Stable Diffusion, SDXL, pocket.
@@ -153,6 +157,9 @@ class Diffusion:
         if self.prediction == "sample":
             return prediction
         return signal * x - spread * prediction
+
+    def signal(self, time: Tensor) -> Tensor:
+        return self.abar[self._timesteps(time)]
 
     def _timesteps(self, level: Tensor) -> Tensor:
         """Timesteps int64 [B] of levels in [0, 1); the grid's own times find themselves again."""
@@ -266,6 +273,10 @@ class RectifiedFlow:
 
     def clean(self, x: Tensor, prediction: Tensor, time: Tensor) -> Tensor:
         return x - _per_sample(time, x) * prediction
+
+    def signal(self, time: Tensor) -> Tensor:
+        t = time.float()
+        return (1 - t).square() / ((1 - t).square() + t.square())
 
     def _scheduler(self) -> Any:
         from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler

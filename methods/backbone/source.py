@@ -15,6 +15,7 @@ from methods.backbone.families.registry import Source, family_of
 from methods.errors import MissingWeightsError, SpidError, UsageError, WeightsError
 from methods.files import save_json
 from methods.paths import cache_dir, configs_dir, pocket_dir, refuse_address, user_path
+from methods.shipped import SHIPPED, is_pocket
 from methods.textfile import read_json
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def check_there(name: str) -> None:
     UsageError for a web address."""
     refuse_address(name)
     path = user_path(name)
-    if name != "pocket" and not path.exists() and not _HUB_ID.fullmatch(name):
-        known = ["pocket", *sorted(file.stem for file in (configs_dir() / "backbones").glob("*.yaml"))]
+    if name not in SHIPPED and not path.exists() and not _HUB_ID.fullmatch(name):
+        known = sorted({*SHIPPED, *(file.stem for file in (configs_dir() / "backbones").glob("*.yaml"))})
         near = difflib.get_close_matches(name, known, n=1)
         raise MissingWeightsError(
             f"No backbone at {path.absolute()}.",
@@ -44,14 +45,8 @@ def check_there(name: str) -> None:
 
 def locate(name: str, revision: str | None = None) -> Source:
     """Find a pipeline by name. Raises WeightsError naming the path where it was expected."""
-    if name == "pocket":
-        folder = pocket_dir() / "sd"
-        if not (folder / "model_index.json").is_file():
-            raise MissingWeightsError(
-                f"The pocket backbone is missing: expected {folder / 'model_index.json'}.",
-                hint="Reinstall the package, or run scripts/train_pocket.py.",
-            )
-        return _folder(folder)
+    if name in SHIPPED:
+        return _folder(_shipped_folder(name))
     path = user_path(name)
     if path.is_file():
         return Source(folder=None, files=(path,), pipeline=_pipeline_of_file(path))
@@ -59,6 +54,17 @@ def locate(name: str, revision: str | None = None) -> Source:
         return _folder(path)
     check_there(name)
     return _hub(name, revision)
+
+
+def _shipped_folder(name: str) -> Path:
+    """The folder of a shipped backbone. Raises MissingWeightsError where it is not there."""
+    folder = pocket_dir() / SHIPPED[name].folder
+    if not (folder / "model_index.json").is_file():
+        raise MissingWeightsError(
+            f"The weights of the backbone {name} are not here: expected {folder / 'model_index.json'}.",
+            hint=f"Take a release that has them, or: python scripts/train_pocket.py {SHIPPED[name].stage}",
+        )
+    return folder
 
 
 def own_face_encoder(backbone: str | Backbone, *, hint: str = _NO_ENCODER) -> str:
@@ -77,13 +83,13 @@ def own_face_encoder(backbone: str | Backbone, *, hint: str = _NO_ENCODER) -> st
 
 
 def _is_pocket(name: str) -> bool:
-    if name == "pocket":
+    if name in SHIPPED:
         return True
     try:
         shipped = read_json(user_path(name) / "spid.json")
     except SpidError:
         return False
-    return shipped.get("spid_family") in ("pocket", "pocket-flux")
+    return is_pocket(str(shipped.get("spid_family")))
 
 
 def fingerprint(

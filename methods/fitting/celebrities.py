@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from methods.errors import UsageError
 from methods.paths import user_path
+from methods.shipped import is_pocket
 from methods.textfile import read_lines
 
 if TYPE_CHECKING:
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 def celebrity_names(path: str | None, backbone: Backbone) -> list[str]:
     """Names that a backbone knows: one a line of a file, or the pocket world's own celebrities.
 
-    Raises UsageError when the file is missing or has no name of two words, or when a backbone that is not
-    `pocket` comes without a file.
+    Raises UsageError when the file is missing or has no name of two words, or when another backbone than
+    a pocket one comes without a file.
     """
     if path is None:
-        if backbone.family == "pocket":
+        if is_pocket(backbone.family):
             from methods.pocket.world import CELEBRITIES
 
             return list(CELEBRITIES)

@@ -9,6 +9,7 @@ import torch
 from methods.errors import UsageError
 from methods.fitting.words import Placed, place
 from methods.prompts import expand
+from methods.shipped import is_pocket
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -19,7 +20,7 @@ POCKET = (
     "a portrait photo of a {person}",
     "a picture of a {person}",
 )
-"""The pocket backbone knows the words of its captions only, and "face" is none of them."""
+"""Pocket backbones know the words of their captions only, and "face" is none of them."""
 
 REAL = (
     "a photo of the face of {person}",
@@ -31,7 +32,7 @@ REAL = (
 
 def templates_for(family: str) -> tuple[str, ...]:
     """Neutral sentences in words that a family of backbones knows."""
-    return POCKET if family == "pocket" else REAL
+    return POCKET if is_pocket(family) else REAL
 
 
 class Sentences:

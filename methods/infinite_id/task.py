@@ -30,6 +30,7 @@ from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.config import TaskConfig
 from methods.learning.likeness import face_grid, face_loss, with_face
 from methods.learning.task import Batch, Example, Stage, TrainingTask, check_embedding
+from methods.shipped import is_pocket
 from methods.site_adapter import TrainingAttention
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class InfiniteTask(TrainingTask):
 
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
-        if config.clip is None and backbone.family != "pocket":
+        if config.clip is None and not is_pocket(backbone.family):
             raise UsageError(
                 f"Infinite-ID needs a CLIP image encoder for {backbone.family} backbones.",
                 hint="Give options.clip, a folder or ViT-H-14:FILE (the paper's).",

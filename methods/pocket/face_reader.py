@@ -93,38 +93,35 @@ def aligned(latents: Tensor, grids: Tensor) -> Tensor:
     return F.grid_sample(latents, grids, align_corners=False, padding_mode="border")
 
 
-class PerceptualLoss:
+def load_reader(path: Path) -> FaceReader:
+    """The reader in the file that its training wrote."""
+    weights = load_file(path)
+    reader = FaceReader(weights["stem.weight"].shape[1])
+    reader.load_state_dict(weights)
+    return reader
+
+
+class FaceDistance:
     """Distance of denoised estimates from clean latents in the features of a frozen `FaceReader`."""
 
-    def __init__(
-        self, reader: FaceReader, scheduler: DDIMScheduler, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, reader: FaceReader, device: torch.device | str = "cpu") -> None:
         self.reader = reader.requires_grad_(False).eval().to(device)
-        self.alphas = scheduler.alphas_cumprod.to(device)
 
-    @classmethod
-    def load(cls, path: Path, scheduler: DDIMScheduler, device: torch.device | str = "cpu") -> PerceptualLoss:
-        """From the file that the training wrote."""
-        weights = load_file(path)
-        reader = FaceReader(weights["stem.weight"].shape[1])
-        reader.load_state_dict(weights)
-        return cls(reader, scheduler, device)
+    def weighted(self, estimate: Tensor, clean: Tensor, grids: Tensor, signal: Tensor) -> Tensor:
+        """Scalar: the mean of `distance`, estimates counting by signal^(1/4).
 
-    def __call__(
-        self, velocity: Tensor, noisy: Tensor, clean: Tensor, timesteps: Tensor, grids: Tensor
-    ) -> Tensor:
-        """Scalar: normalised feature differences, angles of embedding and identity, divergence of the heads.
-
-        Estimates count by alpha_bar^(1/4): the noisier the input, the less it says where the face is.
-        velocity, noisy, clean: `[N,C,H,W]`; timesteps int64 `[N]`; grids as `face_grids` gives them.
+        signal: its share of the noised latents' power, `[N]` in [0, 1]: the noisier the input, the less it
+        says where the face is
         """
-        level = self.alphas[timesteps][:, None, None, None]
-        estimate = level.sqrt() * noisy - (1.0 - level).sqrt() * velocity
-        weight = level.flatten() ** 0.25
+        weight = signal**0.25
         return (weight * self.distance(estimate, clean, grids)).sum() / weight.sum()
 
     def distance(self, estimate: Tensor, clean: Tensor, grids: Tensor) -> Tensor:
-        """How far estimates are from clean latents `[N,C,H,W]`, one float32 number each, `[N]`."""
+        """How far estimates are from clean latents `[N,C,H,W]`, one float32 number each, `[N]`.
+
+        Normalised feature differences, angles of embedding and identity, divergence of the heads; grids as
+        `face_grids` gives them.
+        """
         with torch.autocast(clean.device.type, torch.bfloat16):
             with torch.no_grad():
                 *maps, embedding = self.reader(aligned(clean, grids))
@@ -144,3 +141,26 @@ class PerceptualLoss:
 
     def _name(self, embedding: Tensor) -> list[Tensor]:
         return [F.log_softmax(head(embedding).float(), dim=1) for head in self.reader.heads.values()]
+
+
+class PerceptualLoss(FaceDistance):
+    """The same for the velocities of a diffusion over discrete timesteps."""
+
+    def __init__(
+        self, reader: FaceReader, scheduler: DDIMScheduler, device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(reader, device)
+        self.alphas = scheduler.alphas_cumprod.to(device)
+
+    @classmethod
+    def load(cls, path: Path, scheduler: DDIMScheduler, device: torch.device | str = "cpu") -> PerceptualLoss:
+        """From the file that the training wrote."""
+        return cls(load_reader(path), scheduler, device)
+
+    def __call__(
+        self, velocity: Tensor, noisy: Tensor, clean: Tensor, timesteps: Tensor, grids: Tensor
+    ) -> Tensor:
+        """Scalar, see `weighted`. velocity, noisy, clean: `[N,C,H,W]`; timesteps int64 `[N]`."""
+        level = self.alphas[timesteps][:, None, None, None]
+        estimate = level.sqrt() * noisy - (1.0 - level).sqrt() * velocity
+        return self.weighted(estimate, clean, grids, level.flatten())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from methods.backbone.load import load_backbone
 from methods.faces import load_encoder
 from methods.paths import pocket_dir
+from methods.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -22,14 +23,16 @@ class PocketModels:
     """Models by what they are for, each loaded on first use; WeightsError then for one that is missing.
 
     folder: one subfolder per model; the shipped ones unless another is given
+    family: of the text-to-image model: `pocket`, or `pocket-flux` for the twin
     """
 
     folder: Path = field(default_factory=pocket_dir)
+    family: str = "pocket"
 
     @cached_property
     def backbone(self) -> Backbone:
         """The text-to-image model."""
-        return load_backbone(str(self.folder / "sd"))
+        return load_backbone(str(self.folder / SHIPPED[self.family].folder))
 
     @cached_property
     def conditioner(self) -> FaceEncoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from methods.config import Count, Rows, Seed, Share, ThirdShare, Whole, Width, options
+from methods.config import Count, Rows, Seed, Share, ThirdShare, Weight, Whole, Width, options
 
 AUTO, OFF = "auto", "off"
 
@@ -49,6 +49,9 @@ class TaskConfig:
     double_interval, single_interval: every n-th double and every m-th single block has an attention
     drop:          how often face alone, text alone, and both are dropped: each this share
     same_share:    how often the face comes from the target's own picture
+    face_reader:   file of a pocket face reader (`methods.learning.likeness`) for a loss on who is seen;
+                   None: the squared error alone
+    likeness:      weight of that loss
     seed:          of the initial weights
     """
 
@@ -70,6 +73,8 @@ class TaskConfig:
     single_interval: Rows = 4
     drop: ThirdShare = 0.05
     same_share: Share = 0.5
+    face_reader: str | None = None
+    likeness: Weight = 0.4
     seed: Seed = 0
 
 

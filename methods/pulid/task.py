@@ -3,9 +3,11 @@
     L = E || y - v(z_t, t, text, z) ||^2,    z = IDFormer(face)
 
 with y the backbone's own prediction target. PuLID's own training adds two losses over a four-step "lightning"
-branch and public files come from it; this is its diffusion term alone, enough for an adapter of a miniature
-FLUX: a reconstruction. Half of the faces are of the target's own picture, half of another one of the person;
-face, text or both are dropped in 5 % each, the face as all-zero inputs (the unconditional identity).
+branch and public files come from it; this is its diffusion term, enough for an adapter of a miniature FLUX: a
+reconstruction. For a loss on who is seen, a reader of faces (`methods.learning.likeness`) may look at the
+denoised estimate of the same step. Half of the faces are of the target's own picture, half of another one of
+the person; face, text or both are dropped in 5 % each, the face as all-zero inputs (the unconditional
+identity).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from torch import Tensor
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
+from methods.learning.likeness import face_grid, face_loss, with_face
 from methods.learning.task import (
     Batch,
     Example,
@@ -84,6 +87,7 @@ class PulidTask(TrainingTask):
 
     def __init__(self, backbone: Backbone, config: TaskConfig) -> None:
         super().__init__(backbone, config)
+        self._perceptual = face_loss(config.face_reader, backbone)
         tower = load_tower(config.clip, backbone.device, config.layers)
         self.reader = FaceReader(tower, grey=config.grey)
         self.module = new_adapter(backbone, config, tower).to(backbone.device)
@@ -93,15 +97,18 @@ class PulidTask(TrainingTask):
 
     def features_key(self) -> Mapping[str, Any]:
         tower = self.reader.tower
-        return {"tower": tower.encoder.fingerprint, "layers": list(tower.layers), "grey": self.config.grey}
+        seen = {"tower": tower.encoder.fingerprint, "layers": list(tower.layers), "grey": self.config.grey}
+        return {**seen, "version": "2"}
 
     def features(self, example: Example) -> dict[str, Tensor]:
-        """latents float32 [C, h, w], embedding float32 [D + E], and states_i float16 [T_i, V_i]."""
+        """latents float32 [C, h, w], embedding float32 [D + E], states_i float16 [T_i, V_i], and where the
+        face lies, float32 [G, G, 2]."""
         check_embedding(example, self.config.embedding_dim)
         embedding, states = self.reader.look(np.asarray(example.picture.convert("RGB")), example.face)
         return {
             "latents": encode_picture(self.backbone, example.picture),
             "embedding": embedding,
+            "grid": face_grid(example.face, example.picture.width),
             **{f"states_{depth}": one.half() for depth, one in enumerate(states)},
         }
 
@@ -115,9 +122,11 @@ class PulidTask(TrainingTask):
         )
         self.hooks.keys, self.hooks.values = self.module.keys_values(tokens)
         text = self.backbone.text.encode_batch(without_words(batch.prompts, wordless))
-        noised = rng.noised(self.backbone.noise, batch.target["latents"])
-        predicted = self.predict(noised.latents.to(self.backbone.dtype), noised.time, text)
-        return {"loss": F.mse_loss(predicted.float(), noised.target)}
+        clean, grid = batch.target["latents"], batch.target["grid"]
+        noised = rng.noised(self.backbone.noise, clean)
+        predicted = self.predict(noised.latents.to(self.backbone.dtype), noised.time, text).float()
+        terms = {"loss": F.mse_loss(predicted, noised.target)}
+        return with_face(terms, self._perceptual, self.config.likeness, predicted, noised, clean, grid)
 
     def export(self, folder: Path) -> None:
         tower = self.reader.tower

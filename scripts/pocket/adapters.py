@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.paths import configs_dir
+from methods.shipped import SHIPPED
 from methods.training.config import read_config
 from methods.training.engine import train as run
 
@@ -27,13 +28,14 @@ def train(
     initial: Path | None = None,
     settings: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Train `method` on `weights/sd` with the reader of faces and put its adapter into `weights/<method>`.
+    """Train `method` on its shipped backbone with the reader of faces, into `weights/<method>`.
 
     Without `steps`, a few are timed and as many are planned as fit into `minutes`; a resumed training keeps
     the number that it was planned with. initial: an adapter folder to go on from. settings: more `key=value`
     of the recipe, as for `spid train --set`.
     """
-    own = [f"backbone={weights / 'sd'}", f"face_encoder={weights / 'face'}", f"seed={seed}"]
+    backbone = next(one.folder for one in SHIPPED.values() if method in one.adapters)
+    own = [f"backbone={weights / backbone}", f"face_encoder={weights / 'face'}", f"seed={seed}"]
     own += [f"options.face_reader={reader}", *settings]
     own += [] if initial is None else [f"options.initial={initial}"]
     output, planned = work / "run", work / "steps.txt"

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.studies.figures import ratio_interval
 from methods.contract import Method
-from methods.errors import UsageError
+from methods.errors import FaceError, UsageError
+from methods.faces import analyse
 from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
 from methods.pocket.probes import IDENTITY, JUDGED, attribute
@@ -49,6 +52,7 @@ TARGETS: dict[str, float] = {
     "faces.tar": 0.95,
     "clip.caption_to_picture": 0.80,
     "uniform.position": 0.60,
+    "pulid.position": 0.60,
 } | {f"probes.{factor}": 0.98 for factor in JUDGED}
 AT_MOST = ("faces.landmark_error",)
 
@@ -219,8 +223,24 @@ class Instrument:
 
     def uniform(self) -> dict[str, Any]:
         """Where `uniform` at id-weight 1 puts identity between impostor (0) and genuine (1) renders."""
+        return self._position("uniform")
+
+    def pulid(self) -> dict[str, Any]:
+        """The same of `pulid` on the twin."""
+        return self._twin._position("pulid")
+
+    def twin_text(self) -> dict[str, Any]:
+        """The part `text` of the twin."""
+        return self._twin.text()
+
+    @cached_property
+    def _twin(self) -> Instrument:
+        """The instrument around the FLUX-shaped twin."""
+        return replace(self, models=replace(self.models, family="pocket-flux"))
+
+    def _position(self, name: str) -> dict[str, Any]:
         rng = np.random.default_rng([self.seed, 3])
-        method = get_method("uniform").load(self.models.folder / "uniform", self.models.backbone)
+        method = get_method(name).load(self.models.folder / name, self.models.backbone)
         plain = Context(
             "studio", "t-shirt", "blue", "neutral", "none", "none", "front", "daylight", "portrait", "photo"
         )
@@ -251,14 +271,14 @@ class Instrument:
             "genuine_mean": round(float(genuine.mean()), 4),
             "impostor_mean": round(float(impostor.mean()), 4),
         }
-        for name, way in (("position", method), ("position_of_none", None)):
-            found = [self._score(picture) for picture in self._pictures(jobs, way, "uniform")]
+        for figure, way in (("position", method), ("position_of_none", None)):
+            found = [self._score(picture) for picture in self._pictures(jobs, way, name)]
             pairs = zip(references, found, strict=True)
             generated = np.array([np.nan if e is None else float(r @ e) for r, e in pairs])
             lost = np.isnan(generated)
             generated = np.where(lost, impostor.mean(), generated).reshape(people, 4)
             below = impostor.mean(axis=1)  # people, not pictures, are drawn
-            figures[name] = {
+            figures[figure] = {
                 **ratio_interval(generated.mean(axis=1) - below, genuine.mean(axis=1) - below),
                 "n": len(jobs),
                 "mean_similarity": round(float(generated.mean()), 4),
@@ -314,19 +334,20 @@ class Instrument:
     def _identity(self, name: str, picture: NDArray[np.uint8]) -> Identity:
         import torch
 
-        found = self.models.conditioner.detect(picture)
-        if not found:
+        encoder, image = self.models.conditioner, Image.fromarray(picture)
+        try:
+            face = analyse(image, encoder, cache=False, check_domain=False)
+        except FaceError as error:
             raise UsageError(
                 f"The face pack finds no face in the reference render of {name}.",
                 hint="Train the detector further, or give other --weights.",
-            )
-        embedding = unit(self.models.conditioner.embed(picture, found[0].landmarks))
-        return Identity(name, torch.from_numpy(embedding), encoder=self.models.conditioner)
+            ) from error
+        return Identity(name, torch.from_numpy(face.embedding), face=face, encoder=encoder, image=image)
 
 
 PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes", "quality", "autoencoder")
-SECOND = ("looks",)
-"""Parts that only models of the second generation have."""
+SECOND = ("looks", "twin_text", "pulid")
+"""Parts that only models of the second generation have; the last two are of the FLUX-shaped twin."""
 
 
 def known_names(tokenizer: Path) -> dict[str, Person]:

@@ -108,6 +108,7 @@ def test_every_shipped_backbone_configuration_is_understood() -> None:
         "flux-dev",
         "flux-krea",
         "flux-schnell",
+        "pocket-flux",
         "pocket",
         "sd15",
         "sdxl",

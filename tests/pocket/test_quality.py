@@ -18,6 +18,7 @@ from methods.pocket.world.captions import UNSAID
 from scripts.pocket.quality import (
     AT_MOST,
     PARTS,
+    SECOND,
     TARGETS,
     measure,
     share,
@@ -60,7 +61,7 @@ def test_the_quality_model_ranks_damage() -> None:
 
 
 def test_targets_name_real_parts_and_factors() -> None:
-    assert {name.split(".")[0] for name in TARGETS} <= set(PARTS)
+    assert {name.split(".")[0] for name in TARGETS} <= {*PARTS, *SECOND}
     assert set(JUDGED) <= set(FACTORS)
     assert set(AT_MOST) <= set(TARGETS)
 

@@ -16,6 +16,7 @@ from benchmarks.metrics.models.quality import IBenchMusiq, Musiq, Piqe
 from benchmarks.metrics.models.vision import Dino, DinoFace, DreamSim, Inception
 from benchmarks.metrics.plugins import plug_in_features
 from methods.errors import UsageError, unknown_name
+from methods.shipped import is_pocket
 
 ROLES: dict[str, tuple[str, str, str]] = {
     "clip": (
@@ -48,7 +49,7 @@ ROLES: dict[str, tuple[str, str, str]] = {
     "dreamsim": ("models", "models", "folder of DreamSim's checkpoints"),
     "probes": ("pocket", "pocket", "attribute probes: pocket or a folder"),
 }
-"""role -> model for the pocket backbone, model for other backbones, what it may be."""
+"""role -> model for pocket backbones, model for other backbones, what it may be."""
 
 _RECOGNISERS = {
     True: ("pocket-scoring", "pocket"),
@@ -77,7 +78,7 @@ def roles(family: str, models: Mapping[str, str] | None = None) -> dict[str, str
         if role not in ROLES:
             raise unknown_name("metric model", role, ROLES)
     given = models or {}
-    pocket = family == "pocket"
+    pocket = is_pocket(family)
     chosen = {role: given.get(role, defaults[not pocket]) for role, defaults in ROLES.items()}
     if "face" not in given:
         chosen["face"] = _other(_RECOGNISERS[pocket], [chosen["face-conditioning"]])
