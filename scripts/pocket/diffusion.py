@@ -10,6 +10,7 @@ training: on CPUs the backward pass of the fused kernel costs several times the 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from methods.pocket.face_reader import PerceptualLoss, face_grids
 from scripts.pocket.autoencoder import encode_dataset
 from scripts.pocket.captions import Captions
-from scripts.pocket.common import Course, save_grid, start_from
+from scripts.pocket.common import Course, compiled, save_grid, start_from
 from scripts.pocket.dataset import Dataset, pick
 from scripts.pocket.grounding import Grounding, head_bumps
 from scripts.pocket.muon import SharedMuon
@@ -86,6 +87,25 @@ def build_unet(channels: int) -> UNet2DConditionModel:
     )
     _initialise(unet)
     return unet
+
+
+def upsample_by_copying(unet: UNet2DConditionModel) -> None:
+    """Let the upsamplers repeat pixels by a view instead of `interpolate`: the same values and gradients.
+
+    TorchInductor (2.13; processors, bfloat16, channels_last) makes zeros of the gradient of nearest-neighbour
+    interpolation: compiled as it comes, nothing below the last upsampler learns.
+    """
+    for block in unet.up_blocks:
+        for upsampler in block.upsamplers or []:
+            upsampler.forward = partial(_upsample, upsampler.conv)
+
+
+def _upsample(conv: nn.Module, hidden: Tensor, output_size: int | None = None) -> Tensor:
+    count, channels, height, width = hidden.shape
+    copied = hidden[:, :, :, None, :, None].expand(count, channels, height, 2, width, 2)
+    larger = copied.reshape(count, channels, 2 * height, 2 * width)
+    doubled: Tensor = conv(larger.contiguous(memory_format=torch.channels_last))
+    return doubled
 
 
 @torch.no_grad()
@@ -210,12 +230,13 @@ def train(
     batch: int = BATCH,
     initial: Path | None = None,
     previews: int = 1000,
+    compiling: bool = False,
 ) -> dict[str, Any]:
     """Train text encoder and U-Net within the budget and save the pipeline folder in half precision.
 
     reader: the file that `face_reader.train` wrote. initial: a pipeline folder whose text encoder and U-Net
     the training goes on from; a checkpoint in `work` counts for more. previews: steps between sheets of
-    pictures, 0 for none.
+    pictures, 0 for none. compiling: compile the U-Net on a processor as well.
     """
     data = Dataset(dataset)
     stored = encode_dataset(dataset, autoencoder, work / "latents.npy", device=device)
@@ -227,6 +248,7 @@ def train(
         start_from(text, initial / "text_encoder")
         start_from(unet, initial / "unet")
     unet = unet.to(memory_format=torch.channels_last)
+    upsample_by_copying(unet)
     perceptual = PerceptualLoss.load(reader, scheduler, device)
     modules = nn.ModuleDict({"text": text, "unet": unet}).to(device)
     optimizer = SharedMuon(modules, PEAK_RATE)
@@ -249,6 +271,7 @@ def train(
         modules.train()
 
     grounding = Grounding(unet, tokenizer)
+    network = compiled(unet, device, compiling)
     captions = Captions(data, [tokenizer], table=work / "captions.npy" if device != "cpu" else None)
     for step in course.steps():
         chosen = pick(data.meta["person"][: len(latents)], batch, course.rng)
@@ -261,7 +284,7 @@ def train(
         grounding.expect(ids, landmarks)
         with torch.autocast(clean.device.type, torch.bfloat16):
             looked = noisy.contiguous(memory_format=torch.channels_last)
-            predicted = unet(looked, timesteps, text(ids).last_hidden_state).sample
+            predicted = network(looked, timesteps, text(ids).last_hidden_state, return_dict=False)[0]
         loss, terms = denoising_loss(
             predicted.float(), target, noisy, clean, timesteps, landmarks, perceptual, PERCEPTUAL_WEIGHT
         )

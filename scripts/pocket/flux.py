@@ -208,11 +208,13 @@ def train(
     batch: int = BATCH,
     initial: Path | None = None,
     previews: int = 1000,
+    compiling: bool = False,
 ) -> dict[str, Any]:
     """Train transformer and both text encoders within the budget; save the pipeline in half precision.
 
     reader: the file that `face_reader.train` wrote. initial: a pipeline folder to go on from; a checkpoint in
-    `work` counts for more. previews: steps between sheets of pictures, 0 for none.
+    `work` counts for more. previews: steps between sheets of pictures, 0 for none. compiling: compile the
+    transformer on a processor as well.
     """
     data = Dataset(dataset)
     cache = work.parent / "diffusion" / "latents.npy"
@@ -235,7 +237,7 @@ def train(
         work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
     )
     noise_rng = torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
-    run = compiled(transformer.forward, device)
+    run = compiled(transformer.forward, device, compiling)
 
     def save_pipeline(path: Path | None) -> None:
         modules.eval()

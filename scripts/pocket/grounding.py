@@ -41,13 +41,13 @@ class Grounding:
         self._columns = self._heads = torch.zeros(0)
         self._terms: list[Tensor] = []
         self._expecting = False
+        self._watched, self._plain = _Watched(self), AttnProcessor()
         self.attach(unet)
 
     def attach(self, unet: UNet2DConditionModel) -> None:
-        """Set the processors (saving a pipeline replaces them)."""
-        watched = _Watched(self)
+        """Set the processors anew (saving a pipeline replaces them); others would void a compiled network."""
         names = unet.attn_processors
-        unet.set_attn_processor({name: watched if "attn2" in name else AttnProcessor() for name in names})
+        unet.set_attn_processor({name: self._watched if "attn2" in name else self._plain for name in names})
 
     def expect(self, ids: Tensor, landmarks: np.ndarray) -> None:
         """ids: tokens int64 `[N,T]` of the next call; landmarks of the true pictures: `[N,5,2]` in pixels."""
