@@ -10,7 +10,8 @@ watching. No clocks of two machines are compared. Two processes may do the same 
 asleep: pieces must bear it.
 
 A file system must know exclusive creation and renaming, and show a file under its name once it is closed:
-local disks, NFS from version 3 on, SMB, Lustre, GPFS, BeeGFS, CephFS. It need not know locks.
+local disks, NFS from version 3 on, SMB, Lustre, GPFS, BeeGFS, CephFS. It need not know locks or hard links;
+with hard links a lease has its content from its first moment, so that no death leaves one of unknown owner.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _READ = 4096  # bytes of a lease that are looked at
 
 
 class Holder(NamedTuple):
-    """What a lease says. owner: "" when its process died before it wrote its name."""
+    """What a lease says. owner: "" where it is damaged, or its process died before it wrote its name."""
 
     owner: str = ""
     host: str = ""
@@ -115,26 +116,40 @@ class Leases:
     def take(self, key: str) -> Literal["taken", "held", "done"]:
         """Take a piece unless it is done or somebody living holds it."""
         path = self._path(key)
-        while True:
+        while not self._create(path):
+            if (holder := _read(path)) is None:
+                continue  # given back this moment
+            if holder.done is not None:
+                return "done"
+            if self._lives(holder, path):
+                return "held"
+            self._remove(path, holder)
+        self._held.add(key)
+        return "taken"
+
+    def _create(self, path: Path) -> bool:
+        """Make a lease that says whose it is from its first moment; False where there is one."""
+        if path.exists():
+            return False
+        whole = self.folder / f".{secrets.token_hex(8)}.tmp"
+        try:
+            self._make_folder()  # a run that was put together has no such folder any more
+            whole.write_bytes(_content(self._me))
             try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileNotFoundError:  # a run that was put together has no such folder any more
-                self._make_folder()
-            except FileExistsError:
-                if (holder := _read(path)) is None:
-                    continue  # given back this moment
-                if holder.done is not None:
-                    return "done"
-                if self._lives(holder, path):
-                    return "held"
-                self._remove(path, holder)
-            except OSError as error:
-                raise cannot_write(path, error) from error
-            else:
-                with os.fdopen(handle, "wb") as file:
+                os.link(whole, path)
+            except FileExistsError:  # or made by us, where a network file system asked twice
+                return whole.stat().st_nlink == 2
+            except OSError:  # no hard links here: who dies while it writes leaves a lease that names nobody
+                with path.open("xb") as file:
                     file.write(_content(self._me))
-                self._held.add(key)
-                return "taken"
+            return True
+        except (FileExistsError, FileNotFoundError):  # somebody's by now, or removed with the folder
+            return False
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                whole.unlink()
 
     def finish(self, key: str, where: str) -> None:
         """A piece that this process took is done; `where`: the file that holds its result."""

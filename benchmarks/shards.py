@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.store import Shard
 from methods.errors import SpidError, UsageError
@@ -67,14 +67,12 @@ def device_of_environment(environment: Mapping[str, str], devices: int) -> str |
     return None
 
 
-def run_processes(arguments: Sequence[str], count: int) -> list[int]:
-    """Run `spid` with these arguments as `count` processes on this machine; their exit codes, in order.
+def run_processes(arguments: Sequence[str], count: int, note: Callable[[str], object]) -> list[int]:
+    """Run `spid` with these arguments as `count` processes on this machine; exit codes as `check_codes`.
 
     Where there are several CUDA devices, they are dealt out in turn. An interrupt reaches all processes, and
     each leaves its journal whole. What they print is dropped, what they log is not: the
     answer is the caller's.
-
-    Raises SpidError when the system killed one of them.
     """
     devices = _visible_devices()
     children = []
@@ -84,7 +82,7 @@ def run_processes(arguments: Sequence[str], count: int) -> list[int]:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
         children.append(start_child(arguments, environment, stdout=subprocess.DEVNULL))
     try:
-        return check_codes([child.wait() for child in children])
+        return check_codes([child.wait() for child in children], note)
     except BaseException:
         for child in children:
             child.terminate()
@@ -127,15 +125,21 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def check_codes(codes: list[int]) -> list[int]:
-    """The exit codes of shards, all of them of processes that ended by themselves."""
-    for number, code in enumerate(codes, start=1):
-        if code < 0:
-            raise SpidError(
-                f"Share {number}/{len(codes)} was killed by signal {-code}.",
-                hint="The same command goes on where it was; out of memory, fewer --num-processes help.",
-            )
-    return codes
+def check_codes(codes: Sequence[int], note: Callable[[str], object]) -> list[int]:
+    """The exit codes of the processes that ended by themselves, in order; `note` gets a line on each other.
+
+    Raises SpidError when the system killed all of them.
+    """
+    ended = [code for code in codes if code >= 0]
+    killed = [(number, -code) for number, code in enumerate(codes, start=1) if code < 0]
+    if killed and not ended:
+        raise SpidError(
+            f"All {len(codes)} processes were killed, the first by signal {killed[0][1]}.",
+            hint="The same command goes on where it was; out of memory, fewer --num-processes help.",
+        )
+    for number, signal_number in killed:
+        note(f"process {number}/{len(codes)} was killed by signal {signal_number}; others do what it left")
+    return ended
 
 
 def _visible_devices() -> list[str]:

@@ -116,7 +116,9 @@ def _as_processes(request: Request, folder: Path, how: How) -> None:
     asked = folder / ASKED
     save_json(asked, request.as_dict())
     try:
-        codes = run_processes(["bench", "--resume", "--output", str(folder), *how.flags], how.processes)
+        codes = run_processes(
+            ["bench", "--resume", "--output", str(folder), *how.flags], how.processes, console.warn
+        )
     finally:
         asked.unlink(missing_ok=True)
     if any(code not in (0, 1) for code in codes):

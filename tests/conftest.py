@@ -20,6 +20,14 @@ from spatialid_cli.app import main  # noqa: E402
 ensure_torchvision()
 
 
+FIRST = ("test_readme.py", "test_runner.py", "test_bench_command.py", "test_training_processes.py")
+"""Files whose tests take longest: begun last, they would keep one worker busy while the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Face analyses are cached in a folder of the test run, never in the user's."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from methods.backbone.load import load_backbone
-from methods.images import load_picture
+from methods.images import load_picture, read_metadata
 from methods.registry import get_method, method_names
 from spatialid_cli.app import main
 
@@ -39,7 +39,8 @@ def test_the_first_two_commands_are_one_line_each_and_ci_runs_the_second() -> No
 
 
 def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_path: Path) -> None:
-    """The script itself with all its methods, fitted briefly, in an environment that stands for its own."""
+    """The script itself with all its methods, fitted and sampled briefly, in an environment that stands for
+    its own."""
     script = (ROOT / "scripts" / "quickstart").read_text(encoding="utf-8")
     (every,) = re.findall(r'^all="(.*)"$', script, flags=re.MULTILINE)
     compared = re.sub(r"\[.*?\]", "", every).split(",")
@@ -63,6 +64,7 @@ def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_
             "OUTPUT": str(tmp_path / "out"),
             "PYTHONPATH": str(ROOT),
             "METHODS": ",".join(brief),
+            "STEPS": "4",
         },
         capture_output=True,
         text=True,
@@ -76,7 +78,8 @@ def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_
     assert str(sheet.with_name("table.csv")) in done.stdout
     width, height = load_picture(sheet).size
     assert width > 4 * 256 and height > 4 * 256
-    assert len(list(sheet.parent.glob("*.png"))) == 4 * 3 + 1
+    made = [path for path in sheet.parent.glob("*.png") if path != sheet]
+    assert len(made) == 4 * 3 and all(read_metadata(path)["spid"]["steps"] == 4 for path in made)
 
 
 def test_every_command_and_the_python_example_run(

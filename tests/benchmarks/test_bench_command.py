@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Spid
@@ -14,6 +15,8 @@ from folders import contents, rows
 from tiny import tiny_folder
 
 from benchmarks.schema import failed
+from benchmarks.shards import start_child
+from spatialid_cli.app import main
 
 
 @pytest.fixture
@@ -59,13 +62,11 @@ def test_a_metric_whose_model_does_not_load_ends_a_run_that_asks_for_it(
 
 
 def test_two_processes_give_the_same(
-    options: list[str], tmp_path: Path, pocket_weights: Path, monkeypatch: pytest.MonkeyPatch
+    spid: Spid, options: list[str], tmp_path: Path, pocket_weights: Path
 ) -> None:
     """One by flag, one by the variables of a launcher, at the same time in the same folder."""
     command = [sys.executable, "-m", "spatialid_cli.app", *options]
-    alone = subprocess.run(
-        [*command, "--output", str(tmp_path / "one" / "run")], capture_output=True, text=True
-    )
+    alone = spid(*options, "--output", tmp_path / "one" / "run")
     environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
     output = ["--output", str(tmp_path / "two" / "run")]
     pair = [
@@ -74,25 +75,39 @@ def test_two_processes_give_the_same(
     ]
     said = [process.communicate()[1] for process in pair]
     assert all(process.returncode in (0, 1) for process in pair), said
-    assert alone.returncode in (0, 1), alone.stderr
+    assert alone.code in (0, 1), alone.err
     assert "[2/2]" in said[1]
     assert len(rows(tmp_path / "two" / "run")) == 11
     assert contents(tmp_path / "two" / "run") == contents(tmp_path / "one" / "run")
 
 
-@pytest.mark.timeout(900)  # three starts of Python, torch and all
+@pytest.mark.timeout(900)  # two starts of Python, torch and all
 def test_processes_of_one_command_give_one_answer(
-    options: list[str], tmp_path: Path, pocket_weights: Path
+    options: list[str],
+    tmp_path: Path,
+    pocket_weights: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also where the system kills one of them, here as soon as it is started."""
+
+    def start(arguments: list[str], environment: dict[str, str], **more: Any) -> subprocess.Popen[bytes]:
+        child = start_child(arguments, environment, **more)
+        if environment["SPID_PROCESS"] == "3/3":
+            child.kill()
+        return child
+
+    monkeypatch.setattr("benchmarks.shards.start_child", start)
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "spatialid_cli.app", *options, "--limit", "1", "--output", str(run)]
-    done = subprocess.run([*command, "--num-processes", "2", "--json"], capture_output=True, text=True)
-    assert done.returncode in (0, 1), done.stderr
-    assert done.stdout, done.stderr
-    answer = json.loads(done.stdout)
+    code = main([*options, "--limit", "1", "--output", str(run), "--num-processes", "3", "--json"])
+    out, err = capfd.readouterr()
+    assert code in (0, 1) and out, err
+    answer = json.loads(out)
     assert answer["complete"] and answer["missing"] == 0
     assert sum(answer["statuses"].values()) == len(rows(run))
-    assert "[1/2]" in done.stderr and "[2/2]" in done.stderr
+    assert code == int(any(failed(row) for row in rows(run)))
+    assert "[1/3]" in err and "[2/3]" in err and "[3/3]" not in err
+    assert err.count("process 3/3 was killed by signal 9; others do what it left") == 1
     assert not (run / "request.json").exists()
 
 

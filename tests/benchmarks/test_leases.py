@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -39,6 +40,25 @@ with Leases(Path(sys.argv[1])) as leases:
 """
 
 
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from benchmarks.leases import Leases
+left = int(sys.argv[2])
+def watch(event, arguments):
+    global left
+    if event in ("open", "os.link", "os.remove") and sys.argv[1] in str(arguments[0]):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+with Leases(Path(sys.argv[1])) as leases:
+    sys.addaudithook(watch)
+    leases.take("piece")
+    print(left, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 def process(code: str, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -72,6 +92,28 @@ def test_who_dies_leaves_its_piece_at_once(tmp_path: Path) -> None:
         one.send_signal(signal.SIGKILL)
         one.communicate()
         assert leases.take("piece") == "taken"
+
+
+@pytest.mark.parametrize("operation", [1, 2, 3, 9])
+def test_who_dies_while_it_takes_a_piece_keeps_nobody_waiting(tmp_path: Path, operation: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, str(tmp_path), str(operation)], stdout=subprocess.PIPE, text=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert (done.stdout == "") == (operation < 9)  # the first three are the taking
+    with Leases(tmp_path) as leases:
+        assert leases.take("piece") == "taken"
+
+
+def test_without_hard_links_a_piece_is_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    with Leases(tmp_path) as one, Leases(tmp_path) as other:
+        assert (one.take("piece"), other.take("piece")) == ("taken", "held")
+        assert [holder.owner for holder in other.held_by_others("pi")] == [one.owner]
+        assert list((tmp_path / "leases").glob(".*.tmp")) == []
 
 
 def stranger(folder: Path, owner: str = "f" * 16) -> Path:

@@ -51,10 +51,14 @@ def test_devices() -> None:
     assert device_of_environment({}, 8) is None
 
 
-def test_a_killed_process_is_a_failure_whatever_the_others_say() -> None:
-    assert check_codes([0, 1, 2]) == [0, 1, 2]
-    with pytest.raises(SpidError, match="Share 2/3 was killed by signal 9"):
-        check_codes([0, -9, 1])
+def test_a_killed_process_is_told_and_is_a_failure_where_nobody_is_left() -> None:
+    said: list[str] = []
+    assert check_codes([0, 1, 2], said.append) == [0, 1, 2] and said == []
+    assert check_codes([0, -9, 1], said.append) == [0, 1]
+    assert said == ["process 2/3 was killed by signal 9; others do what it left"]
+    with pytest.raises(SpidError, match="All 2 processes were killed, the first by signal 15"):
+        check_codes([-15, -9], said.append)
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("inherited", ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "])
