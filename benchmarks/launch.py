@@ -28,15 +28,15 @@ _OURS = ("array", "dependency", "requeue")
 
 @dataclass(frozen=True)
 class Command:
-    """`spid` with these arguments as a job of submitit, which pickles nothing but this list of words."""
+    """A command as a job of submitit, which pickles nothing but this list of words."""
 
-    arguments: tuple[str, ...]
+    words: tuple[str, ...]
 
     def __call__(self) -> int:
         """Run it; 0, or 1 where samples failed, which is a result. Raises CalledProcessError otherwise."""
-        code = start_child(self.arguments, {}).wait()
+        code = start_child(self.words, {}).wait()
         if code not in (0, 1):
-            raise subprocess.CalledProcessError(code, ["spid", *self.arguments])
+            raise subprocess.CalledProcessError(code, self.words)
         return code
 
     def checkpoint(self) -> Any:
@@ -56,7 +56,7 @@ class Submitted:
 
 
 def submit(
-    arguments: Sequence[str],
+    command: Sequence[str],
     logs: Path,
     jobs: int,
     options: Mapping[str, str],
@@ -65,7 +65,7 @@ def submit(
 ) -> Submitted:
     """An array of `jobs` equal jobs and one more after them, which does what they left and prints the tables.
 
-    arguments: of `spid`, to run in every job
+    command:   what every job runs
     logs:      folder for scripts and logs, on a file system that the nodes share
     options:   of sbatch by name, such as partition, time (minutes), gpus_per_node, account
     cluster:   `slurm`, or submitit's `local`, which runs them as processes of this machine
@@ -85,14 +85,14 @@ def submit(
         return made
 
     logs.mkdir(parents=True, exist_ok=True)
-    command = Command(tuple(arguments))
+    job = Command(tuple(command))
     given = _slurm_options(options) if cluster == "slurm" else {}
     array = {"slurm_array_parallelism": jobs} if cluster == "slurm" else {}
-    started = executor(**given, **array).submit_array([command] * jobs)
+    started = executor(**given, **array).submit_array([job] * jobs)
     after = {}
     if cluster == "slurm":
         after = {"slurm_dependency": f"afterany:{started[0].job_id.partition('_')[0]}"}
-    merge = executor(**given, **after).submit(command)
+    merge = executor(**given, **after).submit(job)
     return Submitted(started, merge, logs)
 
 

@@ -67,8 +67,8 @@ def device_of_environment(environment: Mapping[str, str], devices: int) -> str |
     return None
 
 
-def run_processes(arguments: Sequence[str], count: int, note: Callable[[str], object]) -> list[int]:
-    """Run `spid` with these arguments as `count` processes on this machine; exit codes as `check_codes`.
+def run_processes(command: Sequence[str], count: int, note: Callable[[str], object]) -> list[int]:
+    """Run a command as `count` processes on this machine; exit codes as `check_codes`.
 
     Where there are several CUDA devices, they are dealt out in turn. An interrupt reaches all processes, and
     each leaves its journal whole. What they print is dropped, what they log is not: the
@@ -80,7 +80,7 @@ def run_processes(arguments: Sequence[str], count: int, note: Callable[[str], ob
         environment = {_NUMBER: f"{index + 1}/{count}"}
         if len(devices) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
-        children.append(start_child(arguments, environment, stdout=subprocess.DEVNULL))
+        children.append(start_child(command, environment, stdout=subprocess.DEVNULL))
     try:
         return check_codes([child.wait() for child in children], note)
     except BaseException:
@@ -92,11 +92,11 @@ def run_processes(arguments: Sequence[str], count: int, note: Callable[[str], ob
 
 
 def start_child(
-    arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int | None = None
+    command: Sequence[str], environment: Mapping[str, str], *, stdout: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """`spid` with these arguments as a process that ends with this one; `environment` is added to ours."""
+    """A command of ours as a process that ends with this one; `environment` is added to ours."""
     return subprocess.Popen(
-        [sys.executable, "-m", "spatialid_cli.app", *arguments],
+        list(command),
         env={**os.environ, **environment, _TIED: "1"},
         stdin=subprocess.PIPE,
         stdout=stdout,

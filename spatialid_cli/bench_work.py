@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,12 @@ def _check(request: Request) -> None:
     choose_methods(request.methods, suite.methods)
 
 
+def _going_on(folder: Path, how: How) -> list[str]:
+    """The command of another process that works on the run in `folder`."""
+    program = [sys.executable, "-m", "spatialid_cli.app"]
+    return [*program, "bench", "--resume", "--output", str(folder), *how.flags]
+
+
 def _as_processes(request: Request, folder: Path, how: How) -> None:
     """Let several processes of this machine do the run; what they leave is done by the caller."""
     from benchmarks.shards import run_processes
@@ -116,9 +123,7 @@ def _as_processes(request: Request, folder: Path, how: How) -> None:
     asked = folder / ASKED
     save_json(asked, request.as_dict())
     try:
-        codes = run_processes(
-            ["bench", "--resume", "--output", str(folder), *how.flags], how.processes, console.warn
-        )
+        codes = run_processes(_going_on(folder, how), how.processes, console.warn)
     finally:
         asked.unlink(missing_ok=True)
     if any(code not in (0, 1) for code in codes):
@@ -130,12 +135,11 @@ def _submit(request: Request, folder: Path, how: How, as_json: bool) -> None:
     from methods.files import save_json
 
     folder = folder.expanduser().absolute()
-    arguments = ["bench", "--resume", "--output", str(folder), *how.flags]
     assert how.jobs is not None
     logs = folder.with_name(f"{folder.name}-jobs")
     save_json(folder / ASKED, request.as_dict())
     try:
-        made = submit(arguments, logs, how.jobs, how.slurm)
+        made = submit(_going_on(folder, how), logs, how.jobs, how.slurm)
     except BaseException:
         (folder / ASKED).unlink(missing_ok=True)
         raise

@@ -79,6 +79,20 @@ def test_imports_point_downwards(layer: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("layer", LAYERS[:-1])
+def test_no_string_starts_a_layer_above(layer: str) -> None:
+    """A module to run, in a command line or for importlib, is an arrow as an import is."""
+    above = LAYERS[LAYERS.index(layer) + 1 :]
+    named = re.compile(rf"(?:^|\s)(?:-m\s*)?(?:{'|'.join(above)})(?:\.\w+)+(?:$|[\s:])")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} names {node.value!r}"
+        for path in sorted((ROOT / layer).rglob("*.py"))
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and named.search(node.value)
+    ]
+    assert wrong == []
+
+
 def module_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -24,6 +24,8 @@ from methods.errors import UsageError
 from methods.files import save_json
 
 Ask = Callable[..., Request]
+SPID = (sys.executable, "-m", "spatialid_cli.app")
+"""The command line, as a child process."""
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +76,16 @@ def test_slurm_gets_an_array_and_a_job_after_it(spid: Spid, cluster: Path, tmp_p
     assert len(pickled) == 4
     for file in pickled:
         function = pickle.loads(file.read_bytes()).function
-        assert type(function) is Command and vars(function) == {"arguments": function.arguments}
-        assert function.arguments == (
-            "bench", "--resume", "--output", str(tmp_path / "run"), "--keep-going", "--start-jitter", "30.0",
+        assert type(function) is Command and vars(function) == {"words": function.words}
+        assert function.words == (
+            *SPID, "bench", "--resume", "--output", str(tmp_path / "run"),
+            "--keep-going", "--start-jitter", "30.0",
         )  # fmt: skip
 
 
 def test_a_job_that_is_preempted_is_put_back_as_it_was() -> None:
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    command = Command(("bench", "--resume"))
+    command = Command((*SPID, "bench", "--resume"))
     assert command.checkpoint().function == command
 
 
@@ -93,7 +96,9 @@ def test_jobs_of_submitit_do_a_run(tmp_path: Path, ask: Ask, alone: Path) -> Non
     expected = run_alone(ask, alone)
     folder = tmp_path / "run"
     save_json(folder / "request.json", ask(root=os.getcwd()).as_dict())
-    made = submit(["bench", "--resume", "--output", str(folder)], tmp_path / "jobs", 2, {}, cluster="local")
+    made = submit(
+        [*SPID, "bench", "--resume", "--output", str(folder)], tmp_path / "jobs", 2, {}, cluster="local"
+    )
     assert all(job.result() in (0, 1) for job in [*made.jobs, made.merge])
     found = contents(folder)
     assert found.keys() == expected.keys()
