@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.clock import Clock
@@ -310,10 +311,11 @@ class Executor:
             prompt=sample.text,
             category=sample.prompt.category or sample.prompt.kind,
             picture=picture,
-            reference=None if person is None or person.reference is None else self._reference(sample),
+            reference=None if person is None or person.reference is None else self._photo(person.reference),
             baseline=baseline,
             baseline_id=None if baseline is None else sample.baseline,
-            reference_id=None if person is None else person.content,
+            reference_id=None if person is None or person.reference is None else Path(person.reference).stem,
+            further=tuple((Path(one).stem, self._photo(one)) for one in (person.more if person else ())),
             truth=sample.prompt.truth,
             reference_truth={} if person is None else person.entry.truth,
             rendered=is_pocket(self.backbone.family),
@@ -330,13 +332,12 @@ class Executor:
         self._pictures.move_to_end(identifier)
         return self._pictures[identifier]
 
-    def _reference(self, sample: Sample) -> Image:
-        person = sample.person
-        assert person is not None and person.reference is not None
-        if person.content not in self._pictures:
-            self._remember(person.content, load_picture(self.folder.path / person.reference))
-        self._pictures.move_to_end(person.content)
-        picture = self._pictures[person.content]
+    def _photo(self, file: str) -> Image:
+        """A reference picture in the run folder."""
+        if file not in self._pictures:
+            self._remember(file, load_picture(self.folder.path / file))
+        self._pictures.move_to_end(file)
+        picture = self._pictures[file]
         assert picture is not None
         return picture
 

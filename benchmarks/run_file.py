@@ -81,6 +81,7 @@ class Card(TypedDict):
     level: NotRequired[Literal["sample", "set"]]
     compat: NotRequired[Text | None]
     package: NotRequired[Text | None]
+    photographs: NotRequired[Literal["mean", "first"] | None]
     weights: NotRequired[Text | None]
     available: NotRequired[bool]
     reason: NotRequired[Text | None]

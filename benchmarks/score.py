@@ -69,7 +69,8 @@ class _Planned:
         ]
         told = [one.prompt, one.category, one.person, dict(one.truth), dict(one.reference_truth)]
         people = {name: self.contents[path] for name, path in one.people.items()}
-        return [self.id, *files, *told, *([people] if people else [])]
+        further = [self.contents[path] for path in one.further]
+        return [self.id, *files, *told, *([people] if people else []), *([further] if further else [])]
 
     def describes(self, row: Row) -> bool:
         """Whether a row that was read says of this picture what was given (see `facts` for the rest)."""
@@ -166,8 +167,8 @@ def _check_free(path: Path) -> None:
 def _plan(scored: Sequence[Scored]) -> list[_Planned]:
     contents: dict[Path, str] = {}
     for one in scored:
-        for path in (one.picture, one.reference, one.baseline, one.target, *one.people.values()):
-            if path is not None and path not in contents:
+        for path in one.files:
+            if path not in contents:
                 contents[path] = _sha256(_read(path))
     return [_Planned(one, contents) for one in scored]
 
@@ -187,11 +188,11 @@ def _rows(block: Sequence[_Planned], folder: RunFolder, evaluator: Evaluator) ->
 
 
 def _keep(one: _Planned, folder: RunFolder) -> None:
-    """Copy a picture and its reference into the run folder."""
+    """Copy a picture and the photographs of its person into the run folder."""
     given = one.given
+    photographs = given.further if given.reference is None else (given.reference, *given.further)
     kept = [(f"pictures/{one.file[:2]}/{one.file}", given.picture)]
-    if given.reference is not None:
-        kept.append((_reference(one, given.reference), given.reference))
+    kept += [(_reference(one, file), file) for file in photographs]
     for name, source in kept:
         target = folder.path / name
         if target.is_file() and _sha256(target.read_bytes()) == one.contents[source]:
@@ -238,6 +239,7 @@ def _view(planned: _Planned) -> SampleView:
         truth=one.truth,
         reference_truth=one.reference_truth,
         people=tuple(load_picture(file) for file in one.people.values()),
+        further=tuple((contents[file], load_picture(file)) for file in one.further),
         **given,
     )
 

@@ -27,11 +27,11 @@ class Scored:
     """One picture to score.
 
     picture, reference, baseline, target: files; baseline is the picture of the same prompt and seed without
-    the identity, target the true picture of this person as the prompt asks. identity: '' for a picture of
-    nobody in particular. seed: tells apart the pictures of one method, person and prompt. person: number of a
-    pocket person, whose target is rendered. people: name -> reference of everybody, where the
-    picture shall show several; identity is then their names. truth, reference_truth: pocket factors, as in a
-    suite.
+    the identity, target the true picture of this person as the prompt asks. further: more photographs of the
+    person of `reference`. identity: '' for a picture of nobody in particular. seed: tells apart the pictures
+    of one method, person and prompt. person: number of a pocket person, whose target is rendered. people:
+    name -> reference of everybody, where the picture shall show several; identity is then their names.
+    truth, reference_truth: pocket factors, as in a suite.
     """
 
     picture: Path
@@ -49,14 +49,21 @@ class Scored:
     truth: Mapping[str, str] = field(default_factory=dict)
     reference_truth: Mapping[str, str] = field(default_factory=dict)
     people: Mapping[str, Path] = field(default_factory=dict)
+    further: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """All that the picture is measured by, itself first."""
+        single = (self.picture, self.reference, *self.further, self.baseline, self.target)
+        return [path for path in (*single, *self.people.values()) if path is not None]
 
 
 def read_metadata_file(file: Path, folder: Path) -> list[Scored]:
     """The pictures that a metadata.jsonl lists, one JSON object a line; paths are relative to its folder.
 
-    `file_name` is needed; the other entries are those of `Scored` by their names. Lines of the kind
-    `reference` are left out, numbers under other names (earlier scores) are ignored. Raises UsageError naming
-    file and line.
+    `file_name` is needed; the other entries are those of `Scored` by their names, but for `further`: several
+    photographs of a person are a list as `reference`. Lines of the kind `reference` are left out, numbers
+    under other names (earlier scores) are ignored. Raises UsageError naming file and line.
     """
     found = []
     for number, line in enumerate(read_lines(file), 1):
@@ -76,9 +83,9 @@ def read_folder(folder: Path, references: Path | None, prompts: Path | None) -> 
     """Every picture below a folder; those of a subfolder belong to the method that it is named after.
 
     references: one person's picture, or a folder of them; then a picture is of the person whose file's name
-    begins its own. prompts: a file with one prompt a line, for the pictures in the order of their paths; a
-    single line holds for all. Raises UsageError for a folder without pictures, a picture of nobody, another
-    number of prompts.
+    begins its own. A folder in it is somebody with all the photographs that it holds. prompts: a file with
+    one prompt a line, for the pictures in the order of their paths; a single line holds for all. Raises
+    UsageError for a folder without pictures, a picture of nobody, another number of prompts.
     """
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
@@ -95,7 +102,7 @@ def read_folder(folder: Path, references: Path | None, prompts: Path | None) -> 
     found = []
     for place, file in enumerate(files):
         inside = file.relative_to(folder)
-        identity, reference = _who(file, people, references)
+        identity, photographs = _who(file, people, references)
         prompt = lines[place if len(lines) > 1 else 0].strip() if lines else ""
         found.append(
             Scored(
@@ -103,7 +110,8 @@ def read_folder(folder: Path, references: Path | None, prompts: Path | None) -> 
                 method=inside.parts[0] if len(inside.parts) > 1 else folder.resolve().name,
                 identity=identity,
                 prompt=prompt,
-                reference=reference,
+                reference=photographs[0] if photographs else None,
+                further=photographs[1:],
             )
         )
     return _numbered(found, str(folder))
@@ -118,6 +126,9 @@ def _entry(entry: dict[str, Any], where: str, base: Path, folder: Path) -> Score
                 continue  # a score of an earlier run
             raise unknown_name(f"entry of {where}:", name, known)
         if value is None or name in _OURS:
+            continue
+        if name == "reference" and isinstance(value, list):
+            own["reference"], own["further"] = _photographs(value, where, base)
             continue
         good: Any = str
         if name in ("seed", "person"):
@@ -147,6 +158,16 @@ def _entry(entry: dict[str, Any], where: str, base: Path, folder: Path) -> Score
     return Scored(**{"method": folder.resolve().name, **own})
 
 
+def _photographs(value: list[Any], where: str, base: Path) -> tuple[Path, tuple[Path, ...]]:
+    """The first of several photographs of a person, and the others."""
+    if not value or not all(isinstance(file, str) for file in value):
+        raise UsageError(
+            f"{where}: reference is {value!r}.", hint='Write "reference": ["anna-1.jpg", "anna-2.jpg"].'
+        )
+    first, *others = ((base / file).resolve() for file in value)
+    return first, tuple(others)
+
+
 _WORDS = {str: "text", int: "a whole number, 0 or more", dict: "an object of factors and values"}
 
 
@@ -162,31 +183,40 @@ def _check_factors(own: Mapping[str, Any], where: str) -> None:
                 raise unknown_name(f"{factor} of {where}:", str(value), FACTORS[factor])
 
 
-def _people(references: Path | None) -> dict[str, Path]:
-    """Name -> picture of everybody; longer names first, so that anna-lee is not anna."""
+def _people(references: Path | None) -> dict[str, tuple[Path, ...]]:
+    """Name -> photographs of everybody; longer names first, so that anna-lee is not anna."""
     if references is None:
         return {}
     if not references.is_dir():
-        return {references.stem: references}
-    files = [path for path in sorted(references.iterdir()) if path.suffix.lower() in SUFFIXES]
-    if not files:
+        return {references.stem: (references,)}
+    listed = [(path.name, _pictures_in(path)) for path in sorted(references.iterdir()) if path.is_dir()]
+    listed += [(path.stem, (path,)) for path in _pictures_in(references)]
+    found = [(name, files) for name, files in listed if files]
+    if not found:
         raise UsageError(f"--reference {references} holds no pictures.", hint="Give one picture a person.")
-    twins = [name for name, count in Counter(path.stem for path in files).items() if count > 1]
+    twins = [name for name, count in Counter(name for name, _ in found).items() if count > 1]
     if twins:
         raise UsageError(
-            f"--reference {references} has two pictures called {twins[0]}.", hint="Rename one of them."
+            f"--reference {references} has two pictures called {twins[0]}.",
+            hint="Rename one of them, or put all photographs of a person into a folder of that name.",
         )
-    return {path.stem: path for path in sorted(files, key=lambda path: (-len(path.stem), path.stem))}
+    return dict(sorted(found, key=lambda one: (-len(one[0]), one[0])))
 
 
-def _who(file: Path, people: Mapping[str, Path], references: Path | None) -> tuple[str, Path | None]:
+def _pictures_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES)
+
+
+def _who(
+    file: Path, people: Mapping[str, tuple[Path, ...]], references: Path | None
+) -> tuple[str, tuple[Path, ...]]:
     if not people:
-        return "", None
+        return "", ()
     if references is not None and not references.is_dir():
         return next(iter(people.items()))
-    for name, picture in people.items():
+    for name, photographs in people.items():
         if file.stem.startswith(name) and not file.stem[len(name) : len(name) + 1].isalnum():
-            return name, picture
+            return name, photographs
     raise UsageError(
         f"{file}: nobody of --reference {references} begins its name.",
         hint=f"Name it {min(people)}-1{file.suffix}, for instance, or write a {METADATA}.",
@@ -219,9 +249,5 @@ def _numbered(found: Sequence[Scored], where: str) -> list[Scored]:
 
 def missing_files(scored: Iterable[Scored]) -> list[Path]:
     """Files that are named and not there."""
-    named = (
-        path
-        for one in scored
-        for path in (one.picture, one.reference, one.baseline, one.target, *one.people.values())
-    )
-    return [path for path in dict.fromkeys(named) if path is not None and not path.is_file()]
+    named = dict.fromkeys(path for one in scored for path in one.files)
+    return [path for path in named if not path.is_file()]

@@ -11,6 +11,11 @@ from spatialid_cli import console, options
 if TYPE_CHECKING:
     from benchmarks.metrics.base import MetricInfo
 
+_PHOTOGRAPHS = {
+    "mean": "compares with every photograph of a person; their mean counts",
+    "first": "compares with the first photograph of a person",
+    None: "compares with none",
+}
 _ARROWS = {"higher": "up", "lower": "down", "none": "-"}
 
 
@@ -71,6 +76,7 @@ def _print_card(info: MetricInfo, reason: str | None) -> None:
             "of each": {"sample": "picture", "set": "method"}[info.level],
             "model": f"{info.model or 'none'}{f' ({info.weights})' if info.weights else ''}",
             "picture": info.preprocessing or "as it is",
+            "photographs": _PHOTOGRAPHS[info.photographs],
             "source": info.source,
             "licence": info.licence or "none needed",
             "published": f"as {info.compat} computes it, faults included" if info.compat else "no",

@@ -21,7 +21,8 @@ def score(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="Picture of the person; or a folder, whose files' names begin the pictures' names.",
+            help="Picture of the person; or a folder, whose files' names begin the pictures' names. A folder "
+            "in it holds several photographs of one person.",
             show_default=False,
             rich_help_panel=_WHAT,
         ),

@@ -26,6 +26,7 @@ class MetricInfo:
     whose definition, bugs included, it reproduces (`ibench`), else None. weights: digest of the contents of
     the models' files, None for models that come with a package or by a tag.
     package: name and version of the package of a plug-in, None for what is built in.
+    photographs: what becomes of several photographs of a person; None for what compares with none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class MetricInfo:
     compat: str | None = None
     weights: str | None = None
     package: str | None = None
+    photographs: Literal["mean", "first"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,8 @@ class SampleView:
     very person, or what makes it when a metric asks; target_id identifies it. rendered: the pocket backbone
     made picture and baseline, so that models of the pocket world may judge them however they came out; of
     other pictures they are asked whether they may. people: references of everybody, where the picture shall
-    show several; reference is None then.
+    show several; reference is None then. further: more photographs of the person of `reference`, each with
+    what identifies it; reference_truth speaks of the first alone.
     """
 
     id: str
@@ -75,6 +78,7 @@ class SampleView:
     target_id: str | None = None
     rendered: bool = False
     people: tuple[Image.Image, ...] = ()
+    further: tuple[tuple[str, Image.Image], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from benchmarks.metrics import ibench
 from benchmarks.metrics.base import MetricInfo
@@ -95,7 +96,15 @@ def describe(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> MetricIn
         ),
         level="set" if isinstance(metric, SetMetric) else "sample",
         package=None if (origin := METRICS.origin(metric.card.name)) is None else str(origin),
+        photographs=_photographs(metric),
     )
+
+
+def _photographs(metric: AnyMetric) -> Literal["mean", "first"] | None:
+    """See `Evaluator.score`; a set metric sees every sample once, with the first photograph of its person."""
+    if not metric.compares:
+        return None
+    return "first" if isinstance(metric, SetMetric) else "mean"
 
 
 def weights_of(

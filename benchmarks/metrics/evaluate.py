@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 from benchmarks.metrics.base import MetricInfo, SampleView, Score
@@ -65,11 +66,24 @@ class Evaluator:
     def score(self, samples: Sequence[SampleView]) -> list[dict[str, Score]]:
         """One dict per sample, with a Score for every metric of level 'sample', in the order of `infos`.
 
-        Never raises for what a picture or a model does: that is a Score with a status.
+        Where a person has several photographs, a metric that compares with the reference is measured against
+        each, and its value is the mean, as CLIP-I, DINO and face similarities are averaged over all real
+        pictures of a subject (DreamBooth, Ruiz et al. 2023, section 4.2). Never raises for what a picture or
+        a model does: that is a Score with a status.
         """
         wanted = [(metric, info) for metric, info in self._pairs() if isinstance(metric, Metric)]
-        views = self._views(samples, [metric for metric, _ in wanted])
-        return [{info.name: self._score(metric, info, view) for metric, info in wanted} for view in views]
+        each = [_by_photograph(sample) for sample in samples]
+        views = iter(self._views(list(chain(*each)), [metric for metric, _ in wanted]))
+        found = []
+        for of in each:
+            first, *more = islice(views, len(of))
+            scores = {info.name: self._score(metric, info, first) for metric, info in wanted}
+            for metric, info in wanted if more else ():
+                if metric.compares:
+                    others = [self._score(metric, info, view) for view in more]
+                    scores[info.name] = mean_score([scores[info.name], *others])
+            found.append(scores)
+        return found
 
     def score_set(self, samples: Iterable[SampleView]) -> dict[str, Score]:
         """A Score for every metric of level 'set' over the samples of one method.
@@ -226,6 +240,28 @@ def _sources(sample: SampleView) -> dict[str, tuple[str, Any]]:
     if sample.people:
         sources["people"] = (f"people of {sample.id}", (sample.picture, sample.people))
     return sources
+
+
+def _by_photograph(sample: SampleView) -> list[SampleView]:
+    """The sample with each photograph of its person as its reference."""
+    others = [replace(sample, reference=one, reference_id=key, further=()) for key, one in sample.further]
+    return [replace(sample, further=()), *others] if others else [sample]
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Of one picture against several photographs: the mean of those with a value, else the first's reason.
+
+    The status is that of the first photograph that has a value, since it speaks of the picture.
+    """
+    known = [score for score in scores if score.value is not None]
+    if not known:
+        return scores[0]
+    reason = known[0].reason
+    if len(known) < len(scores):
+        lost = next(score.reason for score in scores if score.value is None)
+        reason = f"over {len(known)} of {len(scores)} photographs ({lost})"
+    value = math.fsum(score.value for score in known if score.value is not None) / len(known)
+    return Score(value, known[0].status, reason)
 
 
 def _broken(info: MetricInfo, error: Exception) -> Score:

@@ -95,8 +95,12 @@ class View:
         return value
 
 
+def _compares(needs: tuple[str, ...]) -> bool:
+    return any(need.startswith("reference:") for need in needs)
+
+
 class Metric(ABC):
-    """One value per sample."""
+    """One value per sample, and per photograph of its person: of several, the evaluator takes the mean."""
 
     info: ClassVar[MetricInfo]
     needs: tuple[str, ...] = ()
@@ -111,6 +115,11 @@ class Metric(ABC):
     def card(self) -> MetricInfo:
         """The card before models are chosen; metrics of a family (one per factor) fill it themselves."""
         return self.info
+
+    @property
+    def compares(self) -> bool:
+        """Whether it looks at the reference picture."""
+        return _compares(self.needs)
 
     @abstractmethod
     def score(self, view: View) -> float | Score:
@@ -135,6 +144,10 @@ class SetMetric(ABC):
     @property
     def card(self) -> MetricInfo:
         return self.info
+
+    @property
+    def compares(self) -> bool:
+        return _compares(self.needs)
 
     @abstractmethod
     def begin(self) -> Accumulator: ...
