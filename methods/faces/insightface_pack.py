@@ -22,6 +22,7 @@ from methods.errors import MissingDependencyError, SpidError, WeightsError
 from methods.faces.geometry import align
 from methods.faces.packs import Pack
 from methods.faces.types import Detection, Face
+from methods.later import stand_ins
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -30,6 +31,9 @@ _PROVIDERS = {
     "directml": "DmlExecutionProvider",
     "rocm": "ROCMExecutionProvider",
 }
+_UNUSED = {"skimage.transform": ("SimilarityTransform",)}
+"""For alignment (ours is methods/faces/geometry.py) and liveness; with scipy half a second to import."""
+
 _GPU_FIX = "Run `pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu`"
 
 
@@ -97,7 +101,7 @@ def _ladder(size: int) -> tuple[int, ...]:
 def _face_analysis(pack: Pack, providers: list[str]) -> Any:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read once, when onnxruntime is first imported
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), stand_ins(_UNUSED):
             import onnxruntime
             from insightface.app import FaceAnalysis
     except ImportError as error:

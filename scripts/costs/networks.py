@@ -17,7 +17,7 @@ import torch
 import methods.backbone.families
 from methods.backbone.backbone import Backbone, Defaults
 from methods.backbone.device import Placement, seeded
-from methods.backbone.families.reading import prepare_imports
+from methods.backbone.families.imports import prepare_imports
 from methods.backbone.noise import Diffusion, RectifiedFlow
 from methods.backbone.text import ClipEncoder
 from methods.paths import pocket_dir

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from methods.backbone.families.flux_text import FluxText
+from methods.backbone.families.imports import prepare_imports
 from methods.backbone.families.reading import (
     configuration,
     damaged,
     first_line,
-    prepare_imports,
     quiet_loading,
 )
 from methods.backbone.families.registry import LoadOptions, Parts, Source

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from methods.errors import MissingDependencyError, WeightsError
-from methods.later import load_later
+from methods.errors import WeightsError
 from methods.textfile import read_json
-
-
-def prepare_imports() -> None:
-    """Make diffusers and transformers importable. Raises MissingDependencyError when they are not."""
-    try:
-        from methods.compat import ensure_torchvision
-
-        ensure_torchvision()
-        load_later("bitsandbytes", "scipy.stats")
-        # where it is used, it warns of a 4-bit kernel that nobody here uses
-        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-        import diffusers  # noqa: F401
-        import transformers  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"A library of the backbone does not import: {error}.", hint="pip install diffusers transformers"
-        ) from error
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Without transformers' bar for loading a few tensors."""
+    """Without transformers' bar for a few tensors, and without random numbers for tensors without data.
+
+    Of these `torch.nn.init` makes none either, but imports torch's compiler to see that.
+    """
+    from torch.overrides import TorchFunctionMode
     from transformers.utils import logging as settings
+
+    class WithoutData(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(function, "__module__", "") == "torch.nn.init" and kwargs and "tensor" in kwargs:
+                if kwargs["tensor"].is_meta:
+                    return kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
 
     shown = settings.is_progress_bar_enabled()
     settings.disable_progress_bar()
     try:
-        yield
+        with WithoutData():
+            yield
     finally:
         if shown:
             settings.enable_progress_bar()

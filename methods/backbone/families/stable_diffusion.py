@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from methods.backbone.families.imports import prepare_imports
 from methods.backbone.families.reading import (
     configuration,
     damaged,
     first_line,
-    prepare_imports,
     quiet_loading,
 )
 from methods.backbone.families.registry import LoadOptions, Parts, Source

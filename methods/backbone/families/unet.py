@@ -49,6 +49,10 @@ class UNetDenoiser:
         return (self.unet,)
 
     def compile(self, **options: Any) -> None:
+        # Hooks are free Python and see every step: compiled, each would compile anew. Not a decorator, which
+        # would import the compiler (a second) wherever nothing is compiled.
+        if not getattr(SiteProcessor.__call__, "_torchdynamo_disable", False):
+            SiteProcessor.__call__ = torch.compiler.disable(SiteProcessor.__call__)  # type: ignore[method-assign]
         self.unet.compile_repeated_blocks(**options)
 
     def attached(self, hooks: Attachment, capture: ColumnCapture | None = None) -> UNetSession:
@@ -132,7 +136,6 @@ class SiteProcessor:
         self.site = site
         self.session = session
 
-    @torch.compiler.disable  # hooks are free Python and see every step: compiled, each would compile anew
     def __call__(
         self,
         layer: Any,
