@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.request import Request
 from benchmarks.shards import start_child
 from methods.errors import MissingDependencyError, SpidError, UsageError
+from methods.paths import user_path
 
 if TYPE_CHECKING:
     from benchmarks.runner import Outcome
@@ -166,7 +167,7 @@ def run_on_ray(
         slot = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         note(f"{count} workers on {len(ray.nodes())} machines, {gpus} GPUs")
         actor = ray.remote(**slot)(Worker)
-        root = str(Path(request.root or ".").expanduser().absolute())
+        root = str(user_path(request.root or ".").absolute())
         workers = [actor.remote() for _ in range(count)]
         left = {
             worker.work.remote(

@@ -65,9 +65,9 @@ def cache_dir() -> Path:
 def models_dir() -> Path:
     """Folder of fetched adapters and the like: `$SPID_MODELS`, else in the user's data folder."""
     if configured := os.environ.get("SPID_MODELS"):
-        return Path(configured)
+        return user_path(configured)
     base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "spid" / "models"
+    return (user_path(base) if base else Path.home() / ".local" / "share") / "spid" / "models"
 
 
 def default_output_dir() -> Path:

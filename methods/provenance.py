@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from methods.code import code_of
 from methods.errors import UsageError
+from methods.paths import user_path
 from methods.registry import origin
 from methods.shipped import SHIPPED
 
@@ -228,7 +229,7 @@ def files_digest(path: str | os.PathLike[str]) -> str:
     """
     from methods.backbone.source import content_hash
 
-    where = Path(path).expanduser()
+    where = user_path(path)
     try:
         if not where.is_dir():
             return content_hash(where)
@@ -249,12 +250,16 @@ def _lasting(value: Any) -> Any:
     """An option that names a file or folder, as `portable`; any other as it is."""
     if not isinstance(value, str) or not re.search(r"[./\\]", value):
         return value
-    return portable(value) if Path(value).expanduser().exists() else value
+    try:
+        there = user_path(value).exists()
+    except UsageError:  # words that begin with ~, or are longer than a name
+        return value
+    return portable(value) if there else value
 
 
 def portable(path: str | os.PathLike[str]) -> str:
     """A path that is valid in every working directory: absolute, with the user's own folder as `~`."""
-    full = Path(os.path.abspath(Path(path).expanduser()))
+    full = Path(os.path.abspath(user_path(path)))
     home = Path.home()
     return f"~/{full.relative_to(home).as_posix()}" if full.is_relative_to(home) else str(full)
 

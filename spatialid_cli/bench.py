@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from methods.paths import user_path
 from spatialid_cli import console, options
 
 if TYPE_CHECKING:
@@ -205,8 +206,8 @@ def bench(
             "Leave out --resume to give them again; differences are then named.",
         )
         request = _request_of(output)
-        output = output.expanduser().absolute()
-        if request.root is not None and (root := Path(request.root).expanduser()).is_dir():
+        output = user_path(output).absolute()
+        if request.root is not None and (root := user_path(request.root)).is_dir():
             os.chdir(root)  # where the paths of the run's options were valid
     else:
         if suite is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from methods.paths import user_path
 from spatialid_cli import console
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _submit(request: Request, folder: Path, how: How, as_json: bool) -> None:
     from benchmarks.launch import submit
     from methods.files import save_json
 
-    folder = folder.expanduser().absolute()
+    folder = user_path(folder).absolute()
     assert how.jobs is not None
     logs = folder.with_name(f"{folder.name}-jobs")
     save_json(folder / ASKED, request.as_dict())

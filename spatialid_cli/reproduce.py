@@ -136,8 +136,8 @@ def find_file(source: Path, name: str, recorded: Mapping[str, str], given: Path 
     said = f"Say where it is: {flag}" if flag else "Put the original there, or make a new picture."
     path = user_path(recorded["path"])
     if given:
-        inside = given.expanduser() / path.name
-        tried = [inside if name.startswith("reference") and inside.is_file() else given.expanduser()]
+        inside = user_path(given) / path.name
+        tried = [inside if name.startswith("reference") and inside.is_file() else user_path(given)]
     else:
         tried = [path, *(folder / path for folder in source.absolute().parents)]
     there = [one for one in tried if one.exists()]

@@ -279,3 +279,9 @@ def test_no_path_of_a_machine_stands_in_the_tree() -> None:
         ROOT / "pyproject.toml",
     ]
     assert relative([path for path in texts if pattern.search(path.read_text(encoding="utf-8"))]) == []
+
+
+def test_one_door_for_paths_that_begin_with_a_tilde() -> None:
+    """`~nobody/x` is one line and exit code 2 because `user_path` says it."""
+    asked = [path for path in EVERYTHING if "expanduser" in path.read_text(encoding="utf-8")]
+    assert [path.relative_to(ROOT).as_posix() for path in asked] == ["methods/paths.py"]

@@ -19,6 +19,7 @@ from benchmarks.schema import FAILURES, Row
 from benchmarks.store import RunFolder
 from benchmarks.suites import Suite, load_suite
 from methods.errors import MissingDependencyError, MissingWeightsError, UsageError, WeightsError
+from methods.paths import user_path
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -298,5 +299,5 @@ def check_weights(given: Mapping[str, str], experiments: Iterable[Experiment]) -
     for name, path in given.items():
         if name not in known:
             raise unknown_name("weights", name, sorted(known))
-        if not Path(path).expanduser().exists():
+        if not user_path(path).exists():
             raise UsageError(f"--weights {name}: {path} is not there.", hint="Give a folder or a file.")

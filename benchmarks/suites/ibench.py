@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.suites.nouns import name_person
 from benchmarks.suites.types import CATEGORIES, Suite, SuiteIdentity, SuitePrompt, SuiteSet
 from methods.errors import UsageError
+from methods.paths import user_path
 from methods.textfile import read_json
 
 PUBLISHED = {
@@ -46,7 +47,7 @@ def read_checkout(folder: str | Path, base: Suite, sets: Sequence[str] = ()) -> 
     Raises UsageError when the folder is no checkout, or a list is missing or damaged. A listed picture that
     is missing is an identity with a `problem`.
     """
-    checkout = _Checkout(Path(folder).expanduser())
+    checkout = _Checkout(user_path(folder))
     chosen = [checkout.pair(name) for name in dict.fromkeys(sets)] or checkout.default_pairs()
     made = tuple(
         SuiteSet(name, checkout.identities(who), checkout.prompts(what)) for name, who, what in chosen

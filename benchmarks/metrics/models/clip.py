@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.metrics.models.base import APACHE, Extractor
 from methods.errors import UsageError, WeightsError
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,8 +36,8 @@ class OpenClip:
         if spec == "pocket":
             self.folder = pocket_dir() / "clip"
             self.tag, self.licence = "open_clip, pocket dual encoder", APACHE
-        elif Path(spec).expanduser().is_dir() or not self.weights:
-            self.folder = Path(spec).expanduser()
+        elif user_path(spec).is_dir() or not self.weights:
+            self.folder = user_path(spec)
             self.tag, self.licence = f"open_clip, {self.folder.name}", "of the weights you gave"
         else:
             self.tag = f"open_clip, {self.architecture}, {Path(self.weights).name}"
@@ -49,14 +49,14 @@ class OpenClip:
                 return (
                     f"No CLIP model: {self.folder / _CONFIG} is missing. Give clip=FOLDER or clip=ARCH:FILE."
                 )
-        elif os.sep in self.weights and not Path(self.weights).expanduser().is_file():
+        elif os.sep in self.weights and not user_path(self.weights).is_file():
             return f"No CLIP weights at {self.weights}. Check the path."
         return None
 
     def files(self) -> tuple[Path, ...]:
         if self.folder is not None:
             return tuple(path for path in self.folder.glob("*") if path.is_file())
-        return (Path(self.weights).expanduser(),) if os.sep in self.weights else ()
+        return (user_path(self.weights),) if os.sep in self.weights else ()
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any, Any]:
@@ -75,7 +75,7 @@ class OpenClip:
                     raise UsageError(
                         f"open_clip knows no architecture {name!r}.", hint="See open_clip.list_models()."
                     )
-                weights = str(Path(self.weights).expanduser()) if os.sep in self.weights else self.weights
+                weights = str(user_path(self.weights)) if os.sep in self.weights else self.weights
                 # OpenAI's weights were trained with QuickGELU; open_clip only warns when it is left out
                 quick = {"force_quick_gelu": True} if self.weights == "openai" else {}
                 model, _, transform = open_clip.create_model_and_transforms(
@@ -178,7 +178,7 @@ class Aesthetic(Extractor):
     licence = "MIT (LAION aesthetic-predictor)"
 
     def __init__(self, clip: OpenClip, path: str) -> None:
-        self.clip, self.path = clip, Path(path).expanduser()
+        self.clip, self.path = clip, user_path(path)
         self.tag = f"LAION linear head {self.path.name} on {clip.tag}"
 
     def missing(self) -> str | None:

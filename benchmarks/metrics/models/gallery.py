@@ -15,6 +15,7 @@ from benchmarks.metrics.metric import Failure
 from benchmarks.metrics.models.base import Extractor
 from benchmarks.metrics.models.faces import FaceFound, LargestFace
 from methods.errors import FaceError, PictureError, WeightsError
+from methods.paths import user_path
 
 if TYPE_CHECKING:
     from methods.faces import FaceEncoder
@@ -38,7 +39,7 @@ class LookAlikes(Extractor):
 
     def __init__(self, spec: str, faces: LargestFace) -> None:
         self.faces = faces
-        self.folder = None if spec == "pocket" else Path(spec).expanduser()
+        self.folder = None if spec == "pocket" else user_path(spec)
         self.given = spec != "none"
         self.preprocessing = faces.preprocessing
 

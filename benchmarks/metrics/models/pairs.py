@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.metrics.models.base import Extractor
 from methods.errors import WeightsError
+from methods.paths import user_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,8 +33,8 @@ class Lpips(Extractor):
     licence = "BSD-2-Clause (LPIPS), BSD-3-Clause (torchvision's AlexNet)"
 
     def __init__(self, path: str, device: str) -> None:
-        home = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser()
-        self.file = home / "hub" / "checkpoints" / _ALEXNET if path == "local" else Path(path).expanduser()
+        home = user_path(os.environ.get("TORCH_HOME") or "~/.cache/torch")
+        self.file = home / "hub" / "checkpoints" / _ALEXNET if path == "local" else user_path(path)
         self.device = device
         self.tag = f"LPIPS 0.1 on AlexNet, {self.file.name}"
 

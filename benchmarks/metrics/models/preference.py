@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.metrics.models.base import Extractor, hub_folder, in_hub_cache, loading
+from methods.paths import user_path
 
 _PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 """Its authors take tokenizer and transform from here; used where the model's folder holds none."""
@@ -28,7 +29,7 @@ class PickScore:
         self.tag = f"transformers, {Path(spec).name}"
 
     def missing(self) -> str | None:
-        folder = Path(self.spec).expanduser()
+        folder = user_path(self.spec)
         if folder.is_dir():
             absent = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
             return f"No PickScore model: {folder / absent[0]} is missing." if absent else None
@@ -42,7 +43,7 @@ class PickScore:
         return None
 
     def files(self) -> tuple[Path, ...]:
-        folder = Path(self.spec).expanduser()
+        folder = user_path(self.spec)
         return tuple(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else ()
 
     @cached_property
@@ -53,7 +54,7 @@ class PickScore:
         ensure_torchvision()
         from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-        folder = Path(self.spec).expanduser()
+        folder = user_path(self.spec)
         name = str(folder) if folder.is_dir() else self.spec
         own = not folder.is_dir() or (folder / "preprocessor_config.json").is_file()
         with loading(name, "PickScore", "Give preference=FOLDER."):

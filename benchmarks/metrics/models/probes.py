@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.metrics.models.base import APACHE, Extractor
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 
 if TYPE_CHECKING:
     from methods.pocket.probes import ProbeSet
@@ -29,7 +29,7 @@ class Probed(Extractor):
     licence = APACHE
 
     def __init__(self, folder: str) -> None:
-        self.folder = pocket_dir() / "probes" if folder == "pocket" else Path(folder).expanduser()
+        self.folder = pocket_dir() / "probes" if folder == "pocket" else user_path(folder)
         self.tag = f"attribute probes, {'pocket' if folder == 'pocket' else self.folder.name}"
 
     def missing(self) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.metrics.metric import Failure
 from benchmarks.metrics.models.base import APACHE, Extractor
 from methods.iqa import INSTALL, create, load_musiq
-from methods.paths import pocket_dir
+from methods.paths import pocket_dir, user_path
 
 LICENCE = "PolyForm-Noncommercial (pyiqa)"
 _SPAQ = "musiq_spaq_ckpt-358bb6af.pth"
@@ -25,7 +25,7 @@ _SPAQ = "musiq_spaq_ckpt-358bb6af.pth"
 def pyiqa_folder() -> Path:
     """Where pyiqa keeps weights: below torch's hub folder."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
-    return Path(home).expanduser() / "hub" / "pyiqa"
+    return user_path(home) / "hub" / "pyiqa"
 
 
 class _Pyiqa(Extractor):
@@ -99,7 +99,7 @@ class Musiq(_Pyiqa):
             self.file = pocket_dir() / "quality" / "musiq.safetensors"
             self.tag, self.licence = "pyiqa, MUSIQ architecture, pocket weights", f"{APACHE}; {LICENCE}"
         else:
-            self.file = pyiqa_folder() / _SPAQ if spec == "musiq-spaq" else Path(spec).expanduser()
+            self.file = pyiqa_folder() / _SPAQ if spec == "musiq-spaq" else user_path(spec)
             self.tag, self.scale = f"pyiqa, MUSIQ, {self.file.name}", 0.01
         self.pocket = spec == "pocket"
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.metrics.models.base import Extractor, in_hub_cache, loading
+from methods.paths import user_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,8 +43,8 @@ class Inception(Extractor):
     licence = "Apache-2.0 (TensorFlow, torch-fidelity)"
 
     def __init__(self, path: str, device: str) -> None:
-        home = Path(os.environ.get("TORCH_HOME") or "~/.cache/torch").expanduser()
-        self.file = home / "hub" / "checkpoints" / _INCEPTION if path == "local" else Path(path).expanduser()
+        home = user_path(os.environ.get("TORCH_HOME") or "~/.cache/torch")
+        self.file = home / "hub" / "checkpoints" / _INCEPTION if path == "local" else user_path(path)
         self.device = device
         self.tag = f"torch-fidelity, {self.file.name}"
 
@@ -98,14 +99,14 @@ class Dino(Extractor):
         self.tag = f"transformers, {Path(spec).name}"
 
     def missing(self) -> str | None:
-        if Path(self.spec).expanduser().is_dir():
+        if user_path(self.spec).is_dir():
             return None
         if os.sep not in self.spec or not in_hub_cache(self.spec, "config.json"):
             return f"No DINOv2 model at {self.spec}. Give dino=FOLDER, or fetch it once into the hub's cache."
         return None
 
     def files(self) -> tuple[Path, ...]:
-        folder = Path(self.spec).expanduser()
+        folder = user_path(self.spec)
         return tuple(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else ()
 
     @cached_property
@@ -115,7 +116,7 @@ class Dino(Extractor):
         ensure_torchvision()
         from transformers import AutoImageProcessor, AutoModel
 
-        folder = Path(self.spec).expanduser()
+        folder = user_path(self.spec)
         name = str(folder) if folder.is_dir() else self.spec
         with loading(name, "DINOv2", "Give dino=FOLDER."):
             processor = AutoImageProcessor.from_pretrained(name, local_files_only=True)
@@ -189,7 +190,7 @@ class DreamSim(Extractor):
     licence = "MIT (DreamSim)"
 
     def __init__(self, folder: str, device: str) -> None:
-        self.folder, self.device = Path(folder).expanduser(), device
+        self.folder, self.device = user_path(folder), device
         self.tag = "dreamsim, ensemble"
 
     def missing(self) -> str | None:
