@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -72,6 +72,20 @@ class AdapterMethod(Method, Generic[AdapterT]):
                 hint=f"Make it by {type(self).__name__}.load(folder, backbone).",
             )
         return self._adapter
+
+    def facts(self, folder: Path) -> Mapping[str, Any]:
+        """What no tensor of the adapter tells and a loader wants to know, for the config.json in `folder`."""
+        return {}
+
+    def save(self, folder: str | Path) -> None:
+        save_adapter_folder(
+            folder,
+            self.adapter.state_dict(),
+            method=self.info.name,
+            family=self._family,
+            config=self._training,
+            extra=self.facts(Path(folder)),
+        )
 
     def tokens_of(self, jobs: Sequence[Job], backbone: Backbone) -> list[Tensor | None]:
         """`tokens` of the identity of each job; None for a job without identity."""
@@ -202,6 +216,23 @@ def save_adapter_folder(
     metadata = {name: str(value) for name, value in identity.items()}
     save_weights(folder / WEIGHTS_FILE, stored, metadata | {"config": json.dumps(options)})
     save_json(folder / "config.json", {**identity, "config": options, **(extra or {})})
+
+
+def export_adapter(
+    folder: Path, module: nn.Module, *, method: str, backbone: Backbone, config: Any, facts: Mapping[str, Any]
+) -> None:
+    """The folder that a training leaves: its module in half precision, its options, and `facts`."""
+    import torch
+
+    save_adapter_folder(
+        folder,
+        module.state_dict(),
+        method=method,
+        family=backbone.family,
+        config=asdict(config),
+        dtype=torch.float16,
+        extra=facts,
+    )
 
 
 def load_adapter_folder(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from methods.adapters import Stored, read_adapter, save_adapter_folder
+from methods.adapters import Stored, read_adapter
 from methods.backbone.backbone import text_width
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Site
@@ -169,30 +169,11 @@ def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[Infinit
     return adapter, Eyes(name, fingerprint), stored
 
 
-def save_adapter(
-    folder: str | Path,
-    adapter: InfiniteAdapter,
-    eyes: Eyes,
-    *,
-    family: str | None,
-    config: Mapping[str, Any],
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write an adapter folder.
-
-    eyes: the encoder whose states it reads; config: options of the training
-    """
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={
-            "states": adapter.states[0],
-            "clip": asdict(eyes),
-            "embedding_dim": adapter.embedding_dim,
-            "tokens": adapter.count,
-        },
-    )
+def facts_of(adapter: InfiniteAdapter, eyes: Eyes) -> dict[str, Any]:
+    """What config.json says of an adapter and of the encoder whose states it reads."""
+    return {
+        "states": adapter.states[0],
+        "clip": asdict(eyes),
+        "embedding_dim": adapter.embedding_dim,
+        "tokens": adapter.count,
+    }

@@ -22,7 +22,7 @@ from methods.backbone.device import seeded
 from methods.config import build
 from methods.errors import UsageError
 from methods.hooks import Attachment, Identity, Job
-from methods.infinite_id.adapter import Eyes, InfiniteAdapter, load_adapter, save_adapter
+from methods.infinite_id.adapter import Eyes, InfiniteAdapter, facts_of, load_adapter
 from methods.infinite_id.attention import TwoStreams
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.config import Config, Mixing
@@ -86,14 +86,8 @@ class InfiniteID(AdapterMethod[InfiniteAdapter]):
 
         return InfiniteTask(backbone, build(TaskConfig, options, where=f"the training of {INFO.name}"))
 
-    def save(self, folder: str | Path) -> None:
-        save_adapter(
-            folder,
-            self.adapter,
-            self._eyes,
-            family=self._family,
-            config=self._training,
-        )
+    def facts(self, folder: Path) -> Mapping[str, Any]:
+        return facts_of(self.adapter, self._eyes)
 
     def record(self) -> dict[str, Any]:
         """The CLIP encoder at work, and the picture of `mix_with` by its content."""

@@ -11,7 +11,6 @@ samples, so that unconditional rows have an unknown identity to see.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.adapters import export_adapter
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
 from methods.faces import align
 from methods.hooks import Conditioning
-from methods.infinite_id.adapter import Eyes, InfiniteAdapter, load_adapter, save_adapter
+from methods.infinite_id.adapter import Eyes, InfiniteAdapter, facts_of, load_adapter
 from methods.infinite_id.clip import POCKET, StatesEncoder, load_states_encoder
 from methods.infinite_id.config import TaskConfig
+from methods.infinite_id.info import INFO
 from methods.learning.likeness import face_grid, face_loss, with_face
 from methods.learning.task import Batch, Example, Stage, TrainingTask, check_embedding
 from methods.shipped import is_pocket
@@ -99,13 +100,9 @@ class InfiniteTask(TrainingTask):
         )
 
     def export(self, folder: Path) -> None:
-        save_adapter(
-            folder,
-            self.module,
-            Eyes(self._clip.name, self._clip.fingerprint),
-            family=self.backbone.family,
-            config=asdict(self.config),
-            dtype=torch.float16,
+        facts = facts_of(self.module, Eyes(self._clip.name, self._clip.fingerprint))
+        export_adapter(
+            folder, self.module, method=INFO.name, backbone=self.backbone, config=self.config, facts=facts
         )
 
     def _text(self, prompts: Sequence[str]) -> Conditioning:

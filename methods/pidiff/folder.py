@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from methods.adapters import Stored, read_adapter, save_adapter_folder
+from methods.adapters import Stored, read_adapter
 from methods.errors import MissingWeightsError, WeightsError
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.info import INFO
@@ -14,8 +14,6 @@ from methods.pidiff.stylespace.load import StyleSpace, load_style_space, save_st
 from methods.pidiff.wplus import initialise_from_wplus, is_wplus_checkpoint
 
 if TYPE_CHECKING:
-    import torch
-
     from methods.backbone.backbone import Backbone
 
 
@@ -47,32 +45,16 @@ def load_adapter(
     return adapter, space, stored
 
 
-def save_adapter(
-    folder: str | Path,
-    adapter: StyleAdapter,
-    space: StyleSpace,
-    *,
-    family: str | None,
-    config: Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write an adapter folder. It names the W+ encoder by fingerprint.
+def facts_of(space: StyleSpace, folder: Path) -> dict[str, Any]:
+    """What config.json says of the W+ encoder that an adapter reads: where it is, and its fingerprint.
 
     The encoder's weights come along in `style/`, unless it is the shipped one or a checkpoint file (e4e's is
     larger than the whole backbone).
     """
     kind = "pocket" if space.name == "pocket" else "file" if Path(space.name).is_file() else "beside"
     if kind == "beside":
-        save_style_space(Path(folder) / "style", space)
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={"style_space": {"kind": kind, "fingerprint": space.fingerprint}},
-    )
+        save_style_space(folder / "style", space)
+    return {"style_space": {"kind": kind, "fingerprint": space.fingerprint}}
 
 
 def _recorded_space(folder: Path, recorded: Any, encoder: str | None) -> StyleSpace:

@@ -26,7 +26,7 @@ from methods.hooks import Identity, Job
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import StyleAttention
 from methods.pidiff.config import Config, parse_levels
-from methods.pidiff.folder import load_adapter, save_adapter
+from methods.pidiff.folder import facts_of, load_adapter
 from methods.pidiff.info import INFO
 from methods.pidiff.style import mix_rows
 from methods.pidiff.stylespace.load import StyleSpace, load_style_space, random_style_space
@@ -101,8 +101,8 @@ class PIDiff(AdapterMethod[StyleAdapter]):
         method.space = space
         return method
 
-    def save(self, folder: str | Path) -> None:
-        save_adapter(folder, self.adapter, self.space, family=self._family, config=self._training)
+    def facts(self, folder: Path) -> Mapping[str, Any]:
+        return facts_of(self.space, folder)
 
     def weights_fingerprint(self) -> str | None:
         """SHA-256 over the adapter and the W+ encoder: both decide the pictures."""

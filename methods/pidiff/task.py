@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from methods.adapters import export_adapter
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.learning.likeness import face_grid, face_loss, with_face
@@ -36,7 +36,8 @@ from methods.learning.task import Batch, Example, Stage, TrainingTask, without_w
 from methods.pidiff.adapter import StyleAdapter
 from methods.pidiff.attention import Denoise, style_attention
 from methods.pidiff.config import TaskConfig
-from methods.pidiff.folder import load_adapter, save_adapter
+from methods.pidiff.folder import facts_of, load_adapter
+from methods.pidiff.info import INFO
 from methods.pidiff.stylespace.align import aligned_head, head_region
 from methods.pidiff.stylespace.load import load_style_space
 
@@ -132,13 +133,9 @@ class PIDiffTask(TrainingTask):
         return with_face(terms, self._perceptual, self.config.likeness, predicted, noised, clean, grid)
 
     def export(self, folder: Path) -> None:
-        save_adapter(
-            folder,
-            self.module,
-            self.space,
-            family=self.backbone.family,
-            config=asdict(self.config),
-            dtype=torch.float16,
+        facts = facts_of(self.space, folder)
+        export_adapter(
+            folder, self.module, method=INFO.name, backbone=self.backbone, config=self.config, facts=facts
         )
 
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from methods.adapters import Stored, read_adapter, save_adapter_folder
+from methods.adapters import Stored, read_adapter
 from methods.pulid.adapter import PulidAdapter
 from methods.pulid.info import INFO
 from methods.pulid.sizes import HEADS, INTERVALS
 from methods.pulid.tower import EVA_LAYERS
 
 if TYPE_CHECKING:
-    import torch
-
     from methods.backbone.backbone import Backbone
 
 
@@ -57,28 +55,12 @@ def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[PulidAd
     return adapter, looks, stored
 
 
-def save_adapter(
-    folder: str | Path,
-    adapter: PulidAdapter,
-    looks: Looks,
-    *,
-    family: str | None,
-    dtype: torch.dtype | None = None,
-    config: Mapping[str, Any] | None = None,
-) -> None:
-    """Write an adapter folder: weights in the public layout, and what no tensor tells in config.json."""
+def facts_of(adapter: PulidAdapter, looks: Looks) -> dict[str, Any]:
+    """What config.json says of an adapter in the public layout."""
     sizes = adapter.sizes
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={
-            "heads": [sizes.heads, sizes.ca_heads],
-            "intervals": list(adapter.intervals),
-            "clip": {"name": looks.clip, "fingerprint": looks.fingerprint, "layers": list(looks.layers)},
-            "grey": looks.grey,
-        },
-    )
+    return {
+        "heads": [sizes.heads, sizes.ca_heads],
+        "intervals": list(adapter.intervals),
+        "clip": {"name": looks.clip, "fingerprint": looks.fingerprint, "layers": list(looks.layers)},
+        "grey": looks.grey,
+    }

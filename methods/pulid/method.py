@@ -23,7 +23,7 @@ from methods.hooks import Attachment, Identity, Job
 from methods.pulid.adapter import PulidAdapter
 from methods.pulid.attention import KeysValues, PulidAttention, keys_values_of
 from methods.pulid.config import Config
-from methods.pulid.folder import Looks, load_adapter, save_adapter
+from methods.pulid.folder import Looks, facts_of, load_adapter
 from methods.pulid.identity import FaceReader, Inputs
 from methods.pulid.info import INFO
 from methods.pulid.parser import find_parser, load_parser
@@ -94,8 +94,8 @@ class Pulid(AdapterMethod[PulidAdapter]):
 
         return PulidTask(backbone, build(TaskConfig, options, where=f"the training of {INFO.name}"))
 
-    def save(self, folder: str | Path) -> None:
-        save_adapter(folder, self.adapter, self._looks, family=self._family, config=self._training)
+    def facts(self, folder: Path) -> Mapping[str, Any]:
+        return facts_of(self.adapter, self._looks)
 
     @property
     def reader(self) -> FaceReader:

@@ -13,7 +13,6 @@ identity).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.adapters import export_adapter
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.errors import UsageError
@@ -37,8 +37,9 @@ from methods.learning.task import (
 from methods.pulid.adapter import PulidAdapter, injection_sites
 from methods.pulid.attention import TokenReading
 from methods.pulid.config import TaskConfig
-from methods.pulid.folder import Looks, save_adapter
+from methods.pulid.folder import Looks, facts_of
 from methods.pulid.identity import FaceReader
+from methods.pulid.info import INFO
 from methods.pulid.sizes import Sizes
 from methods.pulid.tower import ImageTower, load_tower
 
@@ -130,11 +131,8 @@ class PulidTask(TrainingTask):
 
     def export(self, folder: Path) -> None:
         tower = self.reader.tower
-        save_adapter(
-            folder,
-            self.module,
-            Looks(self.config.clip, tower.encoder.fingerprint, tower.layers, self.config.grey),
-            family=self.backbone.family,
-            dtype=torch.float16,
-            config=asdict(self.config),
+        looks = Looks(self.config.clip, tower.encoder.fingerprint, tower.layers, self.config.grey)
+        facts = facts_of(self.module, looks)
+        export_adapter(
+            folder, self.module, method=INFO.name, backbone=self.backbone, config=self.config, facts=facts
         )

@@ -22,10 +22,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from methods.adapters import Stored, read_adapter, save_adapter_folder
+from methods.adapters import Stored, read_adapter
 from methods.backbone.backbone import text_width
 from methods.errors import WeightsError
 from methods.hooks import Site
@@ -229,21 +228,6 @@ def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[Uniform
     return UniformAdapter.from_state_dict(stored.state, backbone.sites, str(stored.path)), stored
 
 
-def save_adapter(
-    folder: str | Path,
-    adapter: UniformAdapter,
-    *,
-    family: str | None,
-    dtype: torch.dtype | None = None,
-    config: Mapping[str, Any] | None = None,
-) -> None:
-    """Write an adapter folder: public-layout weights (optionally in another dtype) and config.json."""
-    save_adapter_folder(
-        folder,
-        adapter.state_dict(),
-        method=INFO.name,
-        family=family,
-        config=config,
-        dtype=dtype,
-        extra={"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count},
-    )
+def facts_of(adapter: UniformAdapter) -> dict[str, Any]:
+    """What config.json says of an adapter."""
+    return {"embedding_dim": adapter.embedding_dim, "tokens": adapter.image_proj.count}

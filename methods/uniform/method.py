@@ -20,7 +20,7 @@ from methods.adapters import AdapterMethod, face_embedding
 from methods.backbone.device import seeded
 from methods.config import build
 from methods.hooks import Identity, Job
-from methods.uniform.adapter import UniformAdapter, load_adapter, save_adapter
+from methods.uniform.adapter import UniformAdapter, facts_of, load_adapter
 from methods.uniform.attention import IdentityAttention
 from methods.uniform.config import Config
 from methods.uniform.info import INFO
@@ -72,8 +72,8 @@ class Uniform(AdapterMethod[UniformAdapter]):
 
         return UniformTask(backbone, build(TaskConfig, options, where=f"the training of {cls.info.name}"))
 
-    def save(self, folder: str | Path) -> None:
-        save_adapter(folder, self.adapter, family=self._family, config=self._training)
+    def facts(self, folder: Path) -> Mapping[str, Any]:
+        return facts_of(self.adapter)
 
     def encode(self, identity: Identity, backbone: Backbone) -> Mapping[str, Tensor]:
         """`tokens`: Z [n, C] of the identity's face embedding, or of every photograph's, [P n, C].

@@ -10,7 +10,6 @@ reader of faces (`methods.learning.likeness`) may add a loss on who is seen, as 
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.adapters import export_adapter
 from methods.backbone.device import seeded
 from methods.backbone.vae import encode_picture
 from methods.learning.likeness import face_grid, face_loss, with_face
@@ -30,8 +30,9 @@ from methods.learning.task import (
     without_words,
 )
 from methods.site_adapter import TrainingAttention
-from methods.uniform.adapter import UniformAdapter, load_adapter, save_adapter
+from methods.uniform.adapter import UniformAdapter, facts_of, load_adapter
 from methods.uniform.config import TaskConfig
+from methods.uniform.info import INFO
 
 if TYPE_CHECKING:
     from methods.backbone.backbone import Backbone
@@ -77,12 +78,9 @@ class UniformTask(TrainingTask):
         return with_face(terms, self._perceptual, self.config.likeness, predicted, noised, clean, grid)
 
     def export(self, folder: Path) -> None:
-        save_adapter(
-            folder,
-            self.module,
-            family=self.backbone.family,
-            dtype=torch.float16,
-            config=asdict(self.config),
+        facts = facts_of(self.module)
+        export_adapter(
+            folder, self.module, method=INFO.name, backbone=self.backbone, config=self.config, facts=facts
         )
 
 

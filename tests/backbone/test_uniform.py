@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from tiny import faceid_state_with_lora, tiny_backbone
 
+from methods.adapters import save_adapter_folder
 from methods.errors import UsageError, WeightsError
 from methods.hooks import Conditioning, Identity, Job, RowLayout, StepInfo
 from methods.sampling import sample
 from methods.site_adapter import TrainingAttention
-from methods.uniform.adapter import UniformAdapter, save_adapter
+from methods.uniform.adapter import UniformAdapter, facts_of
 from methods.uniform.method import Uniform
 from methods.weights import save_weights
 
@@ -103,7 +104,10 @@ def test_save_and_load(tmp_path):
 def test_half_precision_files_run_in_the_backbones_dtype(tmp_path):
     backbone = tiny_backbone("sd1")
     adapter = UniformAdapter.from_backbone(backbone.denoiser)
-    save_adapter(tmp_path, adapter, family="sd1", dtype=torch.float16)
+    facts = facts_of(adapter)
+    save_adapter_folder(
+        tmp_path, adapter.state_dict(), method="uniform", family="sd1", dtype=torch.float16, extra=facts
+    )
     loaded = Uniform.load(tmp_path, backbone)
     assert {value.dtype for value in loaded.adapter.state_dict().values()} == {torch.float32}
 
