@@ -43,11 +43,9 @@ def methods(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def diffusers(arguments: argparse.Namespace) -> dict[str, Any]:
     """none and uniform over diffusers' own pipeline and IP-Adapter."""
-    from methods.paths import pocket_dir
-    from scripts.costs.diffusers import measure
+    from scripts.costs.diffusers import run
 
-    folder = pocket_dir() / "sd" if arguments.backbone == "pocket" else Path(arguments.backbone)
-    return measure(arguments.backbone, folder, steps=arguments.steps, rounds=arguments.rounds)
+    return run(arguments.backbone, steps=arguments.steps, rounds=arguments.rounds)
 
 
 def fits(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -144,9 +142,11 @@ def parser() -> argparse.ArgumentParser:
 
     one = add(methods, rounds=7, steps=25)
     one.add_argument("--methods", default="", help="list; all unless given")
-    one.add_argument("--backbone", default="pocket")
+    one.add_argument("--backbone", default="pocket", help="also pocket-flux, at random where it is missing")
     one = add(diffusers, rounds=7, steps=25)
-    one.add_argument("--backbone", default="pocket", help="pocket, or a folder in diffusers layout")
+    one.add_argument(
+        "--backbone", default="pocket", help="also pocket-flux, at random where it is missing; or a folder"
+    )
     one = add(fits, steps=8)
     one.add_argument("--cases", default="", help="list; all unless given")
     one.add_argument("--alone", help=argparse.SUPPRESS)

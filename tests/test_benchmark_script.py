@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,38 @@ def test_methods_and_diffusers_on_the_pocket_backbone(
     found = json.loads(capsys.readouterr().out)
     assert found["none over diffusers"]["limit"] == 1.0
     assert found["uniform over diffusers' IP-Adapter"]["ratio"] > 0
+
+
+@pytest.mark.slow  # networks of the shipped size
+def test_the_twin_is_made_at_random_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pocket_weights: Path
+) -> None:
+    """Then costs are measured on its shape, what is random is said, and afterwards nothing is left of it."""
+    (tmp_path / "pocket").mkdir()
+    for model in pocket_weights.iterdir():
+        if model.name not in ("flux", "pulid"):
+            (tmp_path / "pocket" / model.name).symlink_to(model)
+    monkeypatch.setenv("SPID_POCKET", str(tmp_path / "pocket"))
+    output = tmp_path / "found.json"
+    main(
+        ["methods", "--backbone", "pocket-flux", "--methods", "pulid,spatialid", "--steps", "1",
+         "--rounds", "1", "--output", str(output)]
+    )  # fmt: skip
+    found = json.loads(output.read_text())
+    assert found["random weights"] == ["pocket-flux", "pulid", "spatialid", *found["random weights"][3:]]
+    rows = {row["case"]: row for row in found["rows"]}
+    wanted = {
+        "none",
+        "pulid",
+        "spatialid",
+        "spatialid over pulid",
+        "none, true guidance",
+        "pulid, true guidance",
+    }
+    assert wanted <= set(rows) and "spatialid over uniform" not in rows
+    main(["diffusers", "--backbone", "pocket-flux", "--steps", "1", "--rounds", "1", "--output", str(output)])
+    found = json.loads(output.read_text())
+    assert found["random weights"] and {"none", "uniform", "none, true guidance"} <= set(found)
+    assert (
+        os.environ["SPID_POCKET"] == str(tmp_path / "pocket") and not (tmp_path / "pocket" / "flux").exists()
+    )

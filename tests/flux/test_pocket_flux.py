@@ -11,7 +11,6 @@ import torch
 from command import Spid
 from people import somebody
 from tiny import tiny_backbone
-from twin import pocket_with_twin
 
 from benchmarks.claims.read import read_claims
 from benchmarks.metrics.models.zoo import roles
@@ -26,6 +25,7 @@ from methods.pulid.method import Pulid
 from methods.spatialid.method import SpatialID
 from methods.uniform.method import Uniform
 from methods.weights import save_weights
+from scripts.costs.twin import random_twin
 from scripts.pocket.quality import measure
 from spatialid_cli.app import main
 
@@ -46,7 +46,7 @@ prompts:
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pocket models with a random twin and a `pulid` of two steps by its own recipe, as they will ship."""
     folder = tmp_path_factory.mktemp("twin")
-    weights = pocket_with_twin(folder / "weights")
+    weights = random_twin(folder / "weights", num_layers=1, num_single_layers=1)
     torch.manual_seed(0)
     save_weights(folder / "reader.safetensors", FaceReader(8).state_dict())
     settings = [
@@ -167,6 +167,7 @@ def test_a_bench_judges_it_as_rendered(spid: Spid, here: Path, tmp_path: Path) -
     assert about["backbone"]["family"] == "pocket-flux"
 
 
+@pytest.mark.slow  # 72 pictures
 def test_the_quality_report_measures_the_twin(twin: Path) -> None:
     figures = measure(["twin_text", "pulid"], weights=twin, count=8, steps=1, batch_size=8)
     assert figures["twin_text"]["scene"]["n"] == 8
