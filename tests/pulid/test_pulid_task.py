@@ -14,6 +14,7 @@ from methods.errors import UsageError
 from methods.hooks import Job
 from methods.learning.draws import SampleRng
 from methods.learning.task import Batch, Example
+from methods.pocket.face_reader import GRID
 from methods.pulid.method import Pulid
 from methods.pulid.task import PulidTask
 from methods.sampling import sample
@@ -49,6 +50,7 @@ def test_what_it_reads(batch: Batch) -> None:
         "latents": (4, 8, 8),
         "embedding": (768,),
         "states_0": (64, 320),
+        "grid": (GRID, GRID, 2),
         "states_1": (16, 640),
     }
     assert batch.target["embedding"][:, :512].norm(dim=1).tolist() == pytest.approx([20.0] * 4, rel=1e-4)
