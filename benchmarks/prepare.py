@@ -16,8 +16,9 @@ from benchmarks.plan import MethodPlan, Person, Plan, choose, make_plan
 from benchmarks.request import MethodSpec, Request, choose_methods, parse_method
 from benchmarks.schema import SCHEMA
 from benchmarks.store import RunFolder
-from benchmarks.suites import Suite, load_suite
+from benchmarks.suites import SUITES, Suite, load_suite
 from methods.errors import MissingDependencyError, UsageError, WeightsError
+from methods.plugins import Registry
 from methods.prompts import NO_WEIGHTS, weights_in
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ def _shared_batch_size(folder: RunFolder, own: int) -> int:
 
 def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
     """Every sample with its fingerprint, and the description of the run."""
+    from methods.faces.registry import ENCODERS
+
     request, backbone, methods = loaded.request, loaded.backbone, loaded.methods
     suite, limit, settings, encoder = resolved.suite, resolved.limit, resolved.settings, loaded.encoder
     faced = {**settings, "face_encoder": None if encoder is None else encoder.fingerprint}
@@ -191,6 +194,7 @@ def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
                 one.name: {"identities": len(one.identities), "prompts": len(one.prompts)}
                 for one in suite.sets
             },
+            **_package(SUITES, request.suite),
         },
         "backbone": about_backbone,
         "methods": about_methods,
@@ -207,12 +211,21 @@ def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
             "plan": hashlib.sha256("\n".join(plan.order).encode()).hexdigest(),
             "face_encoder": None
             if encoder is None
-            else {"name": encoder.name, "fingerprint": encoder.fingerprint},
+            else {
+                "name": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                **_package(ENCODERS, encoder.name.partition(":")[0]),
+            },
         },
         "request": request.as_dict(),
         "environment": environment(backbone),
     }
     return Planned(plan, plain(description))
+
+
+def _package(registry: Registry[Any], name: str) -> dict[str, str]:
+    """Name and version of the package of a plug-in, as an entry that what is built in does not have."""
+    return {} if (package := registry.origin(name)) is None else {"package": str(package)}
 
 
 def _load_methods(

@@ -32,6 +32,7 @@ class SuiteEntry(TypedDict):
     version: NotRequired[Text]
     description: NotRequired[Text]
     sets: NotRequired[dict[Text, Meeting]]
+    package: NotRequired[Text]
 
 
 @record
@@ -98,10 +99,11 @@ class Pairs(TypedDict):
 
 @record
 class EncoderEntry(TypedDict):
-    """What conditions on faces."""
+    """What conditions on faces. package: of a plug-in, as with the suite, a method or a metric."""
 
     name: Text
     fingerprint: str
+    package: NotRequired[Text]
 
 
 @record

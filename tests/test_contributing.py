@@ -17,6 +17,7 @@ from command import Spid
 from installed import Install, install  # noqa: F401
 from tiny import tiny_backbone, tiny_folder
 
+from methods.images import read_metadata
 from methods.registry import get_method, method_names
 
 GUIDE = Path(__file__).resolve().parent.parent / ".github" / "CONTRIBUTING.md"
@@ -123,6 +124,29 @@ def test_metric_encoder_and_suite_measure_a_run(example: Path, spid: Spid, tmp_p
     assert cards["sharpness"]["package"] == "example 1.0" and cards["sharpness"]["weights"] is None
     assert cards["id_sim"]["model"] == "grey pixels" and cards["id_sim"]["weights"]
     assert "Apache-2.0" in cards["id_sim"]["licence"]
+    assert samples.run["suite"]["package"] == "example 1.0"
+    for row in map(json.loads, (run / "samples.jsonl").read_text().splitlines()):
+        package = "example 1.0" if row["method"] == "louder" else None
+        assert read_metadata(run / row["picture"])["spid"].get("method_package") == package
+
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    next(iter(sorted((run / "pictures").rglob("*.png")))).unlink()
+    resumed = spid("bench", "--resume", "--output", run)
+    assert resumed.code == done.code, resumed.err
+    after = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+    assert {file for file in before.keys() | after.keys() if before.get(file) != after.get(file)} == {
+        run / "timings.jsonl"
+    }
+    page = tmp_path / "report.html"
+    reported = spid("report", run, "--output", page)
+    assert reported.code == 0, reported.err
+    assert all(
+        word in page.read_text() for word in ("louder", "sharpness", "grey differences", "grey pixels")
+    )
+    same = spid("compare", run, run, "--json")
+    assert same.code == 0 and same.json["pairs"] == 4, same.err
+    changes = {(one["method"], one["metric"]): one["delta"] for one in same.json["changes"]}
+    assert changes["louder", "sharpness"] == changes["none", "sharpness"] == 0.0
 
 
 def test_doctor_lists_all_of_it_by_package_and_version(example: Path, spid: Spid) -> None:
@@ -142,8 +166,10 @@ def test_a_picture_names_the_package_it_needs(
 
     run = tmp_path / "run"
     made = spid("bench", "--suite", "two-people", "--methods", "louder", "--metrics", "sharpness", "--steps",
-                "2", "--limit", "1", "--output", run)  # fmt: skip
+                "2", "--limit", "1", "--face-encoder", "grey-faces", "--output", run)  # fmt: skip
     assert made.code == 0, made.err
+    encoder = json.loads((run / "run.json").read_text())["settings"]["face_encoder"]
+    assert (encoder["name"], encoder["package"]) == ("grey-faces", "example 1.0")
     rows = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
     (picture,) = [run / row["picture"] for row in rows if row["method"] == "louder"]
     assert spid("show", picture, "--json").json["spid"]["method_package"] == "example 1.0"
