@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,11 +22,13 @@ class Tally:
     """One method's progress and running means.
 
     done: rows in the journal, of earlier runs too. sampled, seconds: pictures made by this process, and how
-    long denoising and decoding took. spent: wall time that this process took for its rows, scoring included.
+    long denoising and decoding took. spent: wall time that this process took for its rows, scoring included,
+    fits not. unfitted: whom the method has still to be fitted to; fit_seconds: what one such fit takes.
     """
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int, done: int, unfitted: Iterable[str] = ()) -> None:
         self.total, self.done = total, done
+        self.unfitted, self.fit_seconds = set(unfitted), 0.0
         self.first = done
         self.sampled, self.seconds, self.spent = 0, 0.0, 0.0
         self.bad = 0
@@ -46,10 +49,10 @@ class Tally:
         return self.sampled / self.seconds if self.seconds > 0 else None
 
     @property
-    def seconds_left(self) -> float | None:
-        """Wall time for what is missing at the speed so far; None without one, and when all is done."""
+    def pace(self) -> float | None:
+        """Seconds of wall time a row of this process, without fits; None before the first."""
         made = self.done - self.first
-        return self.spent / made * (self.total - self.done) if 0 < made and self.done < self.total else None
+        return self.spent / made if made else None
 
     def mean(self, name: str) -> float | None:
         """Running mean of a metric over the rows of this process."""
@@ -57,8 +60,27 @@ class Tally:
         return total / count if count else None
 
 
+@dataclass(frozen=True)
+class Left:
+    """Wall time for what is missing; `more` where the length of a fit among it is not known yet."""
+
+    seconds: float
+    more: bool = False
+
+    def __str__(self) -> str:
+        return f"{'over ' if self.more else ''}{clock(self.seconds)} left"
+
+
 class Observer:
-    """Is told what happens and shows nothing; the base of the displays, and enough for Python callers."""
+    """Is told what happens and shows nothing; the base of the displays, and enough for Python callers.
+
+    hands: processes at work on the run
+    """
+
+    def __init__(self, hands: int = 1) -> None:
+        self.hands = hands
+        self.tallies: dict[str, Tally] = {}
+        self._fitting = ("", 0.0)  # a method, and the part of its present fit that is done
 
     def __enter__(self) -> Self:
         return self
@@ -68,22 +90,38 @@ class Observer:
     ) -> None:
         return None
 
-    def begin(self, totals: Mapping[str, tuple[int, int]], metrics: Sequence[str]) -> None:
-        """Method -> (samples in all, samples done), and the names of the metrics."""
-        self.tallies = {name: Tally(total, done) for name, (total, done) in totals.items()}
+    def begin(
+        self,
+        totals: Mapping[str, tuple[int, int]],
+        metrics: Sequence[str],
+        fits: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        """Method -> (samples in all, done), the names of the metrics, method -> people to be fitted."""
+        self.tallies = {
+            name: Tally(total, done, (fits or {}).get(name, ())) for name, (total, done) in totals.items()
+        }
         known = [name for name in _HEADLINES if name in metrics]
         self.columns = (known + [name for name in metrics if name not in known])[:_SHOWN]
         self.started = self._recorded = self._fit_began = time.monotonic()
+        self._fitted = 0.0
         self.fit = ""
         self.refresh()
 
     def fitting(self, method: str, who: str, done: int, total: int) -> None:
         """Steps done and in all of a fit to a person, before the first picture of them."""
-        now = time.monotonic()
+        now, tally = time.monotonic(), self.tallies[method]
         if done == 1:
             self._fit_began = now
-        left = f", {clock((now - self._fit_began) / (done - 1) * (total - done))} left" if done > 1 else ""
+        left = ""
+        if done > 1:
+            pace = (now - self._fit_began) / (done - 1)
+            tally.fit_seconds, left = pace * total, f", {clock(pace * (total - done))} left"
         self.fit = f"{method} fits {who}: {done}/{total} steps{left}" if done < total else ""
+        self._fitting = (method, done / total)
+        if done == total:
+            self._fitting = ("", 0.0)
+            tally.unfitted.discard(who)
+            self._fitted += tally.fit_seconds
         self.refresh()
 
     def sampled(self, method: str, count: int, seconds: float) -> None:
@@ -97,15 +135,17 @@ class Observer:
         """Rows are scored and on the disk."""
         for row in rows:
             self.tallies[row.method].add(row)
+            self.tallies[row.method].unfitted.discard(row.identity or "")
         now = time.monotonic()
         if rows:  # of one method: a block's
-            self.tallies[rows[0].method].spent += now - self._recorded
-        self._recorded = now
+            self.tallies[rows[0].method].spent += max(now - self._recorded - self._fitted, 0.0)
+        self._recorded, self._fitted = now, 0.0
         self.refresh()
 
-    def elsewhere(self, method: str, count: int) -> None:
-        """Rows that another process recorded: done, and no measure of this one's speed."""
+    def elsewhere(self, method: str, count: int, people: Iterable[str] = ()) -> None:
+        """Rows of `people` that another process recorded: done, and no measure of this one's speed."""
         tally = self.tallies[method]
+        tally.unfitted.difference_update(people)
         tally.done += count
         tally.first += count
         self.refresh()
@@ -116,17 +156,37 @@ class Observer:
     def refresh(self) -> None:
         """Show the present state."""
 
-    def seconds_left(self) -> float | None:
-        """Wall time until all is done, by the speed of this process so far; None before it has one."""
-        done = sum(tally.done - tally.first for tally in self.tallies.values())
-        left = sum(tally.total - tally.done for tally in self.tallies.values())
-        return (time.monotonic() - self.started) / done * left if done else None
+    def left(self, *methods: str) -> Left | None:
+        """Wall time for what is missing of these methods (all) at our speed, shared by `hands`.
+
+        A method without rows yet goes by the pace of the others, its fits by its first. None before the first
+        row, and when nothing is missing.
+        """
+        made = sum(tally.done - tally.first for tally in self.tallies.values())
+        missing = [
+            tally
+            for name, tally in self.tallies.items()
+            if tally.done < tally.total and (not methods or name in methods)
+        ]
+        if not made or not missing:
+            return None
+        usual = sum(tally.spent for tally in self.tallies.values()) / made
+        seconds, more = 0.0, False
+        for tally in missing:
+            pace = usual if tally.pace is None else tally.pace
+            seconds += pace * (tally.total - tally.done) + tally.fit_seconds * len(tally.unfitted)
+            more = more or bool(tally.unfitted and not tally.fit_seconds)
+        under_way, share = self._fitting
+        if under_way in self.tallies and (not methods or under_way in methods):
+            seconds -= share * self.tallies[under_way].fit_seconds
+        return Left(max(seconds, 0.0) / self.hands, more)
 
 
 class PlainLines(Observer):
     """A line every five seconds at first, ever more seldom in a long run."""
 
-    def __init__(self, stream: TextIO | None = None, *, label: str = "") -> None:
+    def __init__(self, stream: TextIO | None = None, *, label: str = "", hands: int = 1) -> None:
+        super().__init__(hands)
         self._stream = stream
         self._label = label
         self._last = -float("inf")
@@ -150,9 +210,8 @@ class PlainLines(Observer):
             ]
             if 0 < tally.done < tally.total or means:
                 parts.append(" ".join([f"{name} {tally.done}/{tally.total}", *means]))
-        left = self.seconds_left()
-        if left is not None and done < total:
-            parts.append(f"{clock(left)} left")
+        if (left := self.left()) is not None:
+            parts.append(str(left))
         if self.fit:
             parts.append(self.fit)
         self.note("; ".join(parts))
@@ -165,6 +224,7 @@ class LiveTable(Observer):
         from rich.console import Console
         from rich.live import Live
 
+        super().__init__()
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -188,8 +248,8 @@ class LiveTable(Observer):
         from rich.table import Table
         from rich.text import Text
 
-        left = self.seconds_left()
-        told = ["" if left is None else f"{clock(left)} left", self.fit]
+        left = self.left()
+        told = ["" if left is None else str(left), self.fit]
         table = Table(
             box=box.SIMPLE_HEAD,
             caption=Text(printable("; ".join(filter(None, told)))),
@@ -200,7 +260,7 @@ class LiveTable(Observer):
             table.add_column(title, justify="right")
         for name, tally in self.tallies.items():
             rate = "" if tally.rate is None else f"{tally.rate:.2f}"
-            alone = "" if tally.seconds_left is None else clock(tally.seconds_left)
+            alone = str(self.left(name) or "").removesuffix(" left")
             means = ["" if (mean := tally.mean(one)) is None else f"{mean:.3f}" for one in self.columns]
             cells = [name, f"{tally.done}/{tally.total}", str(tally.bad or ""), rate, alone, *means]
             table.add_row(*(Text(printable(cell)) for cell in cells))

@@ -24,7 +24,7 @@ from benchmarks.fingerprint import differences
 from benchmarks.leases import POLL
 from benchmarks.live import Observer
 from benchmarks.plan import Block, Plan
-from benchmarks.prepare import Loaded, load, plan_run, resolve
+from benchmarks.prepare import Loaded, Resolved, load, plan_run, resolve
 from benchmarks.request import Request
 from benchmarks.sets import write_sets
 from benchmarks.store import Known, RunFolder, Shard
@@ -115,6 +115,7 @@ def bench(
             observer.begin(
                 _totals(share, known, todo),
                 [info.name for info in loaded.evaluator.infos if info.level == "sample"],
+                _unfitted(loaded, resolved, todo),
             )
             for label, method in loaded.methods.items():
                 if isinstance(method, FitMethod):
@@ -157,6 +158,23 @@ def _totals(
         done += sum(one.id in known and one.id not in again for one in block.samples)
         totals[block.method] = (total + len(block.samples), done)
     return totals
+
+
+def _unfitted(loaded: Loaded, resolved: Resolved, todo: Sequence[Block]) -> dict[str, set[str]]:
+    """Method -> names of the people to whom it has yet to be fitted."""
+    from methods.fitting.method import FitMethod
+    from methods.hooks import Identity
+
+    people: dict[str, set[str]] = {}
+    for block in todo:
+        method = loaded.methods[block.method]
+        if not isinstance(method, FitMethod):
+            continue
+        for sample in block.samples:
+            found = None if sample.person is None else resolved.identities[sample.person.content]
+            if isinstance(found, Identity) and not method.knows(found, loaded.backbone):
+                people.setdefault(block.method, set()).add(found.name)
+    return people
 
 
 def _complete(

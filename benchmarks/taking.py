@@ -53,7 +53,7 @@ def work_off(
                     raise
                 folder.leases.finish(block.key, folder.journal.name)
             else:
-                observer.elsewhere(block.method, len(block.samples))
+                observer.elsewhere(block.method, len(block.samples), _people(block))
             left.remove(block)
         if not wait:
             return
@@ -65,6 +65,10 @@ def work_off(
                 )
                 told = True
             time.sleep(POLL)
+
+
+def _people(block: Block) -> set[str]:
+    return {sample.person.name for sample in block.samples if sample.person is not None}
 
 
 def _done(sample: Sample, known: Mapping[str, Known]) -> bool:

@@ -49,6 +49,7 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
     """The run, or this process's part of it; None where jobs were submitted that will do it."""
     import random
     import time
+    from dataclasses import replace
 
     from benchmarks.live import PlainLines, display
     from benchmarks.runner import bench
@@ -63,6 +64,7 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
             return _on_ray(request, folder, how)
         _submit(request, folder, how, as_json)
         return None
+    started = time.perf_counter()
     if how.processes > 1:
         _check(request)
         _as_processes(request, folder, how)
@@ -70,10 +72,14 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
         time.sleep(random.uniform(0, how.jitter))
     process = part or shard_of_environment(os.environ)
     request = _on_own_device(request, process)
-    observer = display() if process is None else PlainLines(label=f"[{process}] ")
-    return bench(
+    if process is None:
+        observer = display()
+    else:  # a share works alone on what is its own, a process of several takes its part of everything
+        observer = PlainLines(label=f"[{process}] ", hands=1 if part else process.count)
+    outcome = bench(
         request, folder, shard=part, keep_going=how.keep_going, read_all=how.verify, observer=observer
     )
+    return replace(outcome, seconds={**outcome.seconds, "wall": time.perf_counter() - started})
 
 
 def _check_how(how: How) -> None:

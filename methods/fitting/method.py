@@ -160,6 +160,13 @@ class FitMethod(Method):
         # copies: tensors of a file lie at its offsets, and matrix products round by alignment
         return {name: value.to(backbone.device, copy=True) for name, value in self._loaded[key].items()}
 
+    def knows(self, identity: Identity, backbone: Backbone) -> bool:
+        """Whether `encode` answers without fitting."""
+        if self._seed is not None or identity_key(identity) in self._loaded:
+            return True
+        path = cache.entry(self.info.name, self.describe_fit(identity, backbone))
+        return not self.refit and path.is_file()
+
     def identity_fingerprint(self, identity: Identity, backbone: Backbone) -> str | None:
         if not self.info.identity or identity_key(identity) not in self._loaded:
             return None

@@ -6,13 +6,13 @@ import io
 
 import pytest
 
-from benchmarks.live import _HEADLINES, LiveTable, Observer, PlainLines, clock, printable
+from benchmarks.live import _HEADLINES, Left, LiveTable, Observer, PlainLines, clock, printable
 from benchmarks.metrics.catalogue import metrics
 from benchmarks.schema import Row
 
 
-def row(method: str, value: float | None, status: str = "ok") -> Row:
-    return Row("0" * 64, method, None, "p", "x", "", "s", 0, status=status, metrics={"clip_t": value})
+def row(method: str, value: float | None, status: str = "ok", identity: str | None = None) -> Row:
+    return Row("0" * 64, method, identity, "p", "x", "", "s", 0, status=status, metrics={"clip_t": value})
 
 
 def feed(observer: Observer) -> None:
@@ -31,10 +31,40 @@ def test_means_rates_and_counts() -> None:
     assert none.mean("clip_t") == pytest.approx(0.3) and none.mean("id_sim") is None
     assert (uniform.done, uniform.bad, uniform.mean("clip_t"), uniform.rate) == (1, 1, None, None)
     assert observer.columns == ["id_sim", "clip_t"]
-    assert observer.seconds_left() is not None
-    assert none.seconds_left is None and uniform.seconds_left is not None
+    assert observer.left("none") is None and none.pace is not None
     uniform.spent = 3.0
-    assert uniform.seconds_left == 3.0  # one of two is done
+    assert observer.left() == observer.left(*observer.tallies) == Left(3.0)  # one of two is done
+
+
+def test_time_left_counts_the_fits_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    observer = Observer(hands=2)
+    observer.begin(
+        {"none": (4, 0), "facewise": (4, 0), "id-ea": (2, 0)},
+        ["clip_t"],
+        {"facewise": {"ann", "ben"}, "id-ea": {"ann"}},
+    )
+    assert observer.left() is None
+    now = 4.0
+    observer.recorded([row("none", 0.2)] * 4)
+    assert observer.left() == Left(6 * 1.0 / 2, more=True)  # six rows at a second each, fits nobody knows
+    for done in range(1, 6):
+        now += 10.0
+        observer.fitting("facewise", "ann", done, 11)
+    # a fit of facewise takes 110 s, of which 5 of 11 steps are done; id-ea's are not known
+    assert observer.left("facewise") == Left((4 * 1.0 + 2 * 110.0 - 50.0) / 2)
+    assert str(observer.left()) == "over 1 min 28 s left"
+    for done in range(6, 12):
+        now += 10.0
+        observer.fitting("facewise", "ann", done, 11)
+    now += 6.0
+    observer.recorded([row("facewise", 0.2, identity="ann")] * 2)
+    assert observer.tallies["facewise"].pace == pytest.approx((6.0 + 0.0) / 2, abs=0.1)
+    observer.elsewhere("facewise", 1, ["ben"])
+    observer.elsewhere("id-ea", 2, ["ann"])
+    left = observer.left()
+    assert left is not None and left.seconds == pytest.approx(3.0 / 2) and not left.more
 
 
 def test_headlines_are_metrics() -> None:
