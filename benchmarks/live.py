@@ -220,11 +220,11 @@ class PlainLines(Observer):
 class LiveTable(Observer):
     """A table that redraws itself: done, pictures per second, time left and running means per method."""
 
-    def __init__(self) -> None:
+    def __init__(self, hands: int = 1) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        super().__init__()
+        super().__init__(hands)
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -267,9 +267,9 @@ class LiveTable(Observer):
         return table
 
 
-def display() -> Observer:
-    """The display that suits where stderr goes."""
-    return LiveTable() if sys.stderr.isatty() else PlainLines()
+def display(label: str = "", hands: int = 1) -> Observer:
+    """The display that suits where stderr goes; label: before every line, hands: processes at work."""
+    return LiveTable(hands) if sys.stderr.isatty() else PlainLines(label=label, hands=hands)
 
 
 def printable(text: str) -> str:

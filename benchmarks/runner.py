@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,7 @@ def bench(
     keep_going: bool = False,
     read_all: bool = False,
     observer: Observer | None = None,
+    begun: Callable[[], object] | None = None,
 ) -> Outcome:
     """Run a suite, or what is missing of it, into the folder `output`.
 
@@ -80,6 +81,7 @@ def bench(
     shard:      work on this share only and do not wait for others, where machines share no folder
     keep_going: record samples that raise and go on, instead of stopping after recording the first
     read_all:   hash every picture of a large run before it is taken up again, not only its size
+    begun:      called when the folder says what the run is, before the first picture
 
     Raises UsageError when `output` holds a run of something else (the hint lists the differences);
     StoppedError after a sample that raised.
@@ -120,6 +122,8 @@ def bench(
             for label, method in loaded.methods.items():
                 if isinstance(method, FitMethod):
                     method.progress = partial(observer.fitting, label)
+            if begun is not None:
+                begun()
             work_off(folder, executor, todo, observer, wait=shard is None)
         known, results = _complete(folder, loaded, plan, executor)
     rows = [known[name] for name in plan.order if name in known]

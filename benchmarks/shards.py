@@ -15,9 +15,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from benchmarks.store import Shard
-from methods.errors import SpidError, UsageError
+from methods.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _TIED = "SPID_ENDS_WITH_PARENT"
 _NUMBER = "SPID_PROCESS"
@@ -67,28 +72,51 @@ def device_of_environment(environment: Mapping[str, str], devices: int) -> str |
     return None
 
 
-def run_processes(command: Sequence[str], count: int, note: Callable[[str], object]) -> list[int]:
-    """Run a command as `count` processes on this machine; exit codes as `check_codes`.
+class Companions:
+    """Further processes of this machine at work on the run of ours, which is the first of `count`.
 
-    Where there are several CUDA devices, they are dealt out in turn. An interrupt reaches all processes, and
-    each leaves its journal whole. What they print is dropped, what they log is not: the
-    answer is the caller's.
+    Where there are several CUDA devices, they are dealt out in turn. What companions print is dropped, what
+    they log is not: the answer is ours. Left early, by an interrupt too, they stop with their journals whole.
     """
-    devices = _visible_devices()
-    children = []
-    for index in range(count):
-        environment = {_NUMBER: f"{index + 1}/{count}"}
-        if len(devices) > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
-        children.append(start_child(command, environment, stdout=subprocess.DEVNULL))
-    try:
-        return check_codes([child.wait() for child in children], note)
-    except BaseException:
-        for child in children:
-            child.terminate()
-        for child in children:
-            child.wait()
-        raise
+
+    def __init__(self, command: Sequence[str], count: int, note: Callable[[str], object]) -> None:
+        self._command, self._count, self._note = command, count, note
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        """Call them, once the run's description is on the disk."""
+        devices = _visible_devices()
+        for index in range(1, self._count):
+            environment = {_NUMBER: f"{index + 1}/{self._count}"}
+            if len(devices) > 1:
+                environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
+            self._processes.append(start_child(self._command, environment, stdout=subprocess.DEVNULL))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for process in self._processes:
+                process.terminate()
+        codes = [process.wait() for process in self._processes]
+        if error is None:
+            for line in unusual_ends(codes):
+                self._note(line)
+
+
+def unusual_ends(codes: Sequence[int]) -> list[str]:
+    """A line on every companion that was killed or could not begin; 1 says that samples failed."""
+    count = len(codes) + 1
+    return [
+        f"process {number}/{count} "
+        + (f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
+        + "; others do what it left"
+        for number, code in enumerate(codes, start=2)
+        if code not in (0, 1)
+    ]
 
 
 def start_child(
@@ -104,7 +132,7 @@ def start_child(
 
 
 def end_with_parent() -> None:
-    """In a process of `run_processes`: stop, journal whole, when the parent is gone, however it ended.
+    """In a companion: stop, journal whole, when the parent is gone, however it ended.
 
     The parent holds the other end of our standard input, and the system closes it with the parent.
     """
@@ -123,23 +151,6 @@ def end_with_parent() -> None:
         os._exit(130)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def check_codes(codes: Sequence[int], note: Callable[[str], object]) -> list[int]:
-    """The exit codes of the processes that ended by themselves, in order; `note` gets a line on each other.
-
-    Raises SpidError when the system killed all of them.
-    """
-    ended = [code for code in codes if code >= 0]
-    killed = [(number, -code) for number, code in enumerate(codes, start=1) if code < 0]
-    if killed and not ended:
-        raise SpidError(
-            f"All {len(codes)} processes were killed, the first by signal {killed[0][1]}.",
-            hint="The same command goes on where it was; out of memory, fewer --num-processes help.",
-        )
-    for number, signal_number in killed:
-        note(f"process {number}/{len(codes)} was killed by signal {signal_number}; others do what it left")
-    return ended
 
 
 def _visible_devices() -> list[str]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from methods.paths import user_path
 from spatialid_cli import console
 
@@ -51,9 +49,10 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
     import time
     from dataclasses import replace
 
-    from benchmarks.live import PlainLines, display
+    from benchmarks.live import Observer, display
     from benchmarks.runner import bench
-    from benchmarks.shards import end_with_parent, parse_shard, shard_of_environment
+    from benchmarks.shards import Companions, end_with_parent, parse_shard, shard_of_environment
+    from benchmarks.store import Shard
 
     end_with_parent()
     part = None if how.shard is None else parse_shard(how.shard)
@@ -65,20 +64,25 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
         _submit(request, folder, how, as_json)
         return None
     started = time.perf_counter()
-    if how.processes > 1:
-        _check(request)
-        _as_processes(request, folder, how)
-    elif how.jitter:
+    if how.jitter and how.processes == 1:
         time.sleep(random.uniform(0, how.jitter))
-    process = part or shard_of_environment(os.environ)
+    process = part or (Shard(0, how.processes) if how.processes > 1 else shard_of_environment(os.environ))
     request = _on_own_device(request, process)
-    if process is None:
-        observer = display()
-    else:  # a share works alone on what is its own, a process of several takes its part of everything
-        observer = PlainLines(label=f"[{process}] ", hands=1 if part else process.count)
-    outcome = bench(
-        request, folder, shard=part, keep_going=how.keep_going, read_all=how.verify, observer=observer
-    )
+    # a share works alone on what is its own, a process of several takes its part of everything
+    hands = 1 if part or process is None else process.count
+    observer = display("" if process is None else f"[{process}] ", hands)
+    if sys.stderr.isatty() and process is not None and process.index > 0 and not part:
+        observer = Observer()  # one table on a terminal: the first process counts what the others did
+    with Companions(_going_on(folder, how), how.processes, console.warn) as companions:
+        outcome = bench(
+            request,
+            folder,
+            shard=part,
+            keep_going=how.keep_going,
+            read_all=how.verify,
+            observer=observer,
+            begun=companions.start,
+        )
     return replace(outcome, seconds={**outcome.seconds, "wall": time.perf_counter() - started})
 
 
@@ -120,21 +124,6 @@ def _going_on(folder: Path, how: How) -> list[str]:
     """The command of another process that works on the run in `folder`."""
     program = [sys.executable, "-m", "spatialid_cli.app"]
     return [*program, "bench", "--resume", "--output", str(folder), *how.flags]
-
-
-def _as_processes(request: Request, folder: Path, how: How) -> None:
-    """Let several processes of this machine do the run; what they leave is done by the caller."""
-    from benchmarks.shards import run_processes
-    from methods.files import save_json
-
-    asked = folder / ASKED
-    save_json(asked, request.as_dict())
-    try:
-        codes = run_processes(_going_on(folder, how), how.processes, console.warn)
-    finally:
-        asked.unlink(missing_ok=True)
-    if any(code not in (0, 1) for code in codes):
-        raise typer.Exit(max(codes))
 
 
 def _submit(request: Request, folder: Path, how: How, as_json: bool) -> None:

@@ -38,6 +38,7 @@ def test_the_first_two_commands_are_one_line_each_and_ci_runs_the_second() -> No
         subprocess.run(["bash", "-n", script], check=True, cwd=ROOT)
 
 
+@pytest.mark.timeout(900)  # several processes of their own, beside those of the suite
 def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_path: Path) -> None:
     """The script itself with all its methods, fitted and sampled briefly, in an environment that stands for
     its own."""

@@ -8,9 +8,15 @@ import sys
 
 import pytest
 
-from benchmarks.shards import check_codes, device_of_environment, parse_shard, shard_of_environment
+from benchmarks.shards import (
+    Companions,
+    device_of_environment,
+    parse_shard,
+    shard_of_environment,
+    unusual_ends,
+)
 from benchmarks.store import Shard
-from methods.errors import SpidError, UsageError
+from methods.errors import UsageError
 
 
 def test_flags() -> None:
@@ -51,14 +57,20 @@ def test_devices() -> None:
     assert device_of_environment({}, 8) is None
 
 
-def test_a_killed_process_is_told_and_is_a_failure_where_nobody_is_left() -> None:
-    said: list[str] = []
-    assert check_codes([0, 1, 2], said.append) == [0, 1, 2] and said == []
-    assert check_codes([0, -9, 1], said.append) == [0, 1]
-    assert said == ["process 2/3 was killed by signal 9; others do what it left"]
-    with pytest.raises(SpidError, match="All 2 processes were killed, the first by signal 15"):
-        check_codes([-15, -9], said.append)
-    assert len(said) == 1
+def test_companions_that_were_killed_or_could_not_begin_are_told() -> None:
+    assert unusual_ends([0, 1]) == []  # 1: samples failed, and rows say which
+    assert unusual_ends([0, -9, 2]) == [
+        "process 3/4 was killed by signal 9; others do what it left",
+        "process 4/4 ended with exit code 2; others do what it left",
+    ]
+
+
+def test_companions_stop_when_the_first_process_fails() -> None:
+    companions = Companions([sys.executable, "-c", "import time; time.sleep(60)"], 3, print)
+    with pytest.raises(KeyboardInterrupt), companions:
+        companions.start()
+        raise KeyboardInterrupt
+    assert [process.returncode for process in companions._processes] == [-15, -15]
 
 
 @pytest.mark.parametrize("inherited", ["", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "])
