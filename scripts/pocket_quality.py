@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from methods.compat import ensure_torchvision
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `scripts` itself
 from scripts.pocket.quality import PARTS, measure  # noqa: E402
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,7 +38,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, default=pocket_dir(), help="folder of the pocket models")
     parser.add_argument("--vae", type=Path, help="part autoencoder: another VAE than the models' own")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     ensure_torchvision()
     try:
         figures = measure(

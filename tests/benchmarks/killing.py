@@ -30,6 +30,11 @@ from benchmarks.score import score
 from benchmarks.score_read import read_folder
 from methods.compat import ensure_torchvision
 
+LARGE = (
+    "transformers.models.clip.modeling_clip",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "methods.backbone.families.unet",
+)
 Work = Callable[[Path], bool]
 """Makes a run in a folder; whether it is complete."""
 
@@ -44,6 +49,9 @@ def work_of(asked: dict[str, Any]) -> Work:
 
 def import_what_a_run_imports(work: Work, folder: Path) -> None:
     """Learn the modules from one uninterrupted run in a fork, then import them here in the same order."""
+    ensure_torchvision()
+    for name in LARGE:  # before the first fork, which need not import them for itself
+        importlib.import_module(name)
     names = folder.parent / "modules.json"
 
     def learn() -> int:
@@ -53,7 +61,6 @@ def import_what_a_run_imports(work: Work, folder: Path) -> None:
 
     if forked(learn):
         raise SystemExit("the uninterrupted run failed")
-    ensure_torchvision()
     for name in json.loads(names.read_text()):
         with contextlib.suppress(Exception):  # some modules exist only under their packages' own hands
             importlib.import_module(name)

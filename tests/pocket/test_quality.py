@@ -24,6 +24,7 @@ from scripts.pocket.quality import (
     share,
     verdicts,
 )
+from scripts.pocket_quality import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,11 +95,14 @@ def test_every_generated_part_on_the_shipped_models(pocket_weights: Path) -> Non
     json.dumps(figures)
 
 
-def test_the_command_prints_one_json(pocket_weights: Path, tmp_path: Path) -> None:
+def test_the_command_prints_one_json(
+    pocket_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "quality.json"
-    done = run("--parts", "probes", "--count", "1", "--weights", str(pocket_weights), "--output", str(output))
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
+    asked = ["--parts", "probes", "--count", "1", "--weights", str(pocket_weights), "--output", str(output)]
+    code, said = main(asked), capsys.readouterr()
+    assert code == 0, said.err
+    printed = json.loads(said.out)
     assert printed == json.loads(output.read_text())
     assert printed["targets"]["probes.scene"]["target"] == 0.98
 
