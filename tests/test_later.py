@@ -129,3 +129,19 @@ assert loss_for_object_detection.linear_sum_assignment([[1, 0], [0, 1]])[0].toli
 def test_libraries_import_what_is_used_and_all_of_it_when_it_is() -> None:
     done = subprocess.run([sys.executable, "-c", LIBRARIES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+UNTRIED = """
+import sys
+from methods.backbone.families import imports
+imports._TRIED["torch"] = "1.0"
+imports.prepare_imports()
+assert "peft" in sys.modules and "torch._dynamo" in sys.modules
+from methods.later import _StandIn
+assert not [name for name, module in sys.modules.items() if isinstance(module, _StandIn)]
+"""
+
+
+def test_other_releases_are_imported_as_they_are() -> None:
+    done = subprocess.run([sys.executable, "-c", UNTRIED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

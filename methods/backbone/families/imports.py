@@ -1,7 +1,8 @@
 """diffusers and transformers imported without what most runs never use: half the time to the first picture.
 
 Their models import peft, torch's compiler and distributed tensors, losses of detectors and scipy at the
-top. Each is stood in for while they are imported (methods/later.py) and loaded when it is used.
+top. Each is stood in for while they are imported (methods/later.py) and loaded when it is used. That leans on
+how these libraries are written: it is done for releases it was tried with, others are imported as they are.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import importlib.metadata
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
 from methods.errors import MissingDependencyError
 from methods.later import Name, load_later, packages_distributions, stand_ins, when_loaded
 
+_TRIED = {"torch": "2.13", "diffusers": "0.42", "transformers": "5.24"}
 _PLACEMENTS = "torch.distributed.tensor.placement_types"
 _UNUSED: dict[str, Any] = {
     # all architectures, where two are wanted
@@ -61,10 +63,13 @@ def prepare_imports() -> None:
         load_later("bitsandbytes", "scipy.integrate", "scipy.stats")
         # where it is used, it warns of a 4-bit kernel that nobody here uses
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-        with _distributions(), stand_ins(_UNUSED | {"torch._dynamo": _compiler()}, _BARE):
-            import torch.distributed.tensor._dtensor_spec  # noqa: F401 - the first of a circle
+        with ExitStack() as without:
+            if tried := all(_release(name) == release for name, release in _TRIED.items()):
+                without.enter_context(_distributions())
+                without.enter_context(stand_ins(_UNUSED | {"torch._dynamo": _compiler()}, _BARE))
+                import torch.distributed.tensor._dtensor_spec  # noqa: F401 - the first of a circle
 
-            _ask_for_sharded_tensors_late()
+                _ask_for_sharded_tensors_late()
             import diffusers.models.autoencoders.autoencoder_kl
             import diffusers.models.unets.unet_2d_condition  # noqa: F401
             import transformers.masking_utils
@@ -74,7 +79,13 @@ def prepare_imports() -> None:
         raise MissingDependencyError(
             f"A library of the backbone does not import: {error}.", hint="pip install diffusers transformers"
         ) from error
-    _scale_without_peft()
+    if tried:
+        _scale_without_peft()
+
+
+def _release(package: str) -> str:
+    """Major and minor number of what is installed."""
+    return ".".join(importlib.metadata.version(package).split(".")[:2])
 
 
 @contextmanager
