@@ -91,6 +91,8 @@ def bench(
     device: Annotated[str | None, options.device(_MODEL)] = None,
     dtype: Annotated[str | None, options.dtype(_MODEL)] = None,
     cpu_offload: Annotated[bool, options.cpu_offload(_MODEL)] = False,
+    lora: Annotated[list[str] | None, options.lora(_MODEL)] = None,
+    lora_scale: Annotated[float | None, options.lora_scale(_MODEL)] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -225,6 +227,8 @@ def bench(
                     "dtype": dtype,
                     "cpu_offload": cpu_offload,
                     "face_encoder": face_encoder,
+                    "lora": lora or None,
+                    "lora_scale": lora_scale,
                 },
             ),
             data=None if data is None else str(data),

@@ -177,16 +177,8 @@ def generate(
             rich_help_panel=_MODEL,
         ),
     ] = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A LoRA (.safetensors) to merge, FILE or FILE:weight. Repeatable.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    lora_scale: Annotated[
-        float | None,
-        typer.Option(help="Weight of LoRAs that say none.", show_default="1", rich_help_panel=_MODEL),
-    ] = None,
+    lora: Annotated[list[str] | None, options.lora(_MODEL)] = None,
+    lora_scale: Annotated[float | None, options.lora_scale(_MODEL)] = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -145,3 +145,13 @@ def model(panel: str) -> Any:
 
 def as_json(panel: str | None = None) -> Any:
     return typer.Option("--json", help="JSON for programs.", rich_help_panel=panel)
+
+
+def lora(panel: str | None = None) -> Any:
+    return typer.Option(
+        help="A LoRA (.safetensors) to merge, FILE or FILE:weight. Repeatable.", rich_help_panel=panel
+    )
+
+
+def lora_scale(panel: str | None = None) -> Any:
+    return typer.Option(help="Weight of LoRAs that say none.", show_default="1", rich_help_panel=panel)

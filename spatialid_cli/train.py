@@ -42,6 +42,8 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the training in the output folder.")
     ] = False,
+    lora: Annotated[list[str] | None, options.lora()] = None,
+    lora_scale: Annotated[float | None, options.lora_scale()] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Replace a value, such as options.steps=100; repeatable."),
@@ -63,7 +65,9 @@ def train(
             hint="Methods of the kind train have; see spid methods.",
         )
     path = config or _own_config(method)
-    chosen, method_options = read_config(path, settings or [], source=data)
+    chosen, method_options = read_config(
+        path, settings or [], source=data, backbone={"lora": lora or None, "lora_scale": lora_scale}
+    )
     folder = output or default_output_dir() / f"train-{method}"
 
     from methods.training.engine import train as run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +65,12 @@ def merge_loras(pipeline: Any, loras: Sequence[Lora], what: str) -> None:
     """
     for lora in loras:
         try:
-            pipeline.load_lora_weights(
-                str(lora.path.parent), weight_name=lora.path.name, local_files_only=True
-            )
+            if (whole := _with_outputs(lora.path)) is not None:
+                pipeline.load_lora_weights(whole)
+            else:
+                pipeline.load_lora_weights(
+                    str(lora.path.parent), weight_name=lora.path.name, local_files_only=True
+                )
             if not pipeline.get_list_adapters():
                 raise ValueError("it has no layer of this model")
             pipeline.fuse_lora(components=list(pipeline.get_list_adapters()), lora_scale=lora.weight)
@@ -76,3 +80,36 @@ def merge_loras(pipeline: Any, loras: Sequence[Lora], what: str) -> None:
                 f"{lora.path} could not be read as a LoRA of this {what}: {first_line(error)}.",
                 hint=f"Give a LoRA that was trained on {what}.",
             ) from error
+
+
+def _with_outputs(path: Path) -> dict[str, Any] | None:
+    """The tensors of a kohya file that lets the output maps of a text encoder's attention be.
+
+    diffusers knows the layout of a text encoder's LoRA by its `out_proj`. A map of zeros is one that changes
+    nothing. None for every other file.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        firsts: dict[str, str] = {}
+        for name in sorted(names):
+            if found := re.fullmatch(r"(lora_te\d?)_.*_(?:[qkv]_proj|fc1)\.lora_down\.weight", name):
+                firsts.setdefault(found[1], name)
+        without = {
+            encoder: first
+            for encoder, first in firsts.items()
+            if not any(name.startswith(f"{encoder}_") and "out_proj.lora_down" in name for name in names)
+        }
+        if not without:
+            return None
+        state = {name: file.get_tensor(name) for name in names}
+    for encoder, first in without.items():
+        down = state[first]
+        layer = re.match(rf"{encoder}_.*?_layers_\d+", first)
+        if layer is not None:
+            out = f"{layer[0]}_self_attn_out_proj"
+            state[f"{out}.lora_down.weight"] = down.new_zeros(down.shape)
+            state[f"{out}.lora_up.weight"] = down.new_zeros(down.shape[::-1])
+            state[f"{out}.alpha"] = down.new_tensor(float(down.shape[0]))
+    return state

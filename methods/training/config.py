@@ -11,6 +11,7 @@ from methods.config import (
     Batch,
     Count,
     Decay,
+    Finite,
     Positive,
     Seed,
     Share,
@@ -49,6 +50,7 @@ class TrainConfig:
 
     backbone:      as for `spid generate`; frozen
     backbone_dtype: of its weights; what learns is float32 always
+    lora, lora_scale: merged into its weights, as for `load_backbone`
     device:        `auto` is the accelerator that accelerate finds, else the CPU
     face_encoder:  null is the backbone's own (`pocket` for the pocket family)
     seed:          of everything random
@@ -70,6 +72,8 @@ class TrainConfig:
 
     backbone: str = "pocket"
     backbone_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    lora: str | tuple[str, ...] | None = None
+    lora_scale: Finite | None = None
     device: str = "auto"
     face_encoder: str | None = None
     seed: Seed = 0
@@ -104,6 +108,8 @@ class TrainConfig:
         return min(1.0, (step + 1) / warmup) * cosine
 
 
+_LORA = ("lora", "lora_scale")
+
 FREE = (
     "device",
     "batch",
@@ -119,12 +125,17 @@ FREE = (
 
 
 def read_config(
-    path: str | Path, settings: Sequence[str] = (), *, source: str | None = None
+    path: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    source: str | None = None,
+    backbone: Mapping[str, Any] | None = None,
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """Options of a training and of its method from a YAML file and `key=value` settings.
 
     Keys of the sections `data` and `options` are reached by dots (`data.people=100`). source: replaces
-    `data.source`. Raises UsageError naming file or setting, with the nearest known key for an unknown one.
+    `data.source`. backbone: replaces keys of its own that are not None (`lora`). Raises UsageError naming
+    file or setting, with the nearest known key for an unknown one.
     """
     content = load_yaml(path)
     for setting in settings:
@@ -134,6 +145,7 @@ def read_config(
     data = _section(content, "data", where)
     if source is not None:
         data["source"] = source
+    content |= {key: value for key, value in (backbone or {}).items() if value is not None}
     config = build(TrainConfig, {**content, "data": data}, where=where)
     return config, own
 
@@ -142,7 +154,8 @@ def describe(config: TrainConfig, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as JSON-able values, in the layout of the YAML file."""
     described = {**asdict(config), "options": dict(options)}
     described["betas"] = list(config.betas)
-    return described
+    # absent where there is none, as in trainings that began before there were any
+    return {key: value for key, value in described.items() if value is not None or key not in _LORA}
 
 
 def _section(options: dict[str, Any], name: str, where: str) -> dict[str, Any]:

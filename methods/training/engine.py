@@ -95,7 +95,13 @@ def train(
     processes = Processes(config.device)
     if config.precision == "float16" and processes.device.type != "cuda":
         raise UsageError(f"precision: float16 needs CUDA, not {processes.device}.", hint="Take bfloat16.")
-    model = backbone or load_backbone(config.backbone, dtype=config.backbone_dtype, device=processes.device)
+    model = backbone or load_backbone(
+        config.backbone,
+        dtype=config.backbone_dtype,
+        device=processes.device,
+        lora=config.lora,
+        lora_scale=config.lora_scale,
+    )
     check_backbone(chosen.info, model)
     with seeded(config.seed):
         task = chosen.training_task(model, options)

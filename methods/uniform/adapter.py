@@ -17,6 +17,7 @@ ours load in diffusers (`load_ip_adapter`).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,12 @@ class SiteModule(nn.Module):
             self.to_k_lora = LowRank(context, site.width, lora_rank)
             self.to_v_lora = LowRank(context, site.width, lora_rank)
             self.to_out_lora = LowRank(site.width, site.width, lora_rank)
+
+
+log = logging.getLogger(__name__)
+
+PORTRAIT_TOKENS = 16
+"""Of a photograph, in IP-Adapter's `ip-adapter-faceid-portrait` files; the other FaceID files have 4."""
 
 
 class UniformAdapter(SiteAdapter[SiteModule]):
@@ -225,7 +232,14 @@ def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[Uniform
     """The adapter of our folder or of a public file (None: the one that is shipped), and its file."""
     advice = ", for instance ip-adapter-faceid_sd15.bin"
     stored = read_adapter(folder, method=INFO.name, backbone=backbone, advice=advice)
-    return UniformAdapter.from_state_dict(stored.state, backbone.sites, str(stored.path)), stored
+    adapter = UniformAdapter.from_state_dict(stored.state, backbone.sites, str(stored.path))
+    bare = not adapter.lora_rank and stored.facts is None and not _joint(backbone.sites)
+    if adapter.image_proj.count == PORTRAIT_TOKENS and bare:
+        log.warning(
+            f"{stored.path} is a FaceID Portrait adapter: made for the tokens of five photographs of one "
+            "person in a row. Here the mean of the photographs given makes one set of them."
+        )
+    return adapter, stored
 
 
 def facts_of(adapter: UniformAdapter) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from command import Spid
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny import tiny_backbone, tiny_folder
 
 from methods.backbone.load import load_backbone
@@ -62,6 +62,22 @@ def test_loras_are_merged_as_diffusers_fuses_them(tmp_path: Path, family: str) -
         for asked in (None, one, f"{one}:0.7", [one, two], [two, one])
     }
     assert len(fingerprints) == 5 and plain.fingerprint in fingerprints
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_kohya_file_without_output_maps_changes_the_others(tmp_path: Path, family: str) -> None:
+    whole = load_file(lora_file(tmp_path / "whole.safetensors", family, 1))
+    save_file(
+        {name: tensor for name, tensor in whole.items() if "out_proj" not in name},
+        tmp_path / "part.safetensors",
+    )
+    found, wanted, plain = (
+        load_backbone(tiny_folder(family), device="cpu", lora=lora).text.models[0].state_dict()
+        for lora in (tmp_path / "part.safetensors", tmp_path / "whole.safetensors", None)
+    )
+    for name, tensor in found.items():
+        assert torch.equal(tensor, plain[name] if "out_proj" in name else wanted[name]), name
+    assert sum(not torch.equal(found[name], plain[name]) for name in found) == 3
 
 
 def test_weights_stand_behind_the_last_colon(tmp_path: Path) -> None:

@@ -243,3 +243,19 @@ def test_training_learns_through_the_generating_attention():
         hooks.on_step(step)
         generated = predict(latents[:1], step.time, Conditioning(states[:1], states[:1]), step)
     torch.testing.assert_close(generated, predicted[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_portrait_file_is_named(tmp_path, caplog):
+    """ip-adapter-faceid-portrait: 16 tokens and no LoRA; ours of 16 tokens and the usual 4 are not."""
+    backbone = tiny_backbone("sd1")
+    for tokens in (4, 16):
+        adapter = UniformAdapter.from_backbone(backbone.denoiser, tokens=tokens)
+        save_weights(tmp_path / f"{tokens}.safetensors", adapter.state_dict())
+        caplog.clear()
+        method = Uniform.load(tmp_path / f"{tokens}.safetensors", backbone)
+        assert ("FaceID Portrait" in caplog.text) == (tokens == 16)
+        assert method.tokens(SOMEBODY, backbone)["tokens"].shape[-2] == tokens
+    method.save(tmp_path / "ours")
+    caplog.clear()
+    Uniform.load(tmp_path / "ours", backbone)
+    assert "Portrait" not in caplog.text
