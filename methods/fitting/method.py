@@ -57,7 +57,7 @@ class FitMethod(Method):
     progress: told of every step of every fit
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # attention under gradients as plain matrix products
     """Raise it when the same fit comes out differently: older cache entries are left alone."""
 
     rows: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import FAMILIES, Hooked, tiny_backbone
 
 from methods.backbone.attention import attend, column_probabilities
@@ -171,6 +172,22 @@ def test_attend_concatenates_heads():
     query, key, value = torch.randn(3, 2, 4, 5, 6).unbind(0)
     explicit = torch.softmax(query @ key.mT / 6**0.5, dim=-1) @ value
     torch.testing.assert_close(attend(query, key, value), explicit.transpose(1, 2).flatten(2))
+
+
+def test_attention_with_gradients_is_the_same_and_so_are_its_gradients():
+    """Plain products where a backward pass follows on a CPU, torch's kernel elsewhere."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(2, 3, tokens, 8, generator=generator, requires_grad=True) for tokens in (5, 7, 7)
+    )
+    wanted = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    found = attend(query, key, value)
+    torch.testing.assert_close(found, wanted)
+    with torch.no_grad():
+        assert torch.equal(attend(query, key, value), wanted)
+    weight = torch.randn(found.shape, generator=generator)
+    grads = [torch.autograd.grad((out * weight).sum(), (query, key, value)) for out in (found, wanted)]
+    torch.testing.assert_close(*grads)
 
 
 def test_none_is_the_bare_loop():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from single_file import write_single_file
 from tiny import FAMILIES, tiny_backbone, tiny_folder
+from tiny_flux import flux_folder
 
 from methods.backbone.load import load_backbone
 from methods.backbone.source import locate, own_face_encoder
@@ -92,20 +93,22 @@ def test_unknown_options_are_usage_errors(options, said):
         load_backbone(tiny_folder("sd1"), **{"device": "cpu", **options})
 
 
-def test_hub_snapshots_are_used_offline_and_their_commit_is_recorded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("family", ["sd1", "flux"])
+def test_hub_snapshots_are_used_offline_and_their_commit_is_recorded(tmp_path, monkeypatch, family):
     from huggingface_hub import constants
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--tiny"
-    shutil.copytree(tiny_folder("sd1"), repository / "snapshots" / commit)
+    folder = flux_folder("dev") if family == "flux" else tiny_folder(family)
+    shutil.copytree(folder, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     for revision in (None, "main", commit):
         backbone = load_backbone("someone/tiny", device="cpu", revision=revision)
         assert backbone.origin["revision"] == commit
-        assert backbone.fingerprint == tiny_backbone("sd1").fingerprint
+        assert backbone.fingerprint == load_backbone(folder, device="cpu").fingerprint
     with pytest.raises(WeightsError, match="snapshots/absent"):
         load_backbone("someone/tiny", revision="absent")
 

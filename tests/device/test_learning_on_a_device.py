@@ -20,7 +20,12 @@ SMALL |= {"ca_width": 32, "ca_heads": 2}
 
 @pytest.mark.parametrize(
     ("family", "method", "options"),
-    [("sd1", "uniform", {"tokens": 2}), ("flux", "uniform", {"tokens": 2}), ("flux", "pulid", SMALL)],
+    [
+        ("sd1", "uniform", {"tokens": 2}),
+        ("sd1", "infinite-id", {"clip": "pocket"}),
+        ("flux", "uniform", {"tokens": 2}),
+        ("flux", "pulid", SMALL),
+    ],
 )
 def test_a_step_of_a_training(
     family: str, method: str, options: dict[str, Any], pocket_weights: Path, tmp_path: Path

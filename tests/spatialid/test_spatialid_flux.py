@@ -14,10 +14,10 @@ from tiny import tiny_backbone
 from tiny_flux import flux_backbone
 from torch import Tensor
 
-from methods.hooks import Job, RowLayout, StepInfo
+from methods.hooks import Attachment, Job, RowLayout, StepInfo
 from methods.pulid.adapter import injection_sites
 from methods.pulid.method import Pulid
-from methods.sampling import sample
+from methods.sampling import denoise, sample
 from methods.spatialid.attention import SpatialBlocks
 from methods.spatialid.config import Config
 from methods.spatialid.masks_io import load_masks, save_masks
@@ -133,6 +133,16 @@ def test_preset_a_is_pulid_bit_for_bit(true_cfg: float) -> None:
     for one, two, three, four in zip(pulid, ungated, ones, gated, strict=True):
         assert torch.equal(one, two) and torch.equal(one, three)
         assert (one - four).abs().max() > 1e-2
+
+
+def test_preset_a_is_pulid_on_the_papers_grid() -> None:
+    """896 x 1152 pixels, 4,032 image tokens: one step, bit for bit."""
+    backbone = flux_backbone("dev")
+    one = [job(width=896, height=1152, steps=1)]
+    methods = (Pulid.untrained(backbone), SpatialID.untrained(backbone, Config(preset="A")))
+    pulid, ungated = (denoise(backbone, one, loud(each).attach(backbone, one), "euler") for each in methods)
+    plain = denoise(backbone, one, Attachment(), "euler")
+    assert pulid.shape[-2:] == (144, 112) and torch.equal(pulid, ungated) and not torch.equal(pulid, plain)
 
 
 def test_the_host_follows_the_backbone() -> None:
