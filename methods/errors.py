@@ -7,7 +7,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_ENDLESS = re.compile(r"\S{1000,}")
+"""A word that no line of a terminal holds: a key of a damaged file, quoted in a message."""
 
 
 class SpidError(Exception):
@@ -16,6 +20,7 @@ class SpidError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = _ENDLESS.sub(lambda word: f"{word[0][:100]}...", message)
         super().__init__(message)
         self.message = message
         self.hint = hint

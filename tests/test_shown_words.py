@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.request import Request
 from methods.errors import UsageError
 from methods.prompts import MAX_LETTERS, expand, weights_in
 from methods.words import csv_cell, visible
@@ -111,3 +112,11 @@ def test_closed_and_full_streams_are_told_in_one_line() -> None:
         code, _, err = run("suites", closed=">/dev/full")
         assert code == 1 and "No space left" in err and "--debug" not in err
         assert run("suites", closed="2>/dev/full")[0] == 0
+
+
+def test_a_quoted_word_without_an_end_is_shortened() -> None:
+    """A key of 7,000 letters in a damaged request.json (fuzz, seed 104)."""
+    with pytest.raises(UsageError, match=r"asks for 'model1{50,100}\.\.\. which this version") as caught:
+        Request.from_dict({"suite": "smoke", "model" + "1" * 7000: 1})
+    assert len(caught.value.message) < 300
+    assert UsageError("a" * 900).message == "a" * 900
