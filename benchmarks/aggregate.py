@@ -17,16 +17,26 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import RESULTS_SCHEMA, Breakdown, Delta, Number, Results, Score
 from benchmarks.run_file import Card
-from benchmarks.samples import TEXT, Cells, Samples, arrange, read_samples, resampling_units
+from benchmarks.samples import (
+    DETAILS,
+    PART,
+    TEXT,
+    UNIQUE,
+    Cells,
+    Samples,
+    arrange,
+    read_samples,
+    resampling_units,
+)
 from benchmarks.schema import STATUSES
 from benchmarks.statistics import (
     DRAWS,
@@ -289,12 +299,20 @@ def write_parquet(samples: Samples, path: Path) -> None:
         column = np.ascontiguousarray(samples.values[:, index])
         columns[name] = pa.array(column, pa.float64(), mask=np.isnan(column))
     columns |= {name: pa.array(content, pa.string()) for name, content in samples.details.items()}
-    write_atomic(path, lambda stream: pq.write_table(pa.table(columns), stream, compression="zstd"))
+    table = pa.table(columns)
+    again = [name for name in (*TEXT, *DETAILS) if name not in UNIQUE]  # numbers hardly ever repeat
+    write_atomic(path, lambda stream: pq.write_table(table, stream, compression="zstd", use_dictionary=again))
 
 
 def write_metadata(samples: Samples, path: Path) -> None:
     """One line per picture: its file, how it was made, how it was judged; then the references."""
-    write_atomic(path, lambda stream: stream.writelines(line.encode() for line in _metadata(samples)))
+    lines = _metadata(samples)
+
+    def write(stream: IO[bytes]) -> None:
+        while part := "".join(islice(lines, PART)):
+            stream.write(part.encode())
+
+    write_atomic(path, write)
 
 
 def _metadata(samples: Samples) -> Iterator[str]:
