@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from methods.hooks import RowLayout, Site
 
@@ -26,7 +30,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     query [R, heads, N, d], key and value [R, heads, M, d] -> [R, N, heads * d]
     """
-    if query.device.type == "cpu" and torch.is_grad_enabled():
+    if _Products.chosen:
         return merge_heads(plain_attention(query, key, value))
     return merge_heads(F.scaled_dot_product_attention(query, key, value))
 
@@ -39,6 +43,23 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return scores.softmax(dim=-1) @ value
+
+
+class _Products:
+    """Whether `attend` is plain products now; an attribute, so that compiled blocks can watch it."""
+
+    chosen = False
+
+
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """Within, `attend` is plain products, with gradients and without: passes that a loss compares agree."""
+    before, _Products.chosen = _Products.chosen, True
+    try:
+        with sdpa_kernel(SDPBackend.MATH):  # for the attention that is not ours
+            yield
+    finally:
+        _Products.chosen = before
 
 
 class ColumnCapture:

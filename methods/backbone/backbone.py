@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from methods.backbone.attention import plain_products
 from methods.hooks import Site
 
 if TYPE_CHECKING:
@@ -129,10 +130,11 @@ class Backbone:
         gradients: a backward pass follows. On a CPU attention is then plain matrix products: the fused
                    kernel's backward pass costs several times the rest of the network there
         """
-        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.nn.attention import sdpa_kernel
 
-        kernel = SDPBackend.MATH if gradients and self.device.type == "cpu" else self.sdpa
-        return nullcontext() if kernel is None else sdpa_kernel(kernel)
+        if gradients and self.device.type == "cpu":
+            return plain_products()
+        return nullcontext() if self.sdpa is None else sdpa_kernel(self.sdpa)
 
 
 def text_width(sites: Sequence[Site]) -> int:
