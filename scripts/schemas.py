@@ -1,4 +1,6 @@
-"""The JSON schemas of the files of a run, from the types that read them: benchmarks/schemas/*.schema.json.
+"""The JSON schemas of suites, claims and the files of a run, from the types that read them.
+
+They lie in benchmarks/schemas/*.schema.json.
 
 python -m scripts.schemas
 """
@@ -11,12 +13,21 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from benchmarks.claims.types import ClaimsFile
 from benchmarks.results import Results
 from benchmarks.run_file import RunFile, SetsFile
 from benchmarks.schema import Row
+from benchmarks.suites.read import SuiteFile
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "schemas"
-KINDS: dict[str, Any] = {"run": RunFile, "sample": Row, "sets": SetsFile, "results": Results}
+KINDS: dict[str, Any] = {
+    "suite": SuiteFile,
+    "claims": ClaimsFile,
+    "run": RunFile,
+    "sample": Row,
+    "sets": SetsFile,
+    "results": Results,
+}
 
 
 def text_of(kind: Any) -> str:

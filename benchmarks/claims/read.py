@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.types import Catalogue, Claim, Experiment
+from benchmarks.claims.types import Catalogue, Claim, ClaimsFile, Experiment, Paper
 from methods.config import build, load_yaml
 from methods.errors import UsageError, unknown_name
 from methods.paths import configs_dir
 from methods.registry import method_names
-
-
-@dataclass(frozen=True)
-class _File:
-    """Entries are those of `Experiment` and `Claim`; the variants of one are a mapping by name."""
-
-    paper: str
-    arxiv: str
-    experiments: tuple[dict[str, Any], ...]
-    claims: tuple[dict[str, Any], ...]
 
 
 def read_claims(folder: str | Path | None = None) -> Catalogue:
@@ -38,17 +28,20 @@ def read_claims(folder: str | Path | None = None) -> Catalogue:
     if not files:
         raise UsageError(f"There are no claims in {folder}.", hint="Name a folder with YAML files of claims.")
     for path in files:
-        file = build(_File, load_yaml(path), where=str(path))
-        paper = {"key": path.stem, "title": file.paper, "arxiv": file.arxiv}
-        for place, entry in enumerate(file.experiments):
-            at = f"{path}: experiments[{place}]"
-            one = _experiment(entry, at)
+        file = build(ClaimsFile, _plain(load_yaml(path), str(path)), where=str(path))
+        paper = Paper(path.stem, " ".join(file.paper.split()), file.arxiv)
+        for place, one in enumerate(file.experiments):
             if one.name in experiments:
-                raise UsageError(f"{at}: the experiment {one.name!r} exists.", hint="Choose another name.")
+                raise UsageError(
+                    f"{path}: experiments[{place}]: the experiment {one.name!r} exists.",
+                    hint="Choose another name.",
+                )
             experiments[one.name] = one
-        for place, entry in enumerate(file.claims):
+        for place, statement in enumerate(file.claims):
             at = f"{path}: claims[{place}]"
-            claim = _claim(entry, paper, experiments, at)
+            said = {each.name: getattr(statement, each.name) for each in fields(statement)}
+            claim = Claim(**{**said, "id": f"{path.stem}/{statement.id}"}, paper=paper)
+            _check(claim, experiments, at)
             if any(claim.id == known.id for known in claims):
                 raise UsageError(f"{at}: the claim {claim.id!r} exists.", hint="Choose another id.")
             claims.append(claim)
@@ -74,36 +67,43 @@ def choose(catalogue: Catalogue, only: Sequence[str]) -> list[Claim]:
     return [claim for claim in catalogue.claims if claim.id in chosen]
 
 
-def _experiment(entry: Mapping[str, Any], at: str) -> Experiment:
-    given = entry.get("variants")
+def _plain(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The content with variants as a list; a file writes them as a mapping by name."""
+    claims, experiments = content.get("claims"), content.get("experiments")
+    for place, entry in enumerate(claims if isinstance(claims, list) else ()):
+        if isinstance(entry, dict) and "paper" in entry:
+            raise UsageError(
+                f"{where}: claims[{place}]: has a paper of its own.",
+                hint="`paper` stands at the top of the file.",
+            )
+    if not isinstance(experiments, list):
+        return dict(content)
+    listed = [
+        {**one, "variants": _variants(one.get("variants"), f"{where}: experiments[{place}]")}
+        if isinstance(one, dict)
+        else one
+        for place, one in enumerate(experiments)
+    ]
+    return {**content, "experiments": listed}
+
+
+def _variants(given: Any, at: str) -> list[dict[str, Any]]:
     if not isinstance(given, dict):
         raise UsageError(f"{at}: variants is {given!r}.", hint="Write `name: method` lines.")
-    variants = [
-        {"name": name, **({"method": value} if isinstance(value, str) else _mapping(value, f"{at}: {name}"))}
+    for name, value in given.items():
+        if not isinstance(value, str | dict):
+            raise UsageError(f"{at}: {name} is {value!r}.", hint="Write a method, or `key: value` lines.")
+    return [
+        {"name": name, **({"method": value} if isinstance(value, str) else value)}
         for name, value in given.items()
     ]
-    return build(Experiment, {**entry, "variants": variants}, where=at)
 
 
-def _claim(
-    entry: Mapping[str, Any], paper: Mapping[str, str], experiments: Mapping[str, Experiment], at: str
-) -> Claim:
-    if "paper" in entry:
-        raise UsageError(f"{at}: has a paper of its own.", hint="`paper` stands at the top of the file.")
-    whole = (
-        {**entry, "id": f"{paper['key']}/{entry['id']}"} if isinstance(entry.get("id"), str) else {**entry}
-    )
-    claim = build(Claim, {**whole, "paper": dict(paper)}, where=at)
+def _check(claim: Claim, experiments: Mapping[str, Experiment], at: str) -> None:
+    """Raise UsageError for an experiment, or a variant of it, that is not there."""
     if claim.experiment not in experiments:
         raise unknown_name(f"experiment of {at}", claim.experiment, experiments)
     names = [one.name for one in experiments[claim.experiment].variants]
     for side in (claim.effect.treatment, claim.effect.control):
         if side not in [*names, "none"]:
             raise unknown_name(f"variant of {at}", side, [*names, "none"])
-    return claim
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{where} is {value!r}.", hint="Write `key: value` lines.")
-    return value

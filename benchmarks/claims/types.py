@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, WithJsonSchema
 
 from benchmarks.statistics import MIN_UNITS
 from methods.config import record
@@ -108,6 +108,17 @@ class Variant:
         return replace(self, method=self.families.get(family, self.method), families={})
 
 
+def _schema_of_variants() -> dict[str, Any]:
+    """What a file writes: a mapping from the name of a variant to its method, or to all else of it."""
+    schema = TypeAdapter(Variant).json_schema()
+    schema["properties"].pop("name")
+    schema["required"].remove("name")
+    return {"type": "object", "additionalProperties": {"anyOf": [{"type": "string"}, schema]}}
+
+
+Variants = Annotated[tuple[Variant, ...], WithJsonSchema(_schema_of_variants())]
+
+
 @record
 @dataclass(frozen=True)
 class Experiment:
@@ -125,7 +136,7 @@ class Experiment:
 
     name: str
     title: str
-    variants: tuple[Variant, ...]
+    variants: Variants
     kind: ExperimentKind = "suite"
     suite: str = "claims"
     sets: tuple[str, ...] = ()
@@ -156,9 +167,10 @@ class Paper:
 
 @record
 @dataclass(frozen=True)
-class Claim:
-    """One statement of a paper as a hypothesis.
+class Statement:
+    """One statement of a paper as a hypothesis, as the file of its paper writes it.
 
+    id:              within the file
     statement:       what the paper says, in our words
     source:          where it says so
     published:       its own numbers, "" where none are known
@@ -168,7 +180,6 @@ class Claim:
 
     id: str
     title: Prose
-    paper: Paper
     statement: Prose
     source: Prose
     operationalised: Prose
@@ -182,6 +193,13 @@ class Claim:
         if self.people < MIN_UNITS:
             raise ValueError(f"`people` is {self.people}; an interval takes at least {MIN_UNITS}")
 
+
+@dataclass(frozen=True, kw_only=True)
+class Claim(Statement):
+    """A statement with its paper; `id` is `paper/statement`."""
+
+    paper: Paper
+
     @property
     def definition(self) -> str:
         """Digest of what is asked and by which rule, settled before any data: SHA-256, 16 hexadecimal digits.
@@ -191,6 +209,17 @@ class Claim:
         settled = {name: value for name, value in asdict(self).items() if name != "people"}
         text = json.dumps(settled, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@record
+@dataclass(frozen=True)
+class ClaimsFile:
+    """A file of `configs/claims`: one paper, what is measured, and what it says."""
+
+    paper: str
+    arxiv: str
+    experiments: tuple[Experiment, ...]
+    claims: tuple[Statement, ...]
 
 
 @dataclass(frozen=True)

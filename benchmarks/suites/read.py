@@ -16,7 +16,7 @@ from methods.prompts import expand
 
 
 @options
-class _Identity:
+class IdentityEntry:
     """An entry of an identity list: a picture file, a folder or a list of them, all of one person; or pocket
     people by number with one context."""
 
@@ -28,7 +28,7 @@ class _Identity:
 
 
 @options
-class _Prompt:
+class PromptEntry:
     text: str
     id: str | None = None
     category: str = ""
@@ -38,19 +38,21 @@ class _Prompt:
 
 
 @options
-class _Set:
+class SetEntry:
     identities: str
     prompts: str
     name: str | None = None
 
 
 @options
-class _File:
+class SuiteFile:
+    """A suite as its YAML file writes it; `benchmarks/schemas/suite.schema.json` is made from it."""
+
     name: str
     description: str
-    identities: dict[str, tuple[_Identity, ...]]
-    prompts: dict[str, tuple[str | _Prompt, ...]]
-    sets: tuple[_Set, ...] | None = None
+    identities: dict[str, tuple[IdentityEntry, ...]]
+    prompts: dict[str, tuple[str | PromptEntry, ...]]
+    sets: tuple[SetEntry, ...] | None = None
     version: str = "1"
     seeds: tuple[Seed, ...] = (0,)
     methods: tuple[str, ...] = ()
@@ -71,7 +73,7 @@ def read_suite(path: str | Path) -> Suite:
     content = load_yaml(path)
     if isinstance(content.get("version"), int | float):
         content["version"] = str(content["version"])
-    file = build(_File, content, where=str(path))
+    file = build(SuiteFile, content, where=str(path))
     identities = {
         name: _identities(entries, path, f"{path}: identities.{name}")
         for name, entries in file.identities.items()
@@ -102,7 +104,7 @@ def read_suite(path: str | Path) -> Suite:
     )
 
 
-def _identities(entries: Sequence[_Identity], path: Path, where: str) -> tuple[SuiteIdentity, ...]:
+def _identities(entries: Sequence[IdentityEntry], path: Path, where: str) -> tuple[SuiteIdentity, ...]:
     people: list[SuiteIdentity] = []
     for place, one in enumerate(entries):
         at = f"{where}[{place}]"
@@ -122,7 +124,7 @@ def _identities(entries: Sequence[_Identity], path: Path, where: str) -> tuple[S
     return tuple(people)
 
 
-def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity:
+def _pocket_person(number: int | None, one: IdentityEntry, at: str) -> SuiteIdentity:
     from methods.pocket.references import PLAIN, counterfactual, counterfactual_nuisance, noun
     from methods.pocket.world import Context
 
@@ -145,11 +147,11 @@ def _pocket_person(number: int | None, one: _Identity, at: str) -> SuiteIdentity
     return SuiteIdentity(name, one.noun or noun(number), None, number, context, nuisance)
 
 
-def _prompts(list_name: str, entries: Sequence[str | _Prompt], where: str) -> tuple[SuitePrompt, ...]:
+def _prompts(list_name: str, entries: Sequence[str | PromptEntry], where: str) -> tuple[SuitePrompt, ...]:
     prompts = []
     for place, entry in enumerate(entries):
         at = f"{where}[{place}]"
-        one = _Prompt(text=entry) if isinstance(entry, str) else entry
+        one = PromptEntry(text=entry) if isinstance(entry, str) else entry
         expand(one.text)
         text, noun = name_person(one.text, one.person)
         _check_truth(one.truth, at)
@@ -175,7 +177,7 @@ def _check_truth(truth: Mapping[str, str], at: str) -> None:
 
 
 def _sets(
-    given: Sequence[_Set] | None,
+    given: Sequence[SetEntry] | None,
     identities: Mapping[str, tuple[SuiteIdentity, ...]],
     prompts: Mapping[str, tuple[SuitePrompt, ...]],
     path: Path,

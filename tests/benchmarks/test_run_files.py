@@ -119,3 +119,16 @@ def test_what_no_request_may_ask(change: dict[str, Any]) -> None:
         Request("smoke", **change)
     with pytest.raises(UsageError, match=next(iter(change))):
         Request.from_dict({"suite": "smoke", **change}, where="request.json")
+
+
+def test_schemas_say_what_a_file_writes() -> None:
+    """Variants are a mapping by name in a file of claims; an unknown entry of a suite is refused."""
+    claims = json.loads((FOLDER / "claims.schema.json").read_text())
+    variants = claims["$defs"]["Experiment"]["properties"]["variants"]
+    assert (
+        variants["type"] == "object"
+        and "name" not in variants["additionalProperties"]["anyOf"][1]["required"]
+    )
+    assert "paper" not in claims["$defs"]["Statement"]["properties"]
+    suite = json.loads((FOLDER / "suite.schema.json").read_text())
+    assert suite["additionalProperties"] is False and {"name", "description"} <= set(suite["required"])

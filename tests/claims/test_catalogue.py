@@ -126,7 +126,7 @@ def test_a_definition_changes_with_anything_that_was_settled(claims_folder: Path
         (
             "kind: seconds",
             "kind: minutes",
-            r"experiments\[2\]: kind 'minutes'. Known: suite, attention, seconds",
+            r"experiments\[2\]\.kind 'minutes'. Known: suite, attention, seconds",
         ),
         ("margin: 0.0001}", "margin: 0.0001, bond: 1}", "rule.*'bond'"),
         ("treatment: A,", "treatment: A, kategories: [x],", "effect.*'kategories'"),
