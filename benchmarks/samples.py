@@ -25,8 +25,9 @@ TEXT = (
 DETAILS = ("truth", "reference_truth", "notes")
 UNIQUE = ("id", "picture")
 """Columns in which hardly any two rows are equal."""
-PART = 1024
-"""Rows that are read before they go into the columns, and lines that are written at once."""
+PART = 64
+"""Rows that are read before they go into the columns, and lines that are written at once: few enough for a
+processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
