@@ -95,7 +95,7 @@ class Variant:
 
     name: str
     method: str
-    families: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict, hash=False)
     weights: str | None = None
     recipe: str = ""
 
