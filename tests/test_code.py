@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own import own_methods
 from tiny import tiny_folder
 
 from benchmarks.fingerprint import describe_backbone
@@ -22,7 +23,7 @@ from methods.backbone.noise import Diffusion
 from methods.backbone.text import ClipEncoder
 from methods.code import Root, Sources, _roots, closure, code_of, fingerprint
 from methods.identify import identify
-from methods.registry import get_method, method_names
+from methods.registry import get_method
 from methods.sampling import iterate_samples
 from methods.statements import statement_of
 
@@ -38,7 +39,7 @@ def sources() -> Sources:
 @cache
 def roots() -> dict[str, tuple[Root, ...]]:
     """Of the loop and of every method."""
-    objects = {"loop": LOOP, **{name: (get_method(name), identify) for name in method_names()}}
+    objects = {"loop": LOOP, **{name: (get_method(name), identify) for name in own_methods()}}
     return {name: tuple(_roots(them)) for name, them in objects.items()}
 
 

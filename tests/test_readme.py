@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from own import own_methods
 
 from methods.backbone.load import load_backbone
 from methods.images import load_picture, read_metadata
-from methods.registry import get_method, method_names
+from methods.registry import get_method
 from spatialid_cli.app import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,7 @@ def test_the_quickstart_leaves_a_sheet_of_four_scenes(pocket_weights: Path, tmp_
     (every,) = re.findall(r'^all="(.*)"$', script, flags=re.MULTILINE)
     compared = re.sub(r"\[.*?\]", "", every).split(",")
     offers = load_backbone("pocket", device="cpu").offers
-    assert sorted(compared) == sorted(n for n in method_names() if not get_method(n).info.missing(offers))
+    assert sorted(compared) == sorted(n for n in own_methods() if not get_method(n).info.missing(offers))
     brief = [f"{name}[steps=2]" if get_method(name).info.kind == "fit" else name for name in compared]
     environment = tmp_path / "environment"
     (environment / "bin").mkdir(parents=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from own import own_methods
 
 from methods.config import build, load_yaml
 from methods.errors import UsageError
 from methods.paths import configs_dir
-from methods.registry import get_method, method_names
+from methods.registry import get_method
 from spatialid_cli.prompt_file import PromptLine
 from spatialid_cli.request import (
     collect_adapters,
@@ -95,7 +96,7 @@ def test_rows_are_by_identity_prompt_and_seed() -> None:
     assert [(row.line, row.seed) for row in rows[:4]] == [(0, 0), (0, 1), (1, 9), (1, 10)]
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", own_methods())
 def test_a_shipped_method_configuration_states_the_defaults(name: str) -> None:
     config = get_method(name).Config
     options = load_yaml(configs_dir() / "methods" / f"{name}.yaml")

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 from device.pretend import PretendTensor, move, pretend_device
+from own import own_methods
 from people import somebody
 from tiny import tiny_backbone, tiny_folder
 from tiny_flux import flux_backbone, flux_folder
@@ -15,7 +16,7 @@ from methods.backbone.backbone import Backbone
 from methods.backbone.load import load_backbone
 from methods.errors import UsageError
 from methods.hooks import Job
-from methods.registry import check_backbone, get_method, method_names
+from methods.registry import check_backbone, get_method
 from methods.sampling import Result, sample
 
 
@@ -47,7 +48,7 @@ def pictures(backbone: Backbone, name: str) -> list[Result]:
     return sample(backbone, jobs, method, batch_size=2)
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", own_methods())
 @pytest.mark.parametrize(
     ("family", "offload"), [("sd1", False), ("sd1", True), ("sdxl", False), ("flux", False), ("flux", True)]
 )
