@@ -117,9 +117,8 @@ class Observer:
             pace = (now - self._fit_began) / (done - 1)
             tally.fit_seconds, left = pace * total, f", {clock(pace * (total - done))} left"
         self.fit = f"{method} fits {who}: {done}/{total} steps{left}" if done < total else ""
-        self._fitting = (method, done / total)
+        self._fitting = (method, done / total) if done < total else ("", 0.0)
         if done == total:
-            self._fitting = ("", 0.0)
             tally.unfitted.discard(who)
             self._fitted += tally.fit_seconds
         self.refresh()

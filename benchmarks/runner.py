@@ -169,15 +169,18 @@ def _unfitted(loaded: Loaded, resolved: Resolved, todo: Sequence[Block]) -> dict
     from methods.fitting.method import FitMethod
     from methods.hooks import Identity
 
+    wanted = {  # everybody once: to look for a fit is to describe it
+        (block.method, sample.person.content)
+        for block in todo
+        for sample in block.samples
+        if sample.person is not None
+    }
     people: dict[str, set[str]] = {}
-    for block in todo:
-        method = loaded.methods[block.method]
-        if not isinstance(method, FitMethod):
-            continue
-        for sample in block.samples:
-            found = None if sample.person is None else resolved.identities[sample.person.content]
-            if isinstance(found, Identity) and not method.knows(found, loaded.backbone):
-                people.setdefault(block.method, set()).add(found.name)
+    for label, content in wanted:
+        method, found = loaded.methods[label], resolved.identities[content]
+        if isinstance(method, FitMethod) and isinstance(found, Identity):
+            if not method.knows(found, loaded.backbone):
+                people.setdefault(label, set()).add(found.name)
     return people
 
 

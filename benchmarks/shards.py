@@ -85,6 +85,8 @@ class Companions:
 
     def start(self) -> None:
         """Call them, once the run's description is on the disk."""
+        if self._count == 1:  # nobody to call, and no devices to ask for
+            return
         devices = _visible_devices()
         for index in range(1, self._count):
             environment = {_NUMBER: f"{index + 1}/{self._count}"}

@@ -70,9 +70,9 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
     request = _on_own_device(request, process)
     # a share works alone on what is its own, a process of several takes its part of everything
     hands = 1 if part or process is None else process.count
-    observer = display("" if process is None else f"[{process}] ", hands)
-    if sys.stderr.isatty() and process is not None and process.index > 0 and not part:
-        observer = Observer()  # one table on a terminal: the first process counts what the others did
+    # one table on a terminal: the first process counts what the others did
+    silent = sys.stderr.isatty() and process is not None and process.index > 0 and not part
+    observer = Observer() if silent else display("" if process is None else f"[{process}] ", hands)
     with Companions(_going_on(folder, how), how.processes, console.warn) as companions:
         outcome = bench(
             request,
