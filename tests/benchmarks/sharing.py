@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from benchmarks import plan
 from benchmarks.live import Observer
 from benchmarks.request import Request
 from benchmarks.runner import bench
+from benchmarks.store import RunFolder
 
 PROCESSES, VICTIMS = 4, 2
 
@@ -50,6 +52,15 @@ def start(request: Request, folder: Path, pictures: int | None) -> int:
         os._exit(code)
 
 
+def wait_for_a_piece(folder: Path, child: int) -> None:
+    """Until a process has taken a block of the run, or has ended."""
+    leases = RunFolder(folder).leases.folder
+    while not any(leases.glob("block-*")):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.02)
+
+
 def main(asked: Path, root: Path, times: int) -> None:
     content = json.loads(asked.read_text())
     request = Request.from_dict(content)
@@ -61,8 +72,12 @@ def main(asked: Path, root: Path, times: int) -> None:
     died = 0
     for number in range(times):
         folder = root / f"shared-{number}" / "run"
-        doomed = [rng.choice((1, 1, 2, 3)) for _ in range(VICTIMS)] + [None] * (PROCESSES - VICTIMS)
-        children = [start(request, folder, pictures) for pictures in doomed]
+        # the others begin once the first, doomed, has a piece: else they may leave it none
+        later = [rng.choice((1, 1, 2, 3)) for _ in range(VICTIMS - 1)] + [None] * (PROCESSES - VICTIMS)
+        doomed = [1, *later]
+        children = [start(request, folder, 1)]
+        wait_for_a_piece(folder, children[0])
+        children += [start(request, folder, pictures) for pictures in later]
         for child, pictures in zip(children, doomed, strict=True):
             status = os.waitpid(child, 0)[1]
             died += os.WIFSIGNALED(status)
