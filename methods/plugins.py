@@ -11,9 +11,10 @@ one is asked for, and by `spid doctor`; it never keeps anything else from workin
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -65,14 +66,22 @@ class Registry(Generic[T]):
     """Everything of one kind by name: what is built in, in reading order, then plug-ins alphabetically.
 
     kind: in words, for messages (`method`). group: of the entry points. built_in: name -> `module:attribute`,
-    imported when asked for. check: (name, loaded object) -> what is wrong with a plug-in, or None.
+    imported when asked for. check: (name, loaded object) -> what is wrong with a plug-in, or None. beside:
+    (loaded object, the other plug-ins with nothing wrong by `check`, imported as they are asked for) -> what
+    is wrong with one among the others, or None; a quarrel must be the fault of both: then no order decides.
     """
 
     def __init__(
-        self, kind: str, group: str, built_in: Mapping[str, str], check: Callable[[str, Any], str | None]
+        self,
+        kind: str,
+        group: str,
+        built_in: Mapping[str, str],
+        check: Callable[[str, Any], str | None],
+        beside: Callable[[T, Iterator[tuple[PlugIn, T]]], str | None] = lambda loaded, others: None,
     ) -> None:
         self.kind, self.group, self.built_in = kind, group, built_in
-        self._check = check
+        self._check, self._beside = check, beside
+        self._sound: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
         REGISTRIES[group] = self
 
@@ -97,7 +106,10 @@ class Registry(Generic[T]):
             if name in self.built_in:
                 self._loaded[name] = resolve(self.built_in[name])
             elif name in (points := self._points()):
-                self._loaded[name] = self._load(points[name])
+                loaded = self._load(points[name])
+                if (fault := self._beside(loaded, self._others(name))) is not None:
+                    raise self._broken(points[name], fault)
+                self._loaded[name] = loaded
             else:
                 raise unknown_name(self.kind, name, self.names())
         return self._loaded[name]
@@ -138,6 +150,7 @@ class Registry(Generic[T]):
 
     def forget(self) -> None:
         """Import everything anew when it is asked for again."""
+        self._sound.clear()
         self._loaded.clear()
 
     # ------------------------------------------------------------- entry points
@@ -166,20 +179,39 @@ class Registry(Generic[T]):
         return None
 
     def _load(self, point: EntryPoint) -> T:
+        """What an entry point names, with nothing wrong by itself."""
+        if point.name not in self._sound:
+            try:
+                loaded = point.load()
+            except ImportError as error:
+                raise self._broken(
+                    point, f"it does not import: {_line(error)}", MissingDependencyError
+                ) from error
+            except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
+                raise self._broken(point, f"it does not import: {_line(error)}") from error
+            try:
+                fault = self._check(point.name, loaded)
+            except Exception as error:
+                fault = f"it cannot be looked at: {_line(error)}"
+            if fault is not None:
+                raise self._broken(point, fault)
+            self._sound[point.name] = loaded
+        return self._sound[point.name]
+
+    def _others(self, name: str) -> Iterator[tuple[PlugIn, T]]:
+        """The plug-ins of other names that have nothing wrong by themselves, alphabetically."""
+        for point in self._points().values():
+            if point.name != name:
+                with contextlib.suppress(SpidError):
+                    loaded = self._load(point)
+                    yield PlugIn(self.kind, point.name, point.value, _origin(point)), loaded
+
+    def _broken(self, point: EntryPoint, fault: str, kind: type[SpidError] = SpidError) -> SpidError:
         origin = _origin(point)
-        subject = f"The plug-in {self.kind} {point.name!r} (package {origin}, {point.value})"
-        hint = f"Correct it, or remove it: pip uninstall {origin.package}"
-        try:
-            loaded = point.load()
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"{subject}: it does not import: {_line(error)}.", hint=hint
-            ) from error
-        except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
-            raise SpidError(f"{subject}: it does not import: {_line(error)}.", hint=hint) from error
-        if (fault := self._check(point.name, loaded)) is not None:
-            raise SpidError(f"{subject}: {fault}.", hint=hint)
-        return loaded
+        return kind(
+            f"The plug-in {self.kind} {point.name!r} (package {origin}, {point.value}): {fault}.",
+            hint=f"Correct it, or remove it: pip uninstall {origin.package}",
+        )
 
 
 def announced() -> list[str]:

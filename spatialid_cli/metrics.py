@@ -36,30 +36,33 @@ def list_metrics(
 
     Definition, direction, range, model, licence, and what is missing.
     """
-    from benchmarks.metrics.catalogue import SELECTIONS, describe, missing, select
-    from benchmarks.metrics.models.zoo import zoo
+    from benchmarks.description import fault_lines
+    from benchmarks.metrics.catalogue import SELECTIONS, describe, faults, missing, select
+    from benchmarks.metrics.plugins import all_extractors
     from methods.errors import unknown_name
 
     families = ("pocket", "pocket-flux", "sd1", "sd2", "sdxl", "flux")
     if family not in families:
         raise unknown_name("--backbone-family", family, families)
-    models = zoo(family)
+    models = all_extractors(family)
     chosen = select(name or "all", family)
     found = [(describe(metric, models), missing(metric, models)) for metric in chosen]
     if as_json:
         from benchmarks.description import card
 
         console.out_json([card(info, reason) for info, reason in found])
-        return
-    if name is not None and name not in SELECTIONS and len(found) == 1:
+    elif name is not None and name not in SELECTIONS and len(found) == 1:
         _print_card(*found[0])
-        return
-    rows = [
-        [info.name, _ARROWS[info.direction], info.level, info.title, "" if reason is None else "missing"]
-        for info, reason in found
-    ]
-    console.out_table(["metric", "better", "of each", "what it is", "here"], rows)
-    console.log("spid metrics NAME prints definition, model, licence, and what is missing.")
+    else:
+        rows = [
+            [info.name, _ARROWS[info.direction], info.level, info.title, "" if reason is None else "missing"]
+            for info, reason in found
+        ]
+        console.out_table(["metric", "better", "of each", "what it is", "here"], rows)
+        console.log("spid metrics NAME prints definition, model, licence, and what is missing.")
+    if name is None:
+        for line in fault_lines(faults("all")):
+            console.warn(line)
 
 
 def _print_card(info: MetricInfo, reason: str | None) -> None:

@@ -11,7 +11,7 @@ from benchmarks.metrics.base import MetricInfo
 from benchmarks.metrics.built_in import built_in_metrics
 from benchmarks.metrics.metric import Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor, content_digest
-from benchmarks.metrics.plugins import METRICS, plug_in_metrics
+from benchmarks.metrics.plugins import METRICS, all_extractors, plug_in_metrics
 from methods.errors import unknown_name
 from methods.shipped import is_pocket
 
@@ -111,9 +111,7 @@ def weights_of(
     wanted: Sequence[str] | str, family: str, models: Mapping[str, str] | None = None
 ) -> dict[str, str | None]:
     """The digest of the models' files for each of the metrics that `select` gives."""
-    from benchmarks.metrics.models.zoo import zoo
-
-    extractors = zoo(family, models)
+    extractors = all_extractors(family, models)
     infos = [describe(metric, extractors) for metric in select(wanted, family)]
     return {info.name: info.weights for info in infos}
 
@@ -127,14 +125,9 @@ def missing(metric: AnyMetric, extractors: Mapping[str, Extractor]) -> str | Non
             if (reason := getattr(extractors.get(feature), "bias", None)) is not None:
                 return reason
     for feature in features(metric):
-        if feature not in extractors or not _own(metric, feature, extractors[feature]):
+        if feature not in extractors:
             package = METRICS.origin(metric.card.name)
             return f"No model gives the feature {feature!r} that it needs. Ask those who made {package}."
         if (reason := extractors[feature].missing()) is not None:
             return reason
     return None
-
-
-def _own(metric: AnyMetric, feature: str, extractor: Extractor) -> bool:
-    """Whether a plug-in's metric gets the feature that it brought along, and not another one of that name."""
-    return feature not in metric.extractors or type(extractor) is metric.extractors[feature]

@@ -13,7 +13,7 @@ from benchmarks.metrics.base import MetricInfo, SampleView, Score
 from benchmarks.metrics.catalogue import AnyMetric, describe, faults, missing, select
 from benchmarks.metrics.metric import UNRELATED, Accumulator, Failure, Metric, NoScore, SetMetric, View
 from benchmarks.metrics.models.base import Extractor
-from benchmarks.metrics.models.zoo import zoo
+from benchmarks.metrics.plugins import all_extractors
 from methods.errors import SpidError, WeightsError
 
 REMEMBERED = 20_000
@@ -50,7 +50,7 @@ class Evaluator:
         self.metrics = select(metrics, backbone_family)
         self.faults = faults(metrics)
         self.batch_size = batch_size
-        self._extractors = zoo(backbone_family, models, device)
+        self._extractors = all_extractors(backbone_family, models, device)
         for extractor in self._extractors.values():
             extractor.note = note
         self.infos: list[MetricInfo] = [describe(metric, self._extractors) for metric in self.metrics]

@@ -7,13 +7,18 @@ never to `default`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from benchmarks.metrics.base import MetricInfo
 from benchmarks.metrics.built_in import built_in_metrics
 from benchmarks.metrics.metric import WHERE, Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor
-from methods.plugins import Registry
+from benchmarks.metrics.models.zoo import zoo
+from methods.plugins import PlugIn, Registry
+
+AnyClass = type[Metric] | type[SetMetric]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 """Names of metrics stand in columns and in the rules of `spid compare --fail-on`."""
@@ -29,7 +34,7 @@ def _fault(name: str, loaded: Any) -> str | None:
     try:
         card = loaded().card
     except Exception as error:
-        return f"it cannot be made without arguments: {type(error).__name__}: {error}"
+        return f"it cannot be made without arguments: {_line(error)}"
     if not isinstance(card, MetricInfo):
         return "its card (`info`) is not a MetricInfo"
     if card.name != name:
@@ -37,9 +42,42 @@ def _fault(name: str, loaded: Any) -> str | None:
     for need in loaded.needs:
         if need.partition(":")[0] not in WHERE or not need.partition(":")[2]:
             return f"it needs {need!r}, which is not one of {', '.join(WHERE)} with a colon and a feature"
-    for feature, extractor in loaded.extractors.items():
+    return _fault_of_features(loaded.extractors)
+
+
+def _fault_of_features(extractors: Mapping[str, Any]) -> str | None:
+    for feature, extractor in extractors.items():
         if not (isinstance(extractor, type) and issubclass(extractor, Extractor)):
             return f"its feature {feature!r} is not a subclass of benchmarks.metrics.models.base.Extractor"
+        if _built_in_features().get(feature, extractor) is not extractor:
+            return f"its feature {feature!r} is a built-in one, of another class; it needs a name of its own"
+        make: Callable[[str], Extractor] = extractor
+        try:
+            make("cpu")
+        except Exception as error:
+            return f"its feature {feature!r} cannot be made for a device: {_line(error)}"
+    return None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@cache
+def _built_in_features() -> dict[str, type[Extractor]]:
+    return {name: type(extractor) for name, extractor in zoo("pocket").items()}
+
+
+def _quarrel(loaded: AnyClass, others: Iterator[tuple[PlugIn, AnyClass]]) -> str | None:
+    """The first feature that another plug-in gives to another class. Both are left out: whichever won would
+    have measured with a model that nobody who installs the other one expects."""
+    for other, rival in others if loaded.extractors else ():
+        for feature, extractor in loaded.extractors.items():
+            if rival.extractors.get(feature, extractor) is not extractor:
+                return (
+                    f"its feature {feature!r} is of another class in {other.name!r} of the package "
+                    f"{other.origin}; one of them needs another name"
+                )
     return None
 
 
@@ -47,7 +85,7 @@ _BUILT_IN = {
     metric.card.name: f"{type(metric).__module__}:{type(metric).__name__}" for metric in built_in_metrics()
 }
 
-METRICS: Registry[type[Metric] | type[SetMetric]] = Registry("metric", "spid.metrics", _BUILT_IN, _fault)
+METRICS: Registry[AnyClass] = Registry("metric", "spid.metrics", _BUILT_IN, _fault, _quarrel)
 
 
 def _usable() -> list[str]:
@@ -59,12 +97,13 @@ def plug_in_metrics() -> list[Metric | SetMetric]:
     return [METRICS.get(name)() for name in _usable()]
 
 
-def plug_in_features(known: set[str], device: str) -> dict[str, Extractor]:
-    """What plug-ins extract, by feature. A feature belongs to whoever comes first: those of `known` are built
-    in, and another class under a name that is given out is left out."""
-    found: dict[str, Extractor] = {}
+def all_extractors(
+    family: str, models: Mapping[str, str] | None = None, device: str = "cpu"
+) -> dict[str, Extractor]:
+    """Every feature's extractor by name, those of plug-ins too, see `zoo`. Nothing is loaded."""
+    found = zoo(family, models, device)
     for name in _usable():
         for feature, extractor in METRICS.get(name).extractors.items():
-            if feature not in known and feature not in found:
+            if feature not in found:
                 found[feature] = extractor(device)
     return found

@@ -14,7 +14,6 @@ from benchmarks.metrics.models.preference import PickImage, PickScore, PickText
 from benchmarks.metrics.models.probes import Probed
 from benchmarks.metrics.models.quality import IBenchMusiq, Musiq, Piqe
 from benchmarks.metrics.models.vision import Dino, DinoFace, DreamSim, Inception
-from benchmarks.metrics.plugins import plug_in_features
 from methods.errors import UsageError, unknown_name
 from methods.shipped import is_pocket
 
@@ -115,7 +114,10 @@ def check_models(family: str, models: Mapping[str, str]) -> None:
 
 
 def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu") -> dict[str, Extractor]:
-    """Every feature's extractor by name; models shared between features are loaded once."""
+    """Every built-in feature's extractor by name; models shared between features are loaded once.
+
+    Those of plug-ins join in `benchmarks.metrics.plugins.all_extractors`.
+    """
     chosen = roles(family, models)
     clip = OpenClip(chosen["clip"], device)
     scoring, conditioning = Pack(chosen["face"]), Pack(chosen["face-conditioning"])
@@ -126,7 +128,7 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
     preference = PickScore(chosen["preference"], device)
     dino = Dino(chosen["dino"], device)
     iq = (models or {}).get("iq", "musiq-spaq")  # `iq` is MUSIQ-SPAQ for every backbone: named for what it is
-    built_in: dict[str, Extractor] = {
+    return {
         "clip": ClipImage(clip),
         "clip_ibench": IBenchClipImage(clip),
         "clip_text": ClipText(clip),
@@ -150,7 +152,6 @@ def zoo(family: str, models: Mapping[str, str] | None = None, device: str = "cpu
         "dino_face": DinoFace(dino, detector),
         "dreamsim": DreamSim(chosen["dreamsim"], device),
     }
-    return built_in | plug_in_features(set(built_in), device)
 
 
 def _bias(role: str, judge: Pack, *others: Pack) -> str | None:
