@@ -20,6 +20,7 @@ from benchmarks.suites import SUITES, Suite, load_suite
 from methods.errors import MissingDependencyError, UsageError, WeightsError
 from methods.plugins import Registry
 from methods.prompts import NO_WEIGHTS, weights_in
+from methods.words import in_unicode
 
 if TYPE_CHECKING:
     from benchmarks.execute import Trouble
@@ -201,6 +202,7 @@ def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
         "left_out": loaded.left_out,
         "metrics": cards(loaded.evaluator),
         "faults": loaded.evaluator.faults,
+        "people": _people(resolved.people),
         "settings": {
             **settings,
             "seeds": list(suite.seeds),
@@ -221,6 +223,21 @@ def plan_run(loaded: Loaded, resolved: Resolved) -> Planned:
         "environment": environment(backbone),
     }
     return Planned(plan, plain(description))
+
+
+def _people(people: Mapping[str, Sequence[Person]]) -> list[dict[str, Any]]:
+    """Everybody of every set whose references lie in the folder."""
+    return [
+        {
+            "set": name,
+            "name": in_unicode(one.name),
+            "references": [one.reference, *one.more],
+            **({} if one.entry.person is None else {"person": one.entry.person}),
+        }
+        for name, members in people.items()
+        for one in members
+        if one.reference is not None
+    ]
 
 
 def _package(registry: Registry[Any], name: str) -> dict[str, str]:

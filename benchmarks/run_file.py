@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from benchmarks.schema import SCHEMA
+from benchmarks.schema import SCHEMA, Inside
 from methods.config import Guidance, Seed, Side, Steps, Text, TrueCfg, Whole, build, record
 from methods.errors import UsageError
 from methods.textfile import read_json
@@ -98,6 +98,17 @@ class Pairs(TypedDict):
 
 
 @record
+class PersonEntry(TypedDict):
+    """Somebody in the pictures of a set. references: their photographs in the run folder, the one that rows
+    name first. person: number of a rendered person."""
+
+    set: Text
+    name: Text
+    references: Annotated[list[Inside], Field(min_length=1)]
+    person: NotRequired[Seed]
+
+
+@record
 class EncoderEntry(TypedDict):
     """What conditions on faces. package: of a plug-in, as with the suite, a method or a metric."""
 
@@ -141,6 +152,7 @@ class RunFile(TypedDict):
     left_out: NotRequired[dict[Text, Text]]
     metrics: NotRequired[list[Card]]
     faults: NotRequired[list[dict[str, Text]]]
+    people: NotRequired[list[PersonEntry]]
     settings: NotRequired[Settings]
     request: NotRequired[dict[str, Any]]
     environment: NotRequired[dict[str, Any]]

@@ -70,7 +70,8 @@ class _Planned:
         told = [one.prompt, one.category, one.person, dict(one.truth), dict(one.reference_truth)]
         people = {name: self.contents[path] for name, path in one.people.items()}
         further = [self.contents[path] for path in one.further]
-        return [self.id, *files, *told, *([people] if people else []), *([further] if further else [])]
+        marks = [name for name in ("rendered", "degenerate") if getattr(one, name)]
+        return [self.id, *files, *told, *(part for part in (people, further, marks) if part)]
 
     def describes(self, row: Row) -> bool:
         """Whether a row that was read says of this picture what was given (see `facts` for the rest)."""
@@ -144,7 +145,7 @@ def score(
         with folder.alone():
             known = folder.scan(wanted, hashes=False)
             folder.complete(list(wanted), known)
-            whole = [one for one in planned if known[one.id].size is not None]
+            whole = [one for one in planned if known[one.id].size is not None and not one.given.degenerate]
             by_method = {
                 method: partial(_views, [one for one in whole if one.given.method == method])
                 for method in dict.fromkeys(one.given.method for one in planned)
@@ -179,8 +180,10 @@ def _rows(block: Sequence[_Planned], folder: RunFolder, evaluator: Evaluator) ->
     troubles: dict[str, str] = {}
     for one in block:
         try:
-            views[one.id] = _view(one)
+            view = _view(one)
             _keep(one, folder)
+            if not one.given.degenerate:
+                views[one.id] = view
         except PictureError as error:
             troubles[one.id] = str(error)
     scores = dict(zip(views, evaluator.score(list(views.values())), strict=True))
@@ -240,6 +243,7 @@ def _view(planned: _Planned) -> SampleView:
         reference_truth=one.reference_truth,
         people=tuple(load_picture(file) for file in one.people.values()),
         further=tuple((contents[file], load_picture(file)) for file in one.further),
+        rendered=one.rendered,
         **given,
     )
 
@@ -248,7 +252,10 @@ def _row(
     planned: _Planned, names: Sequence[str], scores: Mapping[str, MetricScore] | None, trouble: str | None
 ) -> Row:
     one = planned.given
-    verdict = judge(names, scores, *(("ok", "") if trouble is None else ("error", trouble)))
+    status, detail = ("ok", "") if trouble is None else ("error", trouble)
+    if trouble is None and one.degenerate:
+        status, detail = "degenerate", "whoever made it calls it constant"
+    verdict = judge(names, scores, status, detail)
     picture: dict[str, Any] = {}
     if trouble is None:
         picture = {
@@ -312,6 +319,7 @@ def _description(
         ],
         "metrics": cards(evaluator),
         "faults": evaluator.faults,
+        "people": _people(planned),
         "settings": {
             "samples": len(planned),
             "scored": True,
@@ -320,6 +328,19 @@ def _description(
         },
         "environment": {"device": device, "versions": library_versions()},
     }
+
+
+def _people(planned: Sequence[_Planned]) -> list[dict[str, Any]]:
+    """Everybody with a reference, as rows name them."""
+    found = {}
+    for one in planned:
+        given = one.given
+        if given.reference is not None:
+            files = [_reference(one, file) for file in (given.reference, *given.further)]
+            number = {} if given.person is None else {"person": given.person}
+            entry = {"set": given.set, "name": given.identity, "references": files, **number}
+            found[json.dumps(entry)] = entry
+    return list(found.values())
 
 
 def _read(path: Path) -> bytes:

@@ -31,7 +31,8 @@ class Scored:
     person of `reference`. identity: '' for a picture of nobody in particular. seed: tells apart the pictures
     of one method, person and prompt. person: number of a pocket person, whose target is rendered. people:
     name -> reference of everybody, where the picture shall show several; identity is then their names.
-    truth, reference_truth: pocket factors, as in a suite.
+    truth, reference_truth: pocket factors, as in a suite. rendered: the pocket backbone made picture and
+    baseline. degenerate: whoever made it calls it constant; it has a row and no figures.
     """
 
     picture: Path
@@ -50,6 +51,8 @@ class Scored:
     reference_truth: Mapping[str, str] = field(default_factory=dict)
     people: Mapping[str, Path] = field(default_factory=dict)
     further: tuple[Path, ...] = ()
+    rendered: bool = False
+    degenerate: bool = False
 
     @property
     def files(self) -> list[Path]:

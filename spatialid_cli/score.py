@@ -16,7 +16,10 @@ _OUT = "Output"
 
 def score(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder of pictures, or with a metadata.jsonl.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of pictures, or with a metadata.jsonl; or a run's folder."
+        ),
     ],
     reference: Annotated[
         Path | None,
@@ -31,7 +34,7 @@ def score(
         Path | None,
         typer.Option(
             help="One JSON object a line: file_name, prompt, identity, reference, baseline, target, method, "
-            "seed, category; DIR/metadata.jsonl where it is there.",
+            "seed, category; DIR/metadata.jsonl where it is there and DIR is no run's folder.",
             show_default=False,
             rich_help_panel=_WHAT,
         ),
@@ -45,8 +48,14 @@ def score(
         ),
     ] = None,
     family: Annotated[
-        str, typer.Option("--pictures", help="photo, or pocket for rendered people.", rich_help_panel=_HOW)
-    ] = "photo",
+        str | None,
+        typer.Option(
+            "--pictures",
+            help="photo, or pocket for rendered people; photo by default, of a run its backbone's.",
+            show_default=False,
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     metrics: Annotated[
         str, typer.Option(help="default, all, or a list of names; see spid metrics.", rich_help_panel=_HOW)
     ] = "default",
@@ -77,6 +86,7 @@ def score(
     """Score pictures that something else made.
 
     Same metrics, definitions and intervals as a run of spid bench, and the same report: spid report OUTPUT.
+    A run's folder is measured anew, by the models that measured it unless others are named.
     Killed anywhere, the same command goes on where it was.
     Exit code 1 when a picture or a reference could not be judged.
     """
@@ -85,35 +95,51 @@ def score(
     from benchmarks.description import fault_lines
     from benchmarks.score import score as measure
     from benchmarks.score_read import METADATA, read_folder, read_metadata_file
+    from benchmarks.score_runs import read_own_run
     from methods.errors import UsageError, unknown_name
     from methods.paths import default_output_dir
     from methods.textfile import read_json
     from spatialid_cli.request import collect_pairs
 
-    if family not in ("photo", "pocket"):
+    if family not in (None, "photo", "pocket"):
         raise unknown_name("--pictures", family, ("photo", "pocket"))
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.", hint="Name the folder that holds the pictures.")
-    listing = metadata or (folder / METADATA if (folder / METADATA).is_file() else None)
+    own = metadata is None and (folder / "run.json").is_file()
+    listing = metadata or next(
+        (file for file in (folder / "run.json", folder / METADATA) if file.is_file()), None
+    )
     if listing is not None and (reference or prompts):
         raise UsageError(
             f"{listing} says what the pictures are, and so do --reference or --prompts.",
             hint="Give one of the two.",
         )
-    if listing is None:
-        scored = read_folder(folder, reference, prompts)
-    else:
-        scored = read_metadata_file(listing, folder)
+    of_pictures = "pocket" if family == "pocket" else "sd1"
     models = collect_pairs("--model", model or [], "face=dlib")
     if face_encoder is not None:
         models.setdefault("face-conditioning", face_encoder)
+    if own:
+        run = read_own_run(folder)
+        scored, models = run.scored, run.models | models
+        of_pictures = of_pictures if family else run.family
+        if run.without:
+            console.warn(f"{run.without} samples of {folder} have no picture, and are left out")
+        if run.first_only:
+            console.warn(
+                f"{folder} was made by an older version, which did not list its people: metrics see the "
+                "first photograph of each, and the asked-for pictures of rendered people are not known"
+            )
+    elif listing is None:
+        scored = read_folder(folder, reference, prompts)
+    else:
+        scored = read_metadata_file(listing, folder)
     target = output or default_output_dir() / f"score-{folder.resolve().name}"
     options.check_output(target)
     with console.progress("scoring", "pictures") as advance:
         results = measure(
             scored,
             target,
-            family="pocket" if family == "pocket" else "sd1",
+            family=of_pictures,
             metrics=[part.strip() for part in metrics.split(",") if part.strip()],
             models=models,
             device=device or "auto",
