@@ -110,6 +110,12 @@ class Executor:
             )
         return rows
 
+    def prepare(self, sample: Sample) -> None:
+        """Derive the tokens of a sample's person, by a fit where there is none; its row tells what fails."""
+        stopped = self._stopped
+        self._trouble(sample)
+        self._stopped = stopped
+
     # ------------------------------------------------------------- pictures
     def _make(self, samples: Sequence[Sample]) -> dict[str, Made | Trouble]:
         """Every sample's picture: from the disk when its whole batch is there, else sampled."""

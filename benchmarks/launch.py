@@ -121,9 +121,16 @@ class Worker:
     """An actor: one process with the models loaded once, at work on a run until all of it is there."""
 
     def work(
-        self, request: dict[str, Any], folder: str, root: str, number: str, keep_going: bool, read_all: bool
+        self,
+        request: dict[str, Any],
+        folder: str,
+        root: str,
+        number: int,
+        count: int,
+        keep_going: bool,
+        read_all: bool,
     ) -> Outcome:
-        """`runner.bench` in the folder where the command was given."""
+        """`runner.bench` in the folder where the command was given, by worker `number` of `count`."""
         from benchmarks.live import PlainLines
         from benchmarks.runner import bench
 
@@ -133,7 +140,7 @@ class Worker:
             folder,
             keep_going=keep_going,
             read_all=read_all,
-            observer=PlainLines(label=f"[{number}] "),
+            observer=PlainLines(label=f"[{number}/{count}] ", hands=count),
         )
 
 
@@ -171,7 +178,7 @@ def run_on_ray(
         workers = [actor.remote() for _ in range(count)]
         left = {
             worker.work.remote(
-                request.as_dict(), str(folder.absolute()), root, f"{number}/{count}", keep_going, read_all
+                request.as_dict(), str(folder.absolute()), root, number, count, keep_going, read_all
             ): number
             for number, worker in enumerate(workers, start=1)
         }

@@ -169,12 +169,12 @@ class Leases:
         """Take back the mark of a piece whose result is lost, unless it is another mark by now."""
         self._remove(self._path(key), holder)
 
-    def held_by_others(self, prefix: str) -> list[Holder]:
-        """Living processes that hold pieces whose key begins so."""
+    def held_by_others(self, *prefixes: str) -> list[Holder]:
+        """Living processes that hold pieces whose key begins with one of these."""
         return [
             holder
             for key, holder in self._all()
-            if key.startswith(prefix)
+            if key.startswith(prefixes)
             and holder.owner != self.owner
             and holder.done is None
             and self._lives(holder, self._path(key))

@@ -74,8 +74,10 @@ class Left:
 class Observer:
     """Is told what happens and shows nothing; the base of the displays, and enough for Python callers.
 
-    hands: processes at work on the run
+    hands: processes at work on the run; several make fits before anything else
     """
+
+    hands: int = 1
 
     def __init__(self, hands: int = 1) -> None:
         self.hands = hands
@@ -159,7 +161,7 @@ class Observer:
         """Wall time for what is missing of these methods (all) at our speed, shared by `hands`.
 
         A method without rows yet goes by the pace of the others, its fits by its first. None before the first
-        row, and when nothing is missing.
+        row or fit, and when nothing is missing.
         """
         made = sum(tally.done - tally.first for tally in self.tallies.values())
         missing = [
@@ -167,10 +169,10 @@ class Observer:
             for name, tally in self.tallies.items()
             if tally.done < tally.total and (not methods or name in methods)
         ]
-        if not made or not missing:
+        if not missing or not (made or any(tally.fit_seconds and tally.unfitted for tally in missing)):
             return None
-        usual = sum(tally.spent for tally in self.tallies.values()) / made
-        seconds, more = 0.0, False
+        usual = sum(tally.spent for tally in self.tallies.values()) / max(made, 1)
+        seconds, more = 0.0, not made
         for tally in missing:
             pace = usual if tally.pace is None else tally.pace
             seconds += pace * (tally.total - tally.done) + tally.fit_seconds * len(tally.unfitted)

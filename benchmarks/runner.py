@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.description import check_same
 from benchmarks.fingerprint import differences
+from benchmarks.fits import Fits
 from benchmarks.leases import POLL
 from benchmarks.live import Observer
 from benchmarks.plan import Block, Plan
-from benchmarks.prepare import Loaded, Resolved, load, plan_run, resolve
+from benchmarks.prepare import Loaded, load, plan_run, resolve
 from benchmarks.request import Request
 from benchmarks.sets import write_sets
 from benchmarks.store import Known, RunFolder, Shard
@@ -113,18 +114,19 @@ def bench(
         )
         share = plan.share(shard)
         known, todo = missing(folder, plan.samples, share, hashes=True if read_all else None)
+        fits = Fits(loaded.methods, resolved.identities, loaded.backbone, todo)
         with observer:
             observer.begin(
                 _totals(share, known, todo),
                 [info.name for info in loaded.evaluator.infos if info.level == "sample"],
-                _unfitted(loaded, resolved, todo),
+                fits.names(),
             )
             for label, method in loaded.methods.items():
                 if isinstance(method, FitMethod):
                     method.progress = partial(observer.fitting, label)
             if begun is not None:
                 begun()
-            work_off(folder, executor, todo, observer, wait=shard is None)
+            work_off(folder, executor, todo, observer, fits, wait=shard is None)
         known, results = _complete(folder, loaded, plan, executor)
     rows = [known[name] for name in plan.order if name in known]
     return Outcome(
@@ -162,26 +164,6 @@ def _totals(
         done += sum(one.id in known and one.id not in again for one in block.samples)
         totals[block.method] = (total + len(block.samples), done)
     return totals
-
-
-def _unfitted(loaded: Loaded, resolved: Resolved, todo: Sequence[Block]) -> dict[str, set[str]]:
-    """Method -> names of the people to whom it has yet to be fitted."""
-    from methods.fitting.method import FitMethod
-    from methods.hooks import Identity
-
-    wanted = {  # everybody once: to look for a fit is to describe it
-        (block.method, sample.person.content)
-        for block in todo
-        for sample in block.samples
-        if sample.person is not None
-    }
-    people: dict[str, set[str]] = {}
-    for label, content in wanted:
-        method, found = loaded.methods[label], resolved.identities[content]
-        if isinstance(method, FitMethod) and isinstance(found, Identity):
-            if not method.knows(found, loaded.backbone):
-                people.setdefault(label, set()).add(found.name)
-    return people
 
 
 def _complete(

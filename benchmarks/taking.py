@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from benchmarks.fits import Fit, Fits, key_of, name_of
 from benchmarks.leases import POLL
 from benchmarks.live import Observer
 from benchmarks.plan import Block, Sample
@@ -30,10 +32,19 @@ def missing(
 
 
 def work_off(
-    folder: RunFolder, executor: Executor, todo: Sequence[Block], observer: Observer, *, wait: bool
+    folder: RunFolder,
+    executor: Executor,
+    todo: Sequence[Block],
+    observer: Observer,
+    fits: Fits,
+    *,
+    wait: bool,
 ) -> None:
     """Take and do blocks in the order of the plan, each the first that is free.
 
+    fits: what the blocks need and nobody has made. Where several processes are known to be at work, these
+          come first and longest first, by which a list of jobs ends at most a third later than it could
+          (Graham, 1969); nobody makes a fit that another one is making.
     wait: stay until others are done with theirs, and do what they leave behind when they die
 
     Raises StoppedError after a sample that raised; its block is given back.
@@ -41,16 +52,16 @@ def work_off(
     left, told = list(todo), False
     while left:
         before = len(left)
+        elsewhere = _make_fits(folder, executor, observer, fits) if observer.hands > 1 else set()
         for block in list(left):
+            if any(fits.missing(fit) for fit in fits.of(block) & elsewhere):
+                continue
             answer = folder.leases.take(block.key)
             if answer == "held":
                 continue
             if answer == "taken":
-                try:
+                with _held(folder, block.key):
                     executor.run(block)
-                except BaseException:
-                    folder.leases.give_back(block.key)
-                    raise
                 folder.leases.finish(block.key, folder.journal.name)
             else:
                 observer.elsewhere(block.method, len(block.samples), _people(block))
@@ -59,12 +70,40 @@ def work_off(
             return
         if left and len(left) == before:
             if not told:
-                who = ", ".join(sorted({str(one) for one in folder.leases.held_by_others("block-")}))
+                who = ", ".join(sorted({str(one) for one in folder.leases.held_by_others("block-", "fit-")}))
                 observer.note(
                     f"{sum(len(block.samples) for block in left)} samples are with {who or 'others'}"
                 )
                 told = True
             time.sleep(POLL)
+
+
+def _make_fits(folder: RunFolder, executor: Executor, observer: Observer, fits: Fits) -> set[Fit]:
+    """Make every fit that nobody else makes; those that others are at."""
+    elsewhere = set()
+    for fit, sample in list(fits.left.items()):
+        if not fits.missing(fit):
+            observer.elsewhere(fit[0], 0, {name_of(sample)})
+            continue
+        answer = folder.leases.take(key_of(fit))
+        if answer == "held":
+            elsewhere.add(fit)
+        elif answer == "taken":
+            with _held(folder, key_of(fit)):
+                executor.prepare(sample)
+            folder.leases.finish(key_of(fit), folder.journal.name)
+            fits.left.pop(fit)  # also one that failed: the rows of its samples say why
+    return elsewhere
+
+
+@contextlib.contextmanager
+def _held(folder: RunFolder, key: str) -> Iterator[None]:
+    """Around work on a piece that was taken: what raises gives it back."""
+    try:
+        yield
+    except BaseException:
+        folder.leases.give_back(key)
+        raise
 
 
 def _people(block: Block) -> set[str]:

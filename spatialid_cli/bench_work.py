@@ -72,7 +72,7 @@ def work(request: Request, folder: Path, how: How, *, as_json: bool) -> Outcome 
     hands = 1 if part or process is None else process.count
     # one table on a terminal: the first process counts what the others did
     silent = sys.stderr.isatty() and process is not None and process.index > 0 and not part
-    observer = Observer() if silent else display("" if process is None else f"[{process}] ", hands)
+    observer = Observer(hands) if silent else display("" if process is None else f"[{process}] ", hands)
     with Companions(_going_on(folder, how), how.processes, console.warn) as companions:
         outcome = bench(
             request,

@@ -167,6 +167,11 @@ class FitMethod(Method):
         path = cache.entry(self.info.name, self.describe_fit(identity, backbone))
         return not self.refit and path.is_file()
 
+    @property
+    def fit_work(self) -> float:
+        """Pictures that a fit sees, steps times batch: which of several fits takes longest, roughly."""
+        return float(getattr(self.config, "steps", 1) * getattr(self.config, "batch", 1))
+
     def identity_fingerprint(self, identity: Identity, backbone: Backbone) -> str | None:
         if not self.info.identity or identity_key(identity) not in self._loaded:
             return None

@@ -66,6 +66,9 @@ class TextualInversion(FitMethod):
             self._loaded.setdefault(identity_key(identity), {"word": self._given})
         return super().encode(identity, backbone)
 
+    def knows(self, identity: Identity, backbone: Backbone) -> bool:
+        return self._given is not None or super().knows(identity, backbone)
+
     def record(self) -> dict[str, Any]:
         """The list of celebrities by its content."""
         names = self.config.celebrities

@@ -79,6 +79,18 @@ def test_plain_lines_have_no_control_characters() -> None:
     assert lines[0] == "[1/2] 2/6 samples; none 2/4"
 
 
+def test_time_left_before_the_first_row_is_that_of_the_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    observer = Observer(hands=2)
+    observer.begin({"none": (4, 0), "id-ea": (2, 0)}, ["clip_t"], {"id-ea": {"ann", "ben"}})
+    observer.fitting("id-ea", "ann", 1, 11)
+    assert observer.left() is None  # how long a step takes is not known
+    now = 10.0
+    observer.fitting("id-ea", "ann", 2, 11)
+    assert observer.left() == Left((2 * 110.0 - 20.0) / 2, more=True)
+
+
 def test_a_fit_is_told_until_it_is_done() -> None:
     stream = io.StringIO()
     lines = PlainLines(stream)
