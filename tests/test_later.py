@@ -96,6 +96,21 @@ heavy = (
 )
 assert not [name for name in heavy if name in sys.modules], "imported for nothing"
 
+from methods.backbone.load import load_backbone
+[encoder] = load_backbone("pocket").text.models
+[positions] = [tensor for name, tensor in encoder.named_buffers() if name.endswith("position_ids")]
+assert positions.tolist() == [list(range(48))]
+assert not [name for name in heavy if name in sys.modules], "imported to load tensors"
+
+import transformers.models.clip
+from transformers.utils import import_utils
+found, _, misses, _ = import_utils.create_import_structure_from_path.cache_info()
+assert found > 300, (found, misses)
+structure = import_utils.create_import_structure_from_path
+folder = transformers.models.clip.__path__[0]
+assert "CLIPTextModel" in str(structure(folder)) and structure(folder) == structure.__wrapped__(folder)
+assert transformers.CLIPTextModel is transformers.models.CLIPTextModel
+
 import torch
 import torch.distributed.tensor as tensors
 import torch.distributed.tensor.placement_types as placements

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from methods.errors import MissingDependencyError
@@ -66,6 +67,7 @@ def prepare_imports() -> None:
         with ExitStack() as without:
             if tried := all(_release(name) == release for name, release in _TRIED.items()):
                 without.enter_context(_distributions())
+                when_loaded("transformers.utils.import_utils", _look_through_models_once)
                 without.enter_context(stand_ins(_UNUSED | {"torch._dynamo": _compiler()}, _BARE))
                 import torch.distributed.tensor._dtensor_spec  # noqa: F401 - the first of a circle
 
@@ -97,6 +99,11 @@ def _distributions() -> Iterator[None]:
         yield
     finally:
         importlib.metadata.packages_distributions = given
+
+
+def _look_through_models_once(utils: ModuleType) -> None:
+    """transformers reads all of its models' files for their names, twice: it remembers 128 of 400 folders."""
+    utils.create_import_structure_from_path = cache(utils.create_import_structure_from_path.__wrapped__)
 
 
 def _compiler() -> dict[str, Callable[..., Any]]:

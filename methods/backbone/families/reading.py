@@ -13,10 +13,12 @@ from methods.textfile import read_json
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Without transformers' bar for a few tensors, and without random numbers for tensors without data.
+    """Without transformers' bar for a few tensors, and without values for tensors without data.
 
-    Of these `torch.nn.init` makes none either, but imports torch's compiler to see that.
+    For these torch itself makes none either (`nn.init`, `arange`, `empty_like`), but imports its compiler or
+    sympy to see that.
     """
+    import torch
     from torch.overrides import TorchFunctionMode
     from transformers.utils import logging as settings
 
@@ -25,6 +27,11 @@ def quiet_loading() -> Iterator[None]:
             if getattr(function, "__module__", "") == "torch.nn.init" and kwargs and "tensor" in kwargs:
                 if kwargs["tensor"].is_meta:
                     return kwargs["tensor"]
+            if function is torch.arange and kwargs and str(kwargs.get("device")) == "meta":
+                return torch.arange(*args, **{**kwargs, "device": "cpu"}).to("meta")
+            if function is torch.empty_like and len(args) == 1 and kwargs and set(kwargs) == {"device"}:
+                if args[0].is_meta and args[0].is_contiguous():
+                    return torch.empty(args[0].shape, dtype=args[0].dtype, **kwargs)
             return function(*args, **(kwargs or {}))
 
     shown = settings.is_progress_bar_enabled()
