@@ -29,7 +29,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel,
 from methods.pocket.face_reader import PerceptualLoss, face_grids
 from scripts.pocket.autoencoder import encode_dataset
 from scripts.pocket.captions import Captions
-from scripts.pocket.common import Course, compiled, save_grid, start_from
+from scripts.pocket.common import Course, save_grid, start_from
 from scripts.pocket.dataset import Dataset, pick
 from scripts.pocket.diffusion import (
     AVERAGE,
@@ -42,6 +42,7 @@ from scripts.pocket.diffusion import (
     build_text_encoder,
     face_weights,
 )
+from scripts.pocket.flux_steps import compile_blocks, prepare
 from scripts.pocket.muon import SharedMuon
 from scripts.pocket.tokenizer import CONTEXT_LENGTH, WORDS, build_tokenizer
 
@@ -237,14 +238,16 @@ def train(
         work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
     )
     noise_rng = torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
-    run = compiled(transformer.forward, device, compiling)
+    prepare(transformer, device)
+    compile_blocks(transformer, device, compiling)
 
     def save_pipeline(path: Path | None) -> None:
         modules.eval()
         with course.averaged():
             pipeline = assemble(autoencoder, tokenizers, words, transformer).to(device)
             if previews:
-                preview(pipeline, work / f"preview_{course.budget.step:06d}.png")
+                with torch.compiler.set_stance("force_eager"):  # one sheet is not worth compiling for
+                    preview(pipeline, work / f"preview_{course.budget.step:06d}.png")
             if path is not None:
                 pipeline.to(torch.float16).save_pretrained(path, max_shard_size=SHARD)
                 (path / "spid.json").write_text(json.dumps(DEFAULTS, indent=1) + "\n")
@@ -268,9 +271,10 @@ def train(
                 if teacher is None:
                     with course.averaged():
                         teacher = copy.deepcopy(modules).requires_grad_(False)
+                    compile_blocks(teacher["transformer"], device, compiling)
                 guidance = 1 + (STRONGEST - 1) * torch.rand(batch, generator=noise_rng).to(device)
                 target = _guided(teacher, noisy, time, ids, empty, guidance)
-            predicted = _predict(run, noisy, time, words(*ids), guidance)
+            predicted = _predict(transformer, noisy, time, words(*ids), guidance)
         weight = face_weights(landmarks).to(device)
         error = (predicted - target).square()
         loss = (error * weight).mean() / weight.mean()
