@@ -4,8 +4,9 @@ All that knows a `UNet2DConditionModel` by name: its attention layers as sites, 
 into them, SDXL's size conditions, and the parts of the pipeline's folder or file.
 
 As long as no hook says otherwise the network computes what it computes under diffusers' AttnProcessor2_0.
-Three things differ: keys and values of the static text are projected once per batch instead of once per
-step; they may see different text; columns of cross-attention maps can be watched without building the maps.
+Four things differ: keys and values of the static text are projected once per batch instead of once per
+step; so are weights of convolutions laid out, on a CPU; sites may see different text; columns of
+cross-attention maps can be watched without building the maps.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.backbone.attention import ColumnCapture, KeyValue, attend, merge_heads, split_heads
+from methods.backbone.convolutions import packed_convolutions
 from methods.backbone.denoiser import Hook, Projections
 from methods.hooks import Attachment, Conditioning, Pass, RowLayout, Site
 
@@ -37,6 +39,7 @@ class UNetDenoiser:
         self.unet = unet
         self.multiple = multiple
         self.sites = enumerate_sites(unet)
+        self.compiled = False
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
         return self.unet.config.in_channels, height // self.multiple, width // self.multiple
@@ -54,6 +57,7 @@ class UNetDenoiser:
         if not getattr(SiteProcessor.__call__, "_torchdynamo_disable", False):
             SiteProcessor.__call__ = torch.compiler.disable(SiteProcessor.__call__)  # type: ignore[method-assign]
         self.unet.compile_repeated_blocks(**options)
+        self.compiled = True
 
     def attached(self, hooks: Attachment, capture: ColumnCapture | None = None) -> UNetSession:
         return UNetSession(self, hooks, capture)
@@ -81,6 +85,8 @@ class UNetSession:
             layer: Any = self._denoiser.unet.get_submodule(site.name)
             self._restore.callback(layer.set_processor, layer.processor)
             layer.set_processor(SiteProcessor(site, self))
+        if not self._denoiser.compiled:  # a compiler lays weights out by itself
+            self._restore.enter_context(packed_convolutions(self._denoiser.unet))
         return self
 
     def __exit__(self, *exception: object) -> None:
