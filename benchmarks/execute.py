@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.clock import Clock
-from benchmarks.ladder import Ladder
+from benchmarks.ladder import Ladder, is_out_of_memory
 from benchmarks.metrics.base import SampleView, Score
 from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
@@ -115,6 +115,26 @@ class Executor:
         stopped = self._stopped
         self._trouble(sample)
         self._stopped = stopped
+
+    def let_encoders_go(self, left: Sequence[Block]) -> None:
+        """Encode what the blocks that are left say, and free the text encoders, unless a method needs them.
+
+        Those that put learned words among the tokens of a prompt do, to the last of their blocks.
+        """
+        text = self.backbone.text
+        needs = {need for block in left for need in self.methods[block.method].info.hooks}
+        if not text.loaded or any("insert_tokens" in need.split("|") for need in needs):
+            return
+        prompts = {sample.prompt_text: None for block in left for sample in block.samples}
+        if self.settings["guidance"] > 1 or self.settings.get("true_cfg", 1.0) > 1:
+            prompts[self.settings["negative_prompt"]] = None
+        started = time.perf_counter()
+        try:
+            text.let_go(prompts)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise  # the ladder has more to give than this
+        self.seconds["encode"] += time.perf_counter() - started
 
     # ------------------------------------------------------------- pictures
     def _make(self, samples: Sequence[Sample]) -> dict[str, Made | Trouble]:

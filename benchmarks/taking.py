@@ -61,6 +61,7 @@ def work_off(
                 continue
             if answer == "taken":
                 with _held(folder, block.key):
+                    executor.let_encoders_go(left)
                     executor.run(block)
                 folder.leases.finish(block.key, folder.journal.name)
             else:

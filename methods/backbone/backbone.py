@@ -104,8 +104,8 @@ class Backbone:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """Everything with weights: network, text encoders, VAE."""
-        return (*self.denoiser.modules(), *self.text.models, self.vae)
+        """Everything with weights that is in memory: network, text encoders, VAE."""
+        return (*self.denoiser.modules(), *self.text.loaded, self.vae)
 
     def resident(self, *modules: nn.Module) -> AbstractContextManager[None]:
         """Modules on the device for the duration, if they are offloaded; may be nested."""

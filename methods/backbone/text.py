@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -33,19 +34,61 @@ class TextEncoder(ABC):
     Every prompt is encoded alone and remembered, so its features do not depend on its company in a batch.
 
     offers:    what methods may need of it: `insert_tokens`, learned words among the tokens of a prompt
-    models:    the encoders, which lie where `placement` says
+    placement: where the encoders lie
+    again:     loads the encoders once more; None where they are to stay
     zero_empty_negative: an empty negative prompt is all zeros (SDXL's `force_zeros_for_empty_prompt`)
     """
 
     offers: frozenset[str] = frozenset()
 
     def __init__(
-        self, models: Sequence[nn.Module], placement: Placement, *, zero_empty_negative: bool = False
+        self,
+        models: Sequence[nn.Module],
+        placement: Placement,
+        *,
+        again: Callable[[], Sequence[nn.Module]] | None = None,
+        zero_empty_negative: bool = False,
     ) -> None:
-        self.models = tuple(models)
+        self.loaded = tuple(models)
         self.placement = placement
         self.zero_empty_negative = zero_empty_negative
+        self._again = again
+        self._room = _REMEMBERED
         self._known: OrderedDict[str, TextFeatures] = OrderedDict()
+
+    @property
+    def models(self) -> tuple[nn.Module, ...]:
+        """The encoders, loaded again where they were let go; `loaded` are those in memory."""
+        if not self.loaded and self._again is not None:
+            self.loaded = tuple(self._again())
+            for model in self.loaded:
+                model.requires_grad_(False).eval()
+                if not self.placement.offload:
+                    model.to(self.device)
+        return self.loaded
+
+    def let_go(self, prompts: Collection[str]) -> bool:
+        """Encode all that will be asked for, then give the memory of the encoders back: 9.5 GB of FLUX's T5.
+
+        They stay where they cannot be loaded again, and where the features would take more than they do. What
+        is asked for later and not among `prompts` loads them again. Returns whether they are gone.
+        """
+        if self._again is None or not self.loaded or not prompts:
+            return not self.loaded
+        weights = sum(tensor.nbytes for model in self.loaded for tensor in model.state_dict().values())
+        first, *others = dict.fromkeys(prompts)
+        hidden, pooled, _ = self.encode(first)
+        each = hidden.nbytes + (0 if pooled is None else pooled.nbytes)
+        if each * (1 + len(others)) >= weights:
+            return False
+        self._room = _REMEMBERED + len(prompts)
+        for prompt in others:
+            self.encode(prompt)
+        self.loaded = ()
+        gc.collect()  # parts of a model know each other
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
 
     @property
     def device(self) -> torch.device:
@@ -79,7 +122,7 @@ class TextEncoder(ABC):
         with torch.inference_mode(False), torch.no_grad():
             features = self._encode(prompt)
         self._known[prompt] = features
-        if len(self._known) > _REMEMBERED:
+        if len(self._known) > self._room:
             self._known.popitem(last=False)
         return features
 
@@ -138,9 +181,10 @@ class ClipEncoder(TokenEncoder):
         models: Sequence[nn.Module],
         placement: Placement,
         *,
+        again: Callable[[], Sequence[nn.Module]] | None = None,
         zero_empty_negative: bool = False,
     ) -> None:
-        super().__init__(models, placement, zero_empty_negative=zero_empty_negative)
+        super().__init__(models, placement, again=again, zero_empty_negative=zero_empty_negative)
         self.tokenizers = tuple(tokenizers)
 
     @property

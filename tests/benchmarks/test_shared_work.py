@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -53,3 +53,27 @@ def test_texts_people_and_plain_pictures_are_computed_once(
     assert watch.made == by_method  # no without-ID picture twice, whichever method asks for it
     assert sorted(texts) == sorted({row["prompt"] for row in found} | {""})
     assert sorted(people) == ["person-10000300", "person-10000301"]
+
+
+def test_encoders_are_let_go_before_the_first_picture_that_needs_none(
+    tmp_path: Path, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, gone = Listener(), []
+    let_go = ClipEncoder.let_go
+
+    def seen(self: ClipEncoder, prompts: Collection[str]) -> bool:
+        gone.append((let_go(self, prompts), dict(watch.made), sorted(prompts)))
+        return gone[-1][0]
+
+    monkeypatch.setattr(ClipEncoder, "let_go", seen)
+    word = "textual-inversion[steps=1]"
+    assert bench(ask(methods=(word, "uniform")), tmp_path / "run", observer=watch).complete
+    said = {row["prompt"] for row in rows(tmp_path / "run") if row["method"] == "uniform"}
+    made = {name: count for name, count in watch.made.items() if name != "uniform"}
+    assert gone == [(True, made, sorted({*said, ""}))] and word in made
+
+    monkeypatch.setattr(ClipEncoder, "let_go", lambda self, prompts: False)
+    assert bench(ask(methods=(word, "uniform")), tmp_path / "other").complete
+    assert [row["sha256"] for row in rows(tmp_path / "run")] == [
+        row["sha256"] for row in rows(tmp_path / "other")
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +240,26 @@ def _others(
 ) -> tuple[Any, FluxText, dict[str, Any]]:
     """VAE, text encoders, and the scheduler's configuration."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+    from transformers import CLIPTokenizer, T5TokenizerFast
+
+    given: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
+    try:
+        vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=options.dtype, **given)
+        tokenizers = (
+            CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+            T5TokenizerFast.from_pretrained(folder / "tokenizer_2", local_files_only=True),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise damaged(folder, error) from error
+    load = partial(_encoders, folder, variant, options)
+    # a LoRA is merged into CLIP together with the transformer
+    text = FluxText(tokenizers, load(), options.placement, length, again=None if options.lora else load)
+    return vae, text, configuration(folder / "scheduler" / "scheduler_config.json")
+
+
+def _encoders(folder: Path, variant: str | None, options: LoadOptions) -> tuple[Any, Any]:
+    """CLIP and T5."""
+    from transformers import CLIPTextModel, T5EncoderModel
 
     given: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
     quantised: dict[str, Any] = {}
@@ -248,16 +268,11 @@ def _others(
 
         quantised["quantization_config"] = BitsAndBytesConfig(**_nf4(options.dtype))
     try:
-        vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=options.dtype, **given)
         with quiet_loading():
             clip = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=options.dtype, **given)
             t5 = T5EncoderModel.from_pretrained(
                 folder / "text_encoder_2", dtype=options.dtype, **given, **quantised
             )
-        tokenizers = (
-            CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-            T5TokenizerFast.from_pretrained(folder / "tokenizer_2", local_files_only=True),
-        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(folder, error) from error
     if options.quantize == "fp8":
@@ -266,8 +281,7 @@ def _others(
         apply_layerwise_casting(
             t5, torch.float8_e4m3fn, options.dtype, skip_modules_pattern=("norm", "shared", "embed", "wo")
         )  # T5 casts what enters `wo` to the dtype its weight rests in
-    text = FluxText(tokenizers, (clip, t5), options.placement, length)
-    return vae, text, configuration(folder / "scheduler" / "scheduler_config.json")
+    return clip, t5
 
 
 def merge(transformer: Any, clip: Any, loras: Sequence[Lora]) -> None:

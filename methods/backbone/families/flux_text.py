@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,8 +32,9 @@ class FluxText(TokenEncoder):
         models: tuple[nn.Module, nn.Module],
         placement: Placement,
         length: int,
+        again: Callable[[], Sequence[nn.Module]] | None = None,
     ) -> None:
-        super().__init__(models, placement)
+        super().__init__(models, placement, again=again)
         self.tokenizers = tokenizers
         self.length = length
 

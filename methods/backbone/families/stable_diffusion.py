@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ _DEFAULTS = {"pocket": (25, 4.0), "sd1": (30, 7.5), "sd2": (30, 7.5), "sdxl": (3
 
 
 class _Models(NamedTuple):
-    """What a pipeline consists of; scheduler and model_index are configurations."""
+    """What a pipeline consists of; scheduler and model_index are configurations, again loads text_models."""
 
     unet: Any
     vae: Any
@@ -35,6 +36,7 @@ class _Models(NamedTuple):
     tokenizers: tuple[Any, ...]
     scheduler: dict[str, Any]
     model_index: dict[str, Any]
+    again: Callable[[], tuple[Any, ...]] | None = None
 
 
 class StableDiffusion:
@@ -73,6 +75,7 @@ class StableDiffusion:
                 tokenizers=models.tokenizers,
                 models=models.text_models,
                 placement=options.placement,
+                again=None if options.lora else models.again,
                 zero_empty_negative=family == "sdxl"
                 and models.model_index.get("force_zeros_for_empty_prompt", True),
             ),
@@ -111,25 +114,38 @@ def _from_folder(folder: Path, variant: str | None, dtype: torch.dtype) -> _Mode
     """The parts of a folder in diffusers layout."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+    from transformers import CLIPTokenizer
 
     index = configuration(folder / "model_index.json")
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
-    text_models, tokenizers = [], []
+    present = [one for one in ("", "_2") if (index.get(f"text_encoder{one}") or [None])[0] is not None]
+    encoders = partial(_encoders, folder, present, dtype, options)
     try:
         unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **options)
         vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype, **options)
-        for suffix, text_class in (("", CLIPTextModel), ("_2", CLIPTextModelWithProjection)):
-            if (index.get(f"text_encoder{suffix}") or [None])[0] is None:
-                continue
-            text_folder, token_folder = folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}"
-            with quiet_loading():
-                text_models.append(text_class.from_pretrained(text_folder, dtype=dtype, **options))
-            tokenizers.append(CLIPTokenizer.from_pretrained(token_folder, local_files_only=True))
+        text_models = encoders()
+        tokenizers = tuple(
+            CLIPTokenizer.from_pretrained(folder / f"tokenizer{one}", local_files_only=True)
+            for one in present
+        )
         scheduler = configuration(folder / "scheduler" / "scheduler_config.json")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(folder, error) from error
-    return _Models(unet, vae, tuple(text_models), tuple(tokenizers), scheduler, index)
+    return _Models(unet, vae, text_models, tokenizers, scheduler, index, encoders)
+
+
+def _encoders(
+    folder: Path, present: Sequence[str], dtype: torch.dtype, options: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """The text encoders; present: suffixes of their folders."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    kinds = {"": CLIPTextModel, "_2": CLIPTextModelWithProjection}
+    with quiet_loading():
+        return tuple(
+            kinds[one].from_pretrained(folder / f"text_encoder{one}", dtype=dtype, **options)
+            for one in present
+        )
 
 
 def _from_file(path: Path, options: LoadOptions) -> _Models:
