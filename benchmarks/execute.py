@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.album import Album
 from benchmarks.clock import Clock
 from benchmarks.ladder import Ladder, is_out_of_memory
+from benchmarks.made import Made, Sampled, Scored, StoppedError, Trouble
 from benchmarks.metrics.base import SampleView, Score
 from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
@@ -33,31 +33,6 @@ if TYPE_CHECKING:
     from benchmarks.live import Observer
     from benchmarks.metrics.evaluate import Evaluator
     from methods.backbone.backbone import Backbone
-
-_REMEMBERED = 256  # decoded pictures kept: the plain backbone's, and the references
-
-
-@dataclass(frozen=True, eq=False)
-class Trouble:
-    """Why there is no picture, or no identity to make one with."""
-
-    status: str
-    detail: str
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A picture on the disk: its pixels, `ok` or `degenerate`, and notes of the sampling."""
-
-    picture: Image
-    status: str
-    detail: str
-    size: int
-    sha256: str
-
-
-class StoppedError(SpidError):
-    """A sample could not be made and nobody asked to keep going; its row is recorded."""
 
 
 class Executor:
@@ -89,24 +64,59 @@ class Executor:
         self.ladder = Ladder(backbone, plan.batch_size, self._on_fall)
         self.seconds = {"denoise": 0.0, "decode": 0.0, "metrics": 0.0, "encode": 0.0}
         self._names = [info.name for info in evaluator.infos if info.level == "sample"]
-        self._pictures: OrderedDict[str, Image | None] = OrderedDict()
+        self._pictures = Album(folder.path)
         self._timings: list[dict[str, Any]] = []
         self._warm: set[str] = set()
         self._encoded: set[tuple[str, str]] = set()
         self._stopped: str | None = None
+        self.beside = False  # metrics are computed meanwhile: seconds are not those of the sampling alone
         self._about: dict[str, RunDescription] = {}
 
     def run(self, block: Block) -> list[Row]:
         """Make, score and record a block. Raises StoppedError after recording one that failed."""
+        sampled = self.sample(block)
+        return self.record(sampled, self.score(sampled))
+
+    def sample(self, block: Block) -> Sampled:
+        """Make a block's pictures, and those that they are measured against."""
         made = self._make(block.samples)
-        scores = self._score(block, made)
-        rows = [self._row(sample, made[sample.id], scores.get(sample.id)) for sample in block.samples]
-        self.folder.append(rows, self._timings)
-        self._timings = []
+        views = self._views(block, made)
+        sampled = Sampled(block, made, views, self._timings, self._stopped)
+        self._timings, self._stopped = [], None
+        return sampled
+
+    def score(self, sampled: Sampled) -> Scored:
+        """Measure a block; touches the metrics alone, so that the next block may be sampled meanwhile."""
+        if not sampled.views:
+            return Scored({})
+        started = time.perf_counter()
+        results = self.evaluator.score(sampled.views)
+        scores = {view.id: result for view, result in zip(sampled.views, results, strict=True)}
+        return Scored(scores, time.perf_counter() - started)
+
+    def record(self, sampled: Sampled, scored: Scored) -> list[Row]:
+        """Write a block's rows. Raises StoppedError after recording one that failed."""
+        block, timings = sampled.block, list(sampled.timings)
+        rows = [
+            self._row(sample, sampled.made[sample.id], scored.scores.get(sample.id))
+            for sample in block.samples
+        ]
+        if scored.scores:
+            self.seconds["metrics"] += scored.seconds
+            timings.append(
+                {
+                    "phase": "metrics",
+                    "method": block.method,
+                    "samples": len(scored.scores),
+                    "seconds": round(scored.seconds, 6),
+                    "valid": self.ladder.valid,
+                }
+            )
+        self.folder.append(rows, timings)
         self.observer.recorded(rows)
-        if self._stopped is not None and not self.keep_going:
+        if sampled.stopped is not None and not self.keep_going:
             raise StoppedError(
-                self._stopped, hint="Mend the cause and run it again, or give --keep-going to skip it."
+                sampled.stopped, hint="Mend the cause and run it again, or give --keep-going to skip it."
             )
         return rows
 
@@ -298,30 +308,17 @@ class Executor:
         return Trouble("error", detail)
 
     # ------------------------------------------------------------- scores
-    def _score(self, block: Block, made: Mapping[str, Made | Trouble]) -> dict[str, dict[str, Score]]:
+    def _views(self, block: Block, made: Mapping[str, Made | Trouble]) -> list[SampleView]:
+        """What metrics shall see of a block."""
+        if not self._names:
+            return []
         scored = [
             (s, one) for s in block.samples if isinstance(one := made[s.id], Made) and one.status == "ok"
         ]
-        if not scored or not self._names:
-            return {}
         for sample, one in scored:
             if sample.person is None:
-                self._remember(sample.id, one.picture)
-        views = [self.view(sample, one.picture) for sample, one in scored]
-        started = time.perf_counter()
-        results = self.evaluator.score(views)
-        seconds = time.perf_counter() - started
-        self.seconds["metrics"] += seconds
-        self._timings.append(
-            {
-                "phase": "metrics",
-                "method": block.method,
-                "samples": len(views),
-                "seconds": round(seconds, 6),
-                "valid": self.ladder.valid,
-            }
-        )
-        return {view.id: result for view, result in zip(views, results, strict=True)}
+                self._pictures[sample.id] = one.picture
+        return [self.view(sample, one.picture) for sample, one in scored]
 
     def view(self, sample: Sample, picture: Image | None = None) -> SampleView:
         """A sample as metrics see it; its picture from the disk unless it is given."""
@@ -337,11 +334,15 @@ class Executor:
             prompt=sample.text,
             category=sample.prompt.category or sample.prompt.kind,
             picture=picture,
-            reference=None if person is None or person.reference is None else self._photo(person.reference),
+            reference=None
+            if person is None or person.reference is None
+            else self._pictures.photo(person.reference),
             baseline=baseline,
             baseline_id=None if baseline is None else sample.baseline,
             reference_id=None if person is None or person.reference is None else Path(person.reference).stem,
-            further=tuple((Path(one).stem, self._photo(one)) for one in (person.more if person else ())),
+            further=tuple(
+                (Path(one).stem, self._pictures.photo(one)) for one in (person.more if person else ())
+            ),
             truth=sample.prompt.truth,
             reference_truth={} if person is None else person.entry.truth,
             rendered=is_pocket(self.backbone.family),
@@ -354,23 +355,8 @@ class Executor:
             sample = self.plan.samples[self.plan.samples[identifier].picture]
             found = self._stored(sample) or self._make_batch(self.plan.batches[sample.id])[sample.id]
             usable = isinstance(found, Made) and found.status == "ok"
-            self._remember(identifier, found.picture if usable and isinstance(found, Made) else None)
-        self._pictures.move_to_end(identifier)
+            self._pictures[identifier] = found.picture if usable and isinstance(found, Made) else None
         return self._pictures[identifier]
-
-    def _photo(self, file: str) -> Image:
-        """A reference picture in the run folder."""
-        if file not in self._pictures:
-            self._remember(file, load_picture(self.folder.path / file))
-        self._pictures.move_to_end(file)
-        picture = self._pictures[file]
-        assert picture is not None
-        return picture
-
-    def _remember(self, key: str, picture: Image | None) -> None:
-        self._pictures[key] = picture
-        if len(self._pictures) > _REMEMBERED:
-            self._pictures.popitem(last=False)
 
     def _row(self, sample: Sample, made: Made | Trouble, scores: Mapping[str, Score] | None) -> Row:
         verdict = judge(self._names, scores, made.status, made.detail)._asdict()
@@ -397,7 +383,7 @@ class Executor:
                     "batch": min(batch, self.ladder.batch_size),
                     "device": str(self.backbone.device),
                     "warm": label in self._warm,
-                    "valid": self.ladder.valid,
+                    "valid": self.ladder.valid and not self.beside,
                 }
             )
         self._warm.add(label)

@@ -11,7 +11,7 @@ from benchmarks.plan import Block, Sample
 from methods.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchmarks.execute import Trouble
+    from benchmarks.made import Trouble
     from methods.backbone.backbone import Backbone
     from methods.contract import Method
     from methods.hooks import Identity

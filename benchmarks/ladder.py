@@ -18,14 +18,16 @@ _SAID_BY_ALLOCATORS = ("out of memory", "can't allocate memory", "failed to allo
 class Ladder:
     """Runs batches, and steps down a rung each time memory runs out; it never climbs again.
 
-    falls: what was stepped down to, in words. Once there is one, timings say more about memory than about
-    methods, and `valid` is False.
+    relieve: called first when memory runs out; whether it ended what took memory beside the batch, which is
+    then tried once more. falls: what was stepped down to, in words. Once there is one, timings say more about
+    memory than about methods, and `valid` is False.
     """
 
     def __init__(self, backbone: Backbone, batch_size: int, on_fall: Callable[[str], object]) -> None:
         self.backbone = backbone
         self.batch_size = batch_size
         self.falls: list[str] = []
+        self.relieve: Callable[[], bool] = lambda: False
         self._on_fall = on_fall
 
     @property
@@ -40,8 +42,10 @@ class Ladder:
             try:
                 results += make(batch)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or not self._step_down(len(batch)):
+                if not is_out_of_memory(error) or not (self.relieve() or self._step_down(len(batch))):
                     raise
+                if self.backbone.device.type == "cuda":
+                    torch.cuda.empty_cache()
         return results
 
     def _step_down(self, tried: int) -> bool:
@@ -57,8 +61,6 @@ class Ladder:
             fall = "idle models off the device"
         else:
             return False
-        if backbone.device.type == "cuda":
-            torch.cuda.empty_cache()
         self.falls.append(fall)
         self._on_fall(fall)
         return True

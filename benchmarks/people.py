@@ -14,7 +14,7 @@ from benchmarks.suites import Suite, SuiteIdentity
 from methods.errors import FaceError, PictureError, SeveralFacesError
 
 if TYPE_CHECKING:
-    from benchmarks.execute import Trouble
+    from benchmarks.made import Trouble
     from methods.backbone.backbone import Backbone
     from methods.contract import Method
     from methods.faces import FaceEncoder
@@ -122,7 +122,7 @@ def identify_all(
     people: Mapping[str, Sequence[Person]], folder: RunFolder, encoder: FaceEncoder | None, select: str
 ) -> dict[str, Identity | Trouble]:
     """Every reference analysed once, before anything is sampled: identity or trouble, by content."""
-    from benchmarks.execute import Trouble
+    from benchmarks.made import Trouble
     from methods.hooks import Identity
 
     found: dict[str, Identity | Trouble] = {}
@@ -139,7 +139,7 @@ def identify_all(
 
 
 def _identify(person: Person, folder: RunFolder, encoder: FaceEncoder, select: str) -> Identity | Trouble:
-    from benchmarks.execute import Trouble
+    from benchmarks.made import Trouble
     from methods.identify import identify
 
     assert person.reference is not None

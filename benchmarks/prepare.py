@@ -23,7 +23,7 @@ from methods.prompts import NO_WEIGHTS, weights_in
 from methods.words import in_unicode
 
 if TYPE_CHECKING:
-    from benchmarks.execute import Trouble
+    from benchmarks.made import Trouble
     from benchmarks.metrics.evaluate import Evaluator
     from methods.backbone.backbone import Backbone
     from methods.contract import Method

@@ -23,6 +23,7 @@ from benchmarks.description import check_same
 from benchmarks.fingerprint import differences
 from benchmarks.fits import Fits
 from benchmarks.leases import POLL
+from benchmarks.line import Line
 from benchmarks.live import Observer
 from benchmarks.plan import Block, Plan
 from benchmarks.prepare import Loaded, load, plan_run, resolve
@@ -126,7 +127,8 @@ def bench(
                     method.progress = partial(observer.fitting, label)
             if begun is not None:
                 begun()
-            work_off(folder, executor, todo, observer, fits, wait=shard is None)
+            with Line(folder, executor) as line:
+                work_off(line, todo, observer, fits, wait=shard is None)
         known, results = _complete(folder, loaded, plan, executor)
     rows = [known[name] for name in plan.order if name in known]
     return Outcome(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from benchmarks.fits import Fit, Fits, key_of, name_of
 from benchmarks.leases import POLL
+from benchmarks.line import Line
 from benchmarks.live import Observer
 from benchmarks.plan import Block, Sample
 from benchmarks.store import Known, RunFolder
-
-if TYPE_CHECKING:
-    from benchmarks.execute import Executor
 
 
 def missing(
@@ -31,15 +27,7 @@ def missing(
     return known, todo
 
 
-def work_off(
-    folder: RunFolder,
-    executor: Executor,
-    todo: Sequence[Block],
-    observer: Observer,
-    fits: Fits,
-    *,
-    wait: bool,
-) -> None:
+def work_off(line: Line, todo: Sequence[Block], observer: Observer, fits: Fits, *, wait: bool) -> None:
     """Take and do blocks in the order of the plan, each the first that is free.
 
     fits: what the blocks need and nobody has made. Where several processes are known to be at work, these
@@ -49,29 +37,28 @@ def work_off(
 
     Raises StoppedError after a sample that raised; its block is given back.
     """
+    leases = line.folder.leases
     left, told = list(todo), False
     while left:
         before = len(left)
-        elsewhere = _make_fits(folder, executor, observer, fits) if observer.hands > 1 else set()
+        elsewhere = _make_fits(line, observer, fits) if observer.hands > 1 else set()
         for block in list(left):
             if any(fits.missing(fit) for fit in fits.of(block) & elsewhere):
                 continue
-            answer = folder.leases.take(block.key)
+            answer = leases.take(block.key)
             if answer == "held":
                 continue
             if answer == "taken":
-                with _held(folder, block.key):
-                    executor.let_encoders_go(left)
-                    executor.run(block)
-                folder.leases.finish(block.key, folder.journal.name)
+                line.do(block, left, alone=any(map(fits.missing, fits.of(block))))
             else:
                 observer.elsewhere(block.method, len(block.samples), _people(block))
             left.remove(block)
+        line.finish()
         if not wait:
             return
         if left and len(left) == before:
             if not told:
-                who = ", ".join(sorted({str(one) for one in folder.leases.held_by_others("block-", "fit-")}))
+                who = ", ".join(sorted({str(one) for one in leases.held_by_others("block-", "fit-")}))
                 observer.note(
                     f"{sum(len(block.samples) for block in left)} samples are with {who or 'others'}"
                 )
@@ -79,32 +66,21 @@ def work_off(
             time.sleep(POLL)
 
 
-def _make_fits(folder: RunFolder, executor: Executor, observer: Observer, fits: Fits) -> set[Fit]:
+def _make_fits(line: Line, observer: Observer, fits: Fits) -> set[Fit]:
     """Make every fit that nobody else makes; those that others are at."""
-    elsewhere = set()
+    leases, elsewhere = line.folder.leases, set()
     for fit, sample in list(fits.left.items()):
         if not fits.missing(fit):
             observer.elsewhere(fit[0], 0, {name_of(sample)})
             continue
-        answer = folder.leases.take(key_of(fit))
+        answer = leases.take(key_of(fit))
         if answer == "held":
             elsewhere.add(fit)
         elif answer == "taken":
-            with _held(folder, key_of(fit)):
-                executor.prepare(sample)
-            folder.leases.finish(key_of(fit), folder.journal.name)
+            with line.holding(key_of(fit)):
+                line.executor.prepare(sample)
             fits.left.pop(fit)  # also one that failed: the rows of its samples say why
     return elsewhere
-
-
-@contextlib.contextmanager
-def _held(folder: RunFolder, key: str) -> Iterator[None]:
-    """Around work on a piece that was taken: what raises gives it back."""
-    try:
-        yield
-    except BaseException:
-        folder.leases.give_back(key)
-        raise
 
 
 def _people(block: Block) -> set[str]:

@@ -149,6 +149,13 @@ class Evaluator:
                     hint="Mend the model, leave the metric out, or give --keep-going.",
                 )
 
+    def forget_failures(self) -> None:
+        """Compute again what failed for one picture, when it is asked for."""
+        for remembered in self._remembered.values():
+            for key, feature in list(remembered.items()):
+                if isinstance(feature, Failure) and feature.status == "error":
+                    del remembered[key]
+
     def _pairs(self) -> Iterator[tuple[AnyMetric, MetricInfo]]:
         return zip(self.metrics, self.infos, strict=True)
 

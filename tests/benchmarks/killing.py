@@ -2,7 +2,8 @@
 
     python killing.py REQUEST.json FOLDER DEATHS          prints the folders of complete runs, one a line
 
-A request of `bench`, or {"scored": FOLDER, ...} with the arguments of `score`.
+A request of `bench`, or {"scored": FOLDER, ...} with the arguments of `score`. In every other folder a bench
+computes metrics beside the sampling, as on a GPU.
 
 A process of its own, because every run is a fork of it: it has no threads and no loaded models, which a fork
 of the testing process would inherit half-alive. It imports what a run imports, so that the forks need not.
@@ -24,6 +25,7 @@ from typing import Any
 
 from folders import pictures
 
+from benchmarks import line
 from benchmarks.request import Request
 from benchmarks.runner import bench
 from benchmarks.score import score
@@ -115,7 +117,8 @@ def main(asked: Path, root: Path, wanted: int) -> None:
     (root / "whole").mkdir()
     import_what_a_run_imports(work, root / "whole" / "run")
     print(root / "whole" / "run", flush=True)
-    deaths, folder = 0, root / "kill-0" / "run"
+    deaths, folder, beside = 0, root / "kill-0" / "run", True
+    line.ALONE, line.overlaps = 0, lambda backbone: beside
     while deaths < wanted:
         if killed_after(rng.randint(1, 48), work, folder):
             deaths += 1
@@ -123,7 +126,7 @@ def main(asked: Path, root: Path, wanted: int) -> None:
                 tear(folder, rng)
         else:
             print(folder, flush=True)
-            folder = root / f"kill-{deaths}" / "run"
+            folder, beside = root / f"kill-{deaths}" / "run", not beside
     killed_after(10**9, work, folder)
     print(folder)
 
