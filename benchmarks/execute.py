@@ -72,11 +72,6 @@ class Executor:
         self.beside = False  # metrics are computed meanwhile: seconds are not those of the sampling alone
         self._about: dict[str, RunDescription] = {}
 
-    def run(self, block: Block) -> list[Row]:
-        """Make, score and record a block. Raises StoppedError after recording one that failed."""
-        sampled = self.sample(block)
-        return self.record(sampled, self.score(sampled))
-
     def sample(self, block: Block) -> Sampled:
         """Make a block's pictures, and those that they are measured against."""
         made = self._make(block.samples)
@@ -94,8 +89,11 @@ class Executor:
         scores = {view.id: result for view, result in zip(sampled.views, results, strict=True)}
         return Scored(scores, time.perf_counter() - started)
 
-    def record(self, sampled: Sampled, scored: Scored) -> list[Row]:
-        """Write a block's rows. Raises StoppedError after recording one that failed."""
+    def record(self, sampled: Sampled, scored: Scored, *, beside: bool = False) -> list[Row]:
+        """Write a block's rows; beside: it may have been measured while another was sampled.
+
+        Raises StoppedError after recording a sample that failed.
+        """
         block, timings = sampled.block, list(sampled.timings)
         rows = [
             self._row(sample, sampled.made[sample.id], scored.scores.get(sample.id))
@@ -109,7 +107,7 @@ class Executor:
                     "method": block.method,
                     "samples": len(scored.scores),
                     "seconds": round(scored.seconds, 6),
-                    "valid": self.ladder.valid,
+                    "valid": self.ladder.valid and not beside,
                 }
             )
         self.folder.append(rows, timings)

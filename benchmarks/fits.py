@@ -35,17 +35,15 @@ class Fits:
         blocks: Sequence[Block],
     ) -> None:
         self._methods, self._people, self._backbone = methods, people, backbone
-        known: set[Fit] = set()  # everybody once: to look for a fit is to describe it
+        missing: dict[Fit, bool] = {}  # everybody once: to look for a fit is to describe it
         found: dict[Fit, Sample] = {}
-        for block in blocks:
-            for sample in block.samples:
-                fit = _fit(sample)
-                if fit is None or fit in known or fit in found:
-                    continue
-                if not self._missing(fit):
-                    known.add(fit)
-                elif self._asks(sample):
-                    found[fit] = sample
+        for sample in (sample for block in blocks for sample in block.samples):
+            if (fit := _fit(sample)) is None or fit in found:
+                continue
+            if fit not in missing:
+                missing[fit] = self._missing(fit)
+            if missing[fit] and self._asks(sample):
+                found[fit] = sample
         self.left = {fit: found[fit] for fit in sorted(found, key=lambda fit: -self._work(fit))}
 
     def of(self, block: Block) -> set[Fit]:

@@ -88,7 +88,7 @@ class Line:
             if scored.failed and measured is not None:  # memory may have been short beside the sampling
                 self.executor.evaluator.forget_failures()
                 scored = self.executor.score(sampled)
-            self.executor.record(sampled, scored)
+            self.executor.record(sampled, scored, beside=measured is not None)
 
     def _relieve(self) -> bool:
         """Memory ran out: whether that may be for what runs beside the sampling, which then ends for good."""

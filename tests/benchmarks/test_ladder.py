@@ -10,9 +10,10 @@ import pytest
 import torch
 from tiny import tiny_folder
 
-from benchmarks.execute import Executor, StoppedError
+from benchmarks.execute import Executor
 from benchmarks.ladder import Ladder, is_out_of_memory
 from benchmarks.live import Observer
+from benchmarks.made import StoppedError
 from benchmarks.metrics.evaluate import Evaluator
 from benchmarks.plan import MethodPlan, Person, Plan, make_plan
 from benchmarks.schema import Row
@@ -77,7 +78,8 @@ def run(
     )  # fmt: skip
     with store.opened():
         listener.begin({"hungry": (8, 0)}, [])
-        return executor.run(plan.blocks[0]), listener
+        sampled = executor.sample(plan.blocks[0])
+        return executor.record(sampled, executor.score(sampled)), listener
 
 
 def test_enough_memory_is_no_fall(tmp_path: Path, backbone: Backbone) -> None:

@@ -91,6 +91,7 @@ def test_the_rows_are_those_of_one_thing_after_the_other(
     times = [json.loads(one) for one in (run / "timings.jsonl").read_text().splitlines()]
     told = [one["valid"] for one in times if one["phase"] == "sample"]
     assert told == [True] * 2 + [False] * 9  # nothing was measured beside the first block alone
+    assert not any(one["valid"] for one in times if one["phase"] == "metrics")
 
 
 def test_times_that_count_are_taken_alone(
