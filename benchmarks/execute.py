@@ -123,6 +123,8 @@ class Executor:
         stopped = self._stopped
         self._trouble(sample)
         self._stopped = stopped
+        self.folder.append((), self._timings)  # others may make all rows that need it
+        self._timings = []
 
     def let_encoders_go(self, left: Sequence[Block]) -> None:
         """Encode what the blocks that are left say, and free the text encoders, unless a method needs them.

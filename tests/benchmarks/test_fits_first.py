@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -101,6 +102,21 @@ def test_a_fit_is_made_once(
             assert bench(ask(methods=("none", WORD, LONGER), adapters={}), run, observer=watch).complete
         assert watch.seen[-2:] == last and len(watch.seen) == len(set(watch.seen))
         assert contents(run) == contents(whole) and watch.tallies[WORD].unfitted == set()
+
+
+def test_a_process_that_makes_fits_alone_says_how_long_they_took(
+    ask: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Leaving(Watch):
+        def sampled(self, method: str, count: int, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("SPID_CACHE", str(tmp_path / "cache"))
+    asked = ask(methods=("none", WORD), adapters={})
+    with pytest.raises(KeyboardInterrupt):
+        bench(asked, tmp_path / "run", observer=Leaving(2))
+    times = [json.loads(line) for line in (tmp_path / "run" / "timings.jsonl").read_text().splitlines()]
+    assert [(one["phase"], one["identity"]) for one in times] == [("encode", ANN), ("encode", BEN)]
 
 
 def test_nobody_is_fitted_for_prompts_that_name_nobody(
