@@ -155,8 +155,9 @@ def test_wrong_weights_are_refused_by_name(tmp_path):
 
 def test_embeddings_must_fit():
     method = Uniform.untrained(tiny_backbone("sd1"))
-    with pytest.raises(UsageError, match="128"):
+    with pytest.raises(UsageError, match="128") as caught:
         method.tokens(Identity("dlib", torch.zeros(128)), tiny_backbone("sd1"))
+    assert "pocket's knows rendered people only" in str(caught.value.hint)
     with pytest.raises(UsageError, match="no face embedding"):
         method.tokens(Identity("nobody"), tiny_backbone("sd1"))
 

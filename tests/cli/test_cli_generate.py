@@ -153,6 +153,16 @@ def test_lines_of_a_prompt_file_have_their_own_settings(make: Callable[..., Outc
     ]  # fmt: skip
 
 
+def test_a_line_that_the_backbone_cannot_sample_is_told_before_the_first_is_made(
+    make: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("a cat\na dog --s 2\na bird --w 65\n")
+    outcome = make("--method", "none", "--prompt-file", file, "--output", tmp_path / "out")
+    assert outcome.code == 2 and "65x64 pixels cannot be sampled" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_people_share_one_baseline(
     make: Callable[..., Outcome], studio: Studio, tmp_path: Path
 ) -> None:
