@@ -21,7 +21,8 @@ class Config:
                   style; `full` also to their spread, its ablation; `off`
     shared_noise: both streams start from one noise; apart, the text stream starts from the seed's next
     text_stream:  `batch` runs it beside the identities, `memory` and `disk` ahead of them, once for all
-                  batches; `auto` is memory where `cache_mib` allows and it saves something, else batch
+                  batches; `auto` is memory where `cache_mib` allows and it saves something, else batch.
+                  Beside them rounds otherwise, by the number of rows: cheaper for one picture, other bits
     cache_mib:    mebibytes of text streams kept in memory
     clip:         CLIP image encoder: `pocket`, an open_clip folder, or ARCHITECTURE:FILE; None for the one
                   that the adapter was trained with, where it still lies there

@@ -25,7 +25,12 @@ from methods.backbone.backbone import Backbone
 DEVICE = torch.device("privateuseone", 0)
 _aten = torch.ops.aten
 _CROSSING = (_aten.copy_.default, _aten._to_copy.default, _aten._has_compatible_shallow_copy_type.default)
-_INDEXING = (_aten.index.Tensor,)
+_INDEXING = (
+    _aten.index.Tensor,
+    _aten.index_put.default,  # also what goes backward through the former
+    _aten.index_put_.default,
+    _aten._index_put_impl_.default,
+)
 
 
 class PretendTensor(torch.Tensor):
