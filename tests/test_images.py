@@ -259,6 +259,8 @@ def test_text_is_found_wherever_it_stands_and_a_long_one_does_no_harm(tmp_path: 
             chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a dog")),
             chunk(b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(b"a dog")),
             chunk(b"tEXt", b"comment\0" + long.encode()) + chunk(b"tEXt", b"parameters\0a dog"),
+            chunk(b"zTXt", b"comment\0\0" + zlib.compress(long.encode()))
+            + chunk(b"tEXt", b"parameters\0a dog"),
         ]
     ):
         data = png(1, 1, 8, 2, b"\0\0\0\0")

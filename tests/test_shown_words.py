@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from benchmarks.request import Request
 from methods.errors import UsageError
@@ -39,6 +41,23 @@ def test_every_way_to_the_terminal_passes_the_door(capsys: pytest.CaptureFixture
         advance(2, 2, EVIL)
     shown = "".join(capsys.readouterr())
     assert shown and all(one in "\n\t" or one.isprintable() for one in shown)
+
+
+def test_tables_and_bars_on_a_terminal_pass_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Terminal())
+    console.out_table(["a"], [[EVIL]])
+    with console.progress(EVIL) as advance:
+        advance(1, 2, EVIL)
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, Terminal)
+        assert WRITTEN in stream.getvalue() and not {"\x00", "\x9b", "\u2028"} & set(stream.getvalue())
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\uff1d"])
@@ -94,7 +113,12 @@ def run(*arguments: str, closed: str = "", encoding: str = "utf-8", out: object 
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-def test_a_narrow_encoding_does_not_end_a_command() -> None:
+def test_a_narrow_encoding_does_not_end_a_command(tmp_path: Path) -> None:
+    said = PngInfo()
+    said.add_itxt("parameters", "a \u4eba on a hill")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=said)
+    code, out, err = run("show", str(tmp_path / "a.png"), encoding="cp1252")
+    assert code == 0 and rb"a \u4eba on a hill" in out, err
     code, out, _ = run("bench", "--suite", "\u4eba\u0101", encoding="cp1252")
     assert code == 2
     code, _, err = run("suites", "\u4eba\u0101", encoding="cp1252")
