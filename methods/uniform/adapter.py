@@ -230,7 +230,7 @@ def _check_kind(state: Mapping[str, Tensor], source: str, joint: bool) -> None:
 
 def load_adapter(folder: str | Path | None, backbone: Backbone) -> tuple[UniformAdapter, Stored]:
     """The adapter of our folder or of a public file (None: the one that is shipped), and its file."""
-    advice = ", for instance ip-adapter-faceid_sd15.bin"
+    advice = "" if _joint(backbone.sites) else ", for instance ip-adapter-faceid_sd15.bin"
     stored = read_adapter(folder, method=INFO.name, backbone=backbone, advice=advice)
     adapter = UniformAdapter.from_state_dict(stored.state, backbone.sites, str(stored.path))
     bare = not adapter.lora_rank and stored.facts is None and not _joint(backbone.sites)

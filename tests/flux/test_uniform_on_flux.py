@@ -10,7 +10,7 @@ from tiny import Hooked, tiny_backbone
 from tiny_flux import DOUBLE, KINDS, flux_adapter_state, flux_backbone, flux_folder, flux_pipeline
 
 from methods.backbone.load import load_backbone
-from methods.errors import WeightsError
+from methods.errors import MissingWeightsError, WeightsError
 from methods.hooks import Attachment, Identity
 from methods.sampling import sample
 from methods.uniform.method import Uniform
@@ -186,6 +186,12 @@ def test_wrong_adapters_are_refused_by_name():
     }
     with pytest.raises(WeightsError, match="width 64, this backbone has 32"):
         Uniform.from_state(wide, backbone)
+
+
+def test_missing_weights_name_no_file_of_a_u_net():
+    with pytest.raises(MissingWeightsError) as caught:
+        Uniform.load(None, flux_backbone("dev"))
+    assert "--adapter" in str(caught.value.hint) and "sd15" not in str(caught.value.hint)
 
 
 def test_an_untrained_adapter_acts():
