@@ -19,6 +19,8 @@ from tiny import tiny_folder
 from benchmarks.people import gather
 from benchmarks.store import RunFolder
 from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
+from methods.backbone.source import own_face_encoder
+from methods.errors import MissingWeightsError
 from methods.images import read_metadata
 
 
@@ -74,3 +76,9 @@ def test_other_pixels_after_a_change_of_code_are_explained_by_it(
     other.save(tmp_path / "older.png", pnginfo=notes)
     again = spid("generate", "--from", tmp_path / "older.png", "--output", tmp_path / "again")
     assert again.code == 1 and "code" in again.err, again.err
+
+
+def test_a_mistyped_backbone_is_not_taken_for_one_without_a_face_encoder() -> None:
+    with pytest.raises(MissingWeightsError, match="No backbone at .*pokcet") as caught:
+        own_face_encoder("pokcet")
+    assert caught.value.hint == "Did you mean 'pocket'?"
