@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 from methods.errors import MissingDependencyError
@@ -101,7 +100,7 @@ def _distributions() -> Iterator[None]:
         importlib.metadata.packages_distributions = given
 
 
-def _look_through_models_once(utils: ModuleType) -> None:
+def _look_through_models_once(utils: Any) -> None:
     """transformers reads all of its models' files for their names, twice: it remembers 128 of 400 folders."""
     utils.create_import_structure_from_path = cache(utils.create_import_structure_from_path.__wrapped__)
 
