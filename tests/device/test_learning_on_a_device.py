@@ -55,7 +55,7 @@ def test_a_step_of_a_training(
     [
         *(("sd1", name, False) for name in FITS),
         ("sd1", "facewise", True),
-        ("flux", "textual-inversion", True),
+        pytest.param("flux", "textual-inversion", True, marks=pytest.mark.slow),
     ],
 )
 def test_a_fit(family: str, name: str, offload: bool, tmp_path: Path) -> None:
