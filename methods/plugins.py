@@ -185,14 +185,14 @@ class Registry(Generic[T]):
                 loaded = point.load()
             except ImportError as error:
                 raise self._broken(
-                    point, f"it does not import: {_line(error)}", MissingDependencyError
+                    point, f"it does not import: {in_a_line(error)}", MissingDependencyError
                 ) from error
             except (Exception, SystemExit) as error:  # whatever a stranger's module does when it is imported
-                raise self._broken(point, f"it does not import: {_line(error)}") from error
+                raise self._broken(point, f"it does not import: {in_a_line(error)}") from error
             try:
                 fault = self._check(point.name, loaded)
             except Exception as error:
-                fault = f"it cannot be looked at: {_line(error)}"
+                fault = f"it cannot be looked at: {in_a_line(error)}"
             if fault is not None:
                 raise self._broken(point, fault)
             self._sound[point.name] = loaded
@@ -243,6 +243,7 @@ def _origin(point: EntryPoint) -> Origin:
     return Origin(point.dist.name, point.dist.version)
 
 
-def _line(error: BaseException) -> str:
+def in_a_line(error: BaseException) -> str:
+    """Class and first 200 letters of what a stranger's code raised."""
     text = " ".join(str(error).split())[:200].rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

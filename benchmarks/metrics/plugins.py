@@ -16,7 +16,7 @@ from benchmarks.metrics.built_in import built_in_metrics
 from benchmarks.metrics.metric import WHERE, Metric, SetMetric
 from benchmarks.metrics.models.base import Extractor
 from benchmarks.metrics.models.zoo import zoo
-from methods.plugins import PlugIn, Registry
+from methods.plugins import PlugIn, Registry, in_a_line
 
 AnyClass = type[Metric] | type[SetMetric]
 
@@ -34,7 +34,7 @@ def _fault(name: str, loaded: Any) -> str | None:
     try:
         card = loaded().card
     except Exception as error:
-        return f"it cannot be made without arguments: {_line(error)}"
+        return f"it cannot be made without arguments: {in_a_line(error)}"
     if not isinstance(card, MetricInfo):
         return "its card (`info`) is not a MetricInfo"
     if card.name != name:
@@ -55,12 +55,8 @@ def _fault_of_features(extractors: Mapping[str, Any]) -> str | None:
         try:
             make("cpu")
         except Exception as error:
-            return f"its feature {feature!r} cannot be made for a device: {_line(error)}"
+            return f"its feature {feature!r} cannot be made for a device: {in_a_line(error)}"
     return None
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 @cache

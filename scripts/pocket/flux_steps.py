@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
 from methods.backbone.attention import merge_heads, plain_attention
+from methods.backbone.families.flux import joint_heads, project_both
 
 
 class Products:
@@ -30,23 +30,11 @@ class Products:
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Any:
         """Double block: image `[N,P,C]` and text tokens `[N,T,C]` to both. Single block: one to one."""
-        words = encoder_hidden_states
-        query = layer.norm_q(_heads(layer.to_q(hidden_states), layer))
-        key = layer.norm_k(_heads(layer.to_k(hidden_states), layer))
-        value = _heads(layer.to_v(hidden_states), layer)
-        if words is not None:
-            query = torch.cat([layer.norm_added_q(_heads(layer.add_q_proj(words), layer)), query], dim=1)
-            key = torch.cat([layer.norm_added_k(_heads(layer.add_k_proj(words), layer)), key], dim=1)
-            value = torch.cat([_heads(layer.add_v_proj(words), layer), value], dim=1)
-        query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
-        key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
-        query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+        query, key, value, _ = joint_heads(layer, hidden_states, encoder_hidden_states, image_rotary_emb)
         seen = merge_heads(plain_attention(query, key, value)).to(query.dtype)
-        if words is None:
+        if encoder_hidden_states is None:
             return seen
-        text, image = seen[:, : words.shape[1]], seen[:, words.shape[1] :]
-        projection, dropout = layer.to_out
-        return dropout(projection(image.contiguous())), layer.to_add_out(text.contiguous())
+        return project_both(layer, seen, encoder_hidden_states.shape[1])
 
 
 def prepare(transformer: FluxTransformer2DModel, device: str) -> None:
@@ -76,8 +64,3 @@ def compile_blocks(transformer: FluxTransformer2DModel, device: str, always: boo
 
 def _in_float32(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return output.float()
-
-
-def _heads(x: Tensor, layer: Any) -> Tensor:
-    """`[N,M,heads*d]` -> `[N,M,heads,d]`"""
-    return x.unflatten(-1, (-1, layer.head_dim))

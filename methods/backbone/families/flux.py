@@ -238,29 +238,19 @@ class JointProcessor:
         session = self.session
         double = encoder_hidden_states is not None
         text_tokens = session.text_tokens
-        query = layer.norm_q(_heads(layer.to_q(hidden_states), layer))
-        key = layer.norm_k(_heads(layer.to_k(hidden_states), layer))
-        value = _heads(layer.to_v(hidden_states), layer)
-        plain_query = query
-        if double:
-            added = encoder_hidden_states
-            query = torch.cat([layer.norm_added_q(_heads(layer.add_q_proj(added), layer)), query], dim=1)
-            key = torch.cat([layer.norm_added_k(_heads(layer.add_k_proj(added), layer)), key], dim=1)
-            value = torch.cat([_heads(layer.add_v_proj(added), layer), value], dim=1)
-        if image_rotary_emb is not None:
-            query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
-            key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
-        query, key, value = (x.transpose(1, 2) for x in (query, key, value))  # [R, heads, T + N, d]
+        query, key, value, plain_query = joint_heads(
+            layer, hidden_states, encoder_hidden_states, image_rotary_emb
+        )
         key, value = session.hooks.keys_values(self.site, session.step, query, key, value)
         if session.capture is not None and session.step.rows.half != "uncond":
             session.capture.watch(self.site, session.step.rows, query[:, :, text_tokens:], key)
         output = merge_heads(F.scaled_dot_product_attention(query, key, value)).to(query.dtype)
         if not double:
             return output
-        text, image = output[:, :text_tokens], output[:, text_tokens:]
-        injected = session.hooks.image_attention(self.site, session.step, plain_query.transpose(1, 2), image)
-        projection, dropout = layer.to_out
-        answers = dropout(projection(image.contiguous())), layer.to_add_out(text.contiguous())
+        injected = session.hooks.image_attention(
+            self.site, session.step, plain_query.transpose(1, 2), output[:, text_tokens:]
+        )
+        answers = project_both(layer, output, text_tokens)
         return answers if injected is None else (*answers, injected)
 
 
@@ -275,6 +265,34 @@ class AfterBlock:
         text, image = output
         added = self.session.hooks.after_block(self.site, self.session.step, image)
         return None if added is None else (text, image + added)
+
+
+def joint_heads(
+    layer: Any, hidden: Tensor, added: Tensor | None, rotary: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Query, key, value [R, heads, T + N, d] of a diffusers `FluxAttention`, and the query of `hidden` alone.
+
+    hidden: image tokens [R, N, C] with text tokens `added` [R, T, C] in a double block; both in one in a
+    single block. The fourth, [R, N, heads, d], is without positions.
+    """
+    query = plain = layer.norm_q(_heads(layer.to_q(hidden), layer))
+    key = layer.norm_k(_heads(layer.to_k(hidden), layer))
+    value = _heads(layer.to_v(hidden), layer)
+    if added is not None:
+        query = torch.cat([layer.norm_added_q(_heads(layer.add_q_proj(added), layer)), query], dim=1)
+        key = torch.cat([layer.norm_added_k(_heads(layer.add_k_proj(added), layer)), key], dim=1)
+        value = torch.cat([_heads(layer.add_v_proj(added), layer), value], dim=1)
+    if rotary is not None:
+        query = apply_rotary_emb(query, rotary, sequence_dim=1)
+        key = apply_rotary_emb(key, rotary, sequence_dim=1)
+    return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), plain
+
+
+def project_both(layer: Any, output: Tensor, text_tokens: int) -> tuple[Tensor, Tensor]:
+    """What a double block gets of joint attention [R, T + N, C]: image [R, N, C] and text [R, T, C]."""
+    projection, dropout = layer.to_out
+    text, image = output[:, :text_tokens], output[:, text_tokens:]
+    return dropout(projection(image.contiguous())), layer.to_add_out(text.contiguous())
 
 
 def _heads(x: Tensor, layer: Any) -> Tensor:
