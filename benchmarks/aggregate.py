@@ -76,10 +76,11 @@ def summarise(samples: Samples) -> Results:
     """What results.json says of these samples. Writes nothing."""
     cells = arrange(samples)
     values = cells.values(samples)
-    kind, codes = resampling_units(cells.keys, MIN_UNITS)
+    kind, codes = resampling_units(cells.keys, MIN_UNITS, samples.first_people())
     codes, count = deal(codes)
     study = _Study(samples, cells, values, codes, Bootstrap(count) if count else None)
-    people = {identity for identity in samples.text["identity"] if identity is not None}
+    shown = dict(zip(samples.text["identity"], range(len(samples)), strict=True))
+    people = {name for row in shown.values() for name in samples.people(row)}
     run = samples.run
     return {
         "schema": RESULTS_SCHEMA,
@@ -321,12 +322,19 @@ def _metadata(samples: Samples) -> Iterator[str]:
     again = cache(encode)
     told = ("method", "identity", "prompt", "prompt_id", "category", "set", "seed", "status", "reference")
     columns = [samples.seed if name == "seed" else text[name] for name in told]
-    keys = [encode(name).replace("%", "%%") for name in ("file_name", "kind", *told, *samples.metrics)]
+    people = [several or "null" for several in samples.details["people"]]
+    named = ("file_name", "kind", *told, "people", *samples.metrics)
+    keys = [encode(name).replace("%", "%%") for name in named]
     line = f"{{{', '.join(f'{key}: %s' for key in keys)}}}\n"
-    for picture, scores, *said in zip(text["picture"], samples.values, *columns, strict=True):
+    for picture, scores, several, *said in zip(
+        text["picture"], samples.values, people, *columns, strict=True
+    ):
         if picture is not None:
             numbers = ["null" if value != value else repr(value) for value in scores.tolist()]  # NaN != NaN
-            yield line % (encode(picture), '"sample"', *map(again, said), *numbers)
-    for picture, name in dict(zip(text["reference"], text["identity"], strict=True)).items():
+            yield line % (encode(picture), '"sample"', *map(again, said), several, *numbers)
+    references = dict(zip(text["reference"], text["identity"], strict=True))
+    for several in dict.fromkeys(samples.details["people"]):
+        references |= {picture: name for name, picture in json.loads(several or "{}").items()}
+    for picture, name in references.items():
         if picture is not None:
             yield f"{encode({'file_name': picture, 'kind': 'reference', 'identity': name})}\n"

@@ -160,14 +160,14 @@ def compare(run: str | Path, baseline: str | Path, rules: Sequence[Rule] = ()) -
     changes: list[Change] = []
     for method in dict.fromkeys(names.tolist()):
         own = names == method
-        kind, codes = resampling_units(_keys(new, rows[own]), MIN_UNITS)
+        kind, codes = resampling_units(_keys(new, rows[own]), MIN_UNITS, new.first_people())
         changes += _changes(method, metrics, before[own], after[own], kind, *deal(codes))
     judged = _judged(changes, {**old.cards, **new.cards}, rules)
     return Comparison(
         new.name,
         old.name,
         len(partners),
-        len({new.text["identity"][row] for row in rows} - {None}),
+        len({name for row in rows for name in new.people(row)}),
         len(new) + len(old) - 2 * len(partners),
         refused,
         [str(rule) for rule in rules],

@@ -17,6 +17,7 @@ from benchmarks.plan import Block, Plan, Sample
 from benchmarks.schema import Row
 from benchmarks.store import RunFolder
 from benchmarks.targets import target_of
+from benchmarks.troupe import Troupe, in_folder
 from benchmarks.verdict import judge
 from methods.contract import Method
 from methods.errors import PictureError, SpidError, UsageError
@@ -26,6 +27,7 @@ from methods.prompts import literal
 from methods.provenance import RunDescription, describe_picture, describe_run, parameters_text
 from methods.sampling import Result, iterate_samples
 from methods.shipped import is_pocket
+from methods.together import check_people
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,7 +60,8 @@ class Executor:
         adapters: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.plan, self.backbone = folder, plan, backbone
-        self.methods, self.people, self.evaluator = methods, people, evaluator
+        self.methods, self.evaluator = methods, evaluator
+        self.troupe = Troupe(folder.path, people)
         self.settings, self.adapters = settings, adapters or {}
         self.observer, self.keep_going = observer, keep_going
         self.ladder = Ladder(backbone, plan.batch_size, self._on_fall)
@@ -67,7 +70,7 @@ class Executor:
         self._pictures = Album(folder.path)
         self._timings: list[dict[str, Any]] = []
         self._warm: set[str] = set()
-        self._encoded: set[tuple[str, str]] = set()
+        self._encoded: set[tuple[str, ...]] = set()
         self._stopped: str | None = None
         self.beside = False  # metrics are computed meanwhile: seconds are not those of the sampling alone
         self._about: dict[str, RunDescription] = {}
@@ -171,17 +174,19 @@ class Executor:
 
     def _trouble(self, sample: Sample) -> Trouble | None:
         """What keeps a sample from being made at all; derives the identity's tokens on the way."""
-        if sample.person is None:
-            return None
-        who = self.people[sample.person.content]
-        if isinstance(who, Trouble):
+        who = self.troupe.of(sample)
+        if who is None or isinstance(who, Trouble):
             return who
+        try:
+            check_people(self.methods[sample.method.label], self._job(sample))
+        except UsageError as error:
+            return Trouble("not_confined", error.message)
         if sample.method.job.get("id_weight", 1.0):
             try:
                 self.methods[sample.method.label].check_prompt(sample.prompt_text, self.backbone)
             except UsageError as error:
                 return Trouble("nobody_named", error.message)
-        key = (sample.method.label, sample.person.content)
+        key = (sample.method.label, *(one.content for one in sample.people))
         started = time.perf_counter()
         try:
             self.methods[sample.method.label].tokens(who, self.backbone)
@@ -195,7 +200,7 @@ class Executor:
                 {
                     "phase": "encode",
                     "method": key[0],
-                    "identity": sample.person.name,
+                    "identity": sample.names,
                     "seconds": round(seconds, 6),
                     "device": str(self.backbone.device),
                     "valid": self.ladder.valid,
@@ -247,7 +252,7 @@ class Executor:
         }
 
     def _job(self, sample: Sample) -> Job:
-        identity = None if sample.person is None else self.people[sample.person.content]
+        identity = self.troupe.of(sample)
         assert not isinstance(identity, Trouble)
         names = ("width", "height", "guidance", "negative_prompt", "steps")
         weights: dict[str, Any] = dict(sample.method.job)
@@ -265,17 +270,8 @@ class Executor:
         if result.picture is None:
             return Trouble(result.status, "the latents left the finite numbers")
         plain = literal(sample.prompt_text)
-        job = describe_picture(self._described(sample.method.label), result, plain) | {
-            "fingerprint": sample.id
-        }
-        if sample.person is not None and job["reference"] is not None:
-            # no path of this machine in a file that others may get
-            job["reference"] = {**job["reference"], "path": sample.person.reference}
-            if "references" in job:
-                paths = (sample.person.reference, *sample.person.more)
-                job["references"] = [
-                    {**one, "path": path} for one, path in zip(job["references"], paths, strict=True)
-                ]
+        described = describe_picture(self._described(sample.method.label), result, plain)
+        job = in_folder(described, sample) | {"fingerprint": sample.id}
         if self.ladder.falls:
             job["notes"] = {**job["notes"], "out of memory": "; ".join(self.ladder.falls)}
         path = self.folder.path / self.folder.picture(sample.id)
@@ -316,7 +312,7 @@ class Executor:
             (s, one) for s in block.samples if isinstance(one := made[s.id], Made) and one.status == "ok"
         ]
         for sample, one in scored:
-            if sample.person is None:
+            if not sample.people:
                 self._pictures[sample.id] = one.picture
         return [self.view(sample, one.picture) for sample, one in scored]
 
@@ -330,7 +326,7 @@ class Executor:
         return SampleView(
             id=sample.id,
             method=sample.method.label,
-            identity="" if person is None else person.name,
+            identity=sample.names,
             prompt=sample.text,
             category=sample.prompt.category or sample.prompt.kind,
             picture=picture,
@@ -340,14 +336,19 @@ class Executor:
             baseline=baseline,
             baseline_id=None if baseline is None else sample.baseline,
             reference_id=None if person is None or person.reference is None else Path(person.reference).stem,
-            further=tuple(
-                (Path(one).stem, self._pictures.photo(one)) for one in (person.more if person else ())
-            ),
+            further=self._photographs(*(person.more if person else ())),
             truth=sample.prompt.truth,
             reference_truth={} if person is None else person.entry.truth,
+            people=tuple(self._photographs(one.reference, *one.more) for one in sample.people)
+            if person is None
+            else (),
             rendered=is_pocket(self.backbone.family),
             **({} if person is None else target_of(person.entry.person, sample.prompt.truth, picture.width)),
         )
+
+    def _photographs(self, *files: str | None) -> tuple[tuple[str, Image], ...]:
+        """Photographs in the folder, each with its content."""
+        return tuple((Path(one).stem, self._pictures.photo(one)) for one in files if one is not None)
 
     def _baseline(self, identifier: str) -> Image | None:
         """The plain backbone's picture, made here when nobody has made it yet; None when it is not `ok`."""

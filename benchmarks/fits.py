@@ -80,7 +80,10 @@ class Fits:
         return not method.knows(who, self._backbone)
 
     def _asks(self, sample: Sample) -> bool:
-        """Whether a sample is made with the fit: of a prompt that names nobody there is no picture."""
+        """Whether a sample is made with the fit: of a prompt that names nobody, or confines somebody whom the
+        method cannot confine, there is no picture."""
+        if sample.prompt.places and not self._methods[sample.method.label].info.regions:
+            return False
         if not sample.method.job.get("id_weight", 1.0):
             return True
         try:

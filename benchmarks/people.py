@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.plan import Person, choose
 from benchmarks.store import RunFolder
-from benchmarks.suites import Suite, SuiteIdentity
+from benchmarks.suites import Suite, SuiteIdentity, SuitePrompt
+from benchmarks.suites.types import Place
 from methods.errors import FaceError, PictureError, SeveralFacesError
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ def gather(suite: Suite, folder: RunFolder, limit: int | None = None) -> dict[st
     known: dict[SuiteIdentityKey, Person] = {}
     found: dict[str, list[Person]] = {}
     for one in suite.sets:
-        planned = {who for who, _, _ in choose(one, suite.seeds, limit)}
+        cast = (one.cast(number, prompt) for number, prompt, _ in choose(one, suite.seeds, limit))
+        planned = {who for people in cast for who in people}
         for place, entry in enumerate(one.identities):
             if place not in planned:
                 found.setdefault(one.name, []).append(Person(entry, None, "", "nobody asked for"))
@@ -42,6 +45,34 @@ def gather(suite: Suite, folder: RunFolder, limit: int | None = None) -> dict[st
                 known[key] = _person(entry, folder)
             found.setdefault(one.name, []).append(known[key])
     return found
+
+
+def check_masks(suite: Suite) -> None:
+    """Raise PictureError for a mask that cannot be read, UsageError for one that is black all over."""
+    from methods.regions import Region
+
+    prompts = (prompt for one in suite.sets for prompt in one.prompts)
+    places = (place for prompt in prompts for place in prompt.places.values())
+    for mask in dict.fromkeys(place.mask for place in places if place.mask is not None):
+        Region.drawn(mask)
+
+
+def keep_masks(suite: Suite, folder: RunFolder) -> Suite:
+    """The suite with the masks of its prompts in the run folder, byte for byte."""
+    kept: dict[str, str] = {}
+
+    def placed(place: Place) -> Place:
+        if place.mask is None:
+            return place
+        if place.mask not in kept:
+            kept[place.mask] = folder.keep_reference(*_photograph(Path(place.mask)))
+        return replace(place, mask=kept[place.mask])
+
+    def with_masks(prompt: SuitePrompt) -> SuitePrompt:
+        return replace(prompt, places={name: placed(place) for name, place in prompt.places.items()})
+
+    sets = (replace(one, prompts=tuple(map(with_masks, one.prompts))) for one in suite.sets)
+    return replace(suite, sets=tuple(sets))
 
 
 SuiteIdentityKey = tuple[Any, ...]

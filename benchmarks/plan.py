@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from benchmarks.schema import Row
 from benchmarks.store import Shard
 from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
-from methods.prompts import expand
+from methods.prompts import expand, group_name
 from methods.words import in_unicode
 
 _One = TypeVar("_One")
@@ -72,12 +72,13 @@ class MethodPlan:
 class Sample:
     """One row of the plan. `prompt_text` is what is sampled, `text` what metrics read.
 
+    people:  whom the picture shows, in the prompt's order; () for nobody in particular
     picture: id of the sample whose picture it shares; its own unless another one has the very same pixels
     """
 
     id: str
     method: MethodPlan
-    person: Person | None
+    people: tuple[Person, ...]
     prompt: SuitePrompt
     set: str
     seed: int
@@ -85,6 +86,16 @@ class Sample:
     prompt_text: str
     baseline: str | None
     picture: str
+
+    @property
+    def person(self) -> Person | None:
+        """The only one who is shown, if there is one."""
+        return self.people[0] if len(self.people) == 1 else None
+
+    @property
+    def names(self) -> str:
+        """Of those who are shown."""
+        return group_name([one.name for one in self.people])
 
     @property
     def twin(self) -> bool:
@@ -104,7 +115,7 @@ class Sample:
         person = self.person
         return {
             "method": self.method.label,
-            "identity": None if person is None else in_unicode(person.name),
+            "identity": in_unicode(self.names) if self.people else None,
             "prompt_id": in_unicode(self.prompt.id),
             "prompt": in_unicode(self.text),
             "category": self.prompt.category or self.prompt.kind,
@@ -114,6 +125,9 @@ class Sample:
             "baseline": self.baseline,
             "truth": dict(self.prompt.truth),
             "reference_truth": {} if person is None else dict(person.entry.truth),
+            "people": {}
+            if len(self.people) < 2
+            else {in_unicode(one.name): one.reference for one in self.people},
         }
 
 
@@ -191,7 +205,7 @@ def make_plan(
 ) -> Plan:
     """Every method's samples of a suite; the plain backbone (it needs nobody) gives the baselines.
 
-    people:   by name of the set, in the order of its identities
+    people:   by name of the set, in the order of its identities; masks lie in the run folder, by content
     settings: width, height, steps, guidance, negative_prompt, scheduler, face encoder and selection
     limit:    at most so many pairs (identity, prompt, seed) per set, as `choose` spreads them
 
@@ -199,9 +213,9 @@ def make_plan(
     for a text, two spellings of a method) share it.
     """
     pairs = [
-        (one.name, people[one.name][who], prompt, seed)
+        (one.name, tuple(people[one.name][who] for who in one.cast(number, prompt)), prompt, seed)
         for one in suite.sets
-        for who, prompt, seed in choose(one, suite.seeds, limit)
+        for number, prompt, seed in choose(one, suite.seeds, limit)
     ]
     shared = {method.label: _start(method, settings) for method in methods}
     baseline = next((method for method in methods if not method.identity), None)
@@ -209,17 +223,19 @@ def make_plan(
     pictures: dict[str, str] = {}
     rows: dict[tuple[Any, ...], str] = {}
     for method in methods:
-        for set_name, person, prompt, seed in pairs:
-            text = expand(prompt.text, prompt.noun or person.entry.noun)
-            who = person if method.identity else None
+        for set_name, shown, prompt, seed in pairs:
+            text = _said(prompt, [prompt.noun or one.entry.noun for one in shown])
+            who = shown if method.identity else ()
             spoken = text
-            if who is not None and (word := method.words.get(person.content)) is not None:
-                spoken = expand(prompt.text, word)
+            if any(one.content in method.words for one in who):
+                nouns = (method.words.get(one.content, one.entry.noun) for one in who)
+                spoken = _said(prompt, list(nouns))
             cell = (set_name, prompt.id, text, seed)
-            row = (method.label, None if who is None else person.name, *cell)
+            name = tuple(one.name for one in who)
+            row = (method.label, name if len(name) > 1 else next(iter(name), None), *cell)
             if row in rows:
                 continue  # the plain backbone's picture of another person, or a line that is there twice
-            pixels = _identifier(shared[method.label], who, spoken, seed)
+            pixels = _identifier(shared[method.label], who, prompt, spoken, seed)
             identifier = pixels if pixels not in pictures else _row_identifier(pixels, row)
             rows[row] = identifier
             without = None
@@ -240,6 +256,13 @@ def make_plan(
     return Plan(list(samples.values()), batch_size)
 
 
+def _said(prompt: SuitePrompt, nouns: Sequence[str]) -> str:
+    """A prompt with a noun for each of those whom it shows."""
+    if len(nouns) == 1:
+        return expand(prompt.text, nouns[0])
+    return expand(prompt.text, words=dict(zip(prompt.places, nouns, strict=True)))
+
+
 def _start(method: MethodPlan, settings: Mapping[str, Any]) -> Any:
     """A hash begun with everything that all samples of a method share."""
     # a method without identity ignores how strongly and when it acts
@@ -249,9 +272,14 @@ def _start(method: MethodPlan, settings: Mapping[str, Any]) -> Any:
     return hashlib.sha256(text.encode())
 
 
-def _identifier(start: Any, person: Person | None, text: str, seed: int) -> str:
+def _identifier(start: Any, people: Sequence[Person], prompt: SuitePrompt, text: str, seed: int) -> str:
+    shown: Any = [one.content for one in people]
+    if people and prompt.places:
+        shown = [[who, place.key] for who, place in zip(shown, prompt.places.values(), strict=True)]
+    else:  # nobody, or one person anywhere
+        shown = next(iter(shown), None)
     one = start.copy()
-    one.update(json.dumps([None if person is None else person.content, text, seed]).encode())
+    one.update(json.dumps([shown, text, seed]).encode())
     return one.hexdigest()
 
 
@@ -261,10 +289,8 @@ def _row_identifier(pixels: str, row: tuple[Any, ...]) -> str:
 
 
 def choose(one: SuiteSet, seeds: Sequence[int], limit: int | None) -> list[tuple[int, SuitePrompt, int]]:
-    """The pairs of a set: person by number, prompt and seed; all, or `limit` as `spread` takes them."""
-    return spread(
-        range(len(one.identities)), [(prompt, seed) for prompt in one.prompts for seed in seeds], limit
-    )
+    """The pairs of a set: cast by number, prompt and seed; all, or `limit` as `spread` takes them."""
+    return spread(range(one.casts), [(prompt, seed) for prompt in one.prompts for seed in seeds], limit)
 
 
 def spread(

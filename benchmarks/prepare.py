@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.description import cards, environment, fault_lines, plain
 from benchmarks.fingerprint import describe_backbone, describe_method, pixels_of_method
 from benchmarks.live import Observer
-from benchmarks.people import face_encoder_of, gather, identify_all
+from benchmarks.people import check_masks, face_encoder_of, gather, identify_all, keep_masks
 from benchmarks.plan import MethodPlan, Person, Plan, choose, make_plan
 from benchmarks.request import MethodSpec, Request, choose_methods, parse_method
 from benchmarks.schema import SCHEMA
@@ -52,7 +52,7 @@ class Loaded:
 class Resolved:
     """What of flag, suite and backbone holds, and who is in the pictures.
 
-    suite:      with the seeds of the request
+    suite:      with the seeds of the request, and its masks in the folder
     settings:   what all samples share besides backbone and method
     people:     of every set; identities: what became of each reference, by its content
     """
@@ -99,6 +99,7 @@ def load(request: Request, observer: Observer, *, keep_going: bool = False) -> L
     for weight in dict.fromkeys(map(weights_in, (one.text for group in suite.sets for one in group.prompts))):
         if weight is not None:
             observer.note(f"{weight} is taken as it stands: {NO_WEIGHTS}")
+    check_masks(suite)
     backbone = load_backbone(**options)
     _settings(request, suite, backbone)  # refuses what cannot be sampled, before anything is written
     if request.scheduler is None and (said := replaced_sampler(backbone)) is not None:
@@ -137,6 +138,7 @@ def resolve(loaded: Loaded, folder: RunFolder, observer: Observer) -> Resolved:
     suite = loaded.suite if request.seeds is None else replace(loaded.suite, seeds=request.seeds)
     limit = request.limit if request.limit is not None else suite.limit
     with folder.alone():
+        suite = keep_masks(suite, folder)
         people = gather(suite, folder, limit)
     identities = identify_all(people, folder, loaded.encoder, request.face_select)
     if unusable := sum(not isinstance(who, Identity) for who in identities.values()):

@@ -22,7 +22,7 @@ TEXT = (
     "id", "method", "identity", "prompt_id", "prompt", "category", "set", "status", "detail", "picture",
     "reference", "baseline",
 )  # fmt: skip
-DETAILS = ("truth", "reference_truth", "notes")
+DETAILS = ("truth", "reference_truth", "people", "notes")
 UNIQUE = ("id", "picture")
 """Columns in which hardly any two rows are equal."""
 PART = 64
@@ -63,6 +63,18 @@ class Samples:
     def cards(self) -> dict[str, dict[str, Any]]:
         """Metric name -> its card of run.json."""
         return {card["name"]: card for card in self.run.get("metrics", [])}
+
+    def people(self, row: int) -> dict[str, str | None]:
+        """Whom a row shows: name -> path of the reference; several share a picture."""
+        if several := self.details["people"][row]:
+            return json.loads(several)
+        name = self.text["identity"][row]
+        return {} if name is None else {name: self.text["reference"][row]}
+
+    def first_people(self) -> dict[str, str]:
+        """Identity of the rows that show several people -> the first of them."""
+        rows = {str(self.text["identity"][row]): row for row, of in enumerate(self.details["people"]) if of}
+        return {identity: next(iter(self.people(row))) for identity, row in rows.items()}
 
     @property
     def methods(self) -> list[str]:
@@ -229,15 +241,17 @@ def arrange(samples: Samples) -> Cells:
 
 
 def resampling_units(
-    keys: Sequence[Key], fewest: int
+    keys: Sequence[Key], fewest: int, first: Mapping[str, str] | None = None
 ) -> tuple[Literal["identity", "sample"], NDArray[np.int64]]:
     """What is resampled, 'identity' or 'sample', and the unit code of every cell.
 
     People, unless there are fewer than `fewest` of them: then single samples, which says how well the means
-    are known for these people and nothing about others.
+    are known for these people and nothing about others. Pictures of several people belong to the first of
+    them (`first`, see `Samples.first_people`), with those of that person alone.
     """
     people: dict[str, int] = {}
-    codes = np.array([people.setdefault(identity, len(people)) for _, identity, _, _ in keys], np.int64)
+    whose = ((first or {}).get(identity, identity) for _, identity, _, _ in keys)
+    codes = np.array([people.setdefault(identity, len(people)) for identity in whose], np.int64)
     if len(people) >= fewest:
         return "identity", codes
     return "sample", np.arange(len(keys), dtype=np.int64)

@@ -24,8 +24,9 @@ from methods.config import Seed, Text, options, parse
 SCHEMA = 1
 
 Status = Literal[
-    "ok", "nobody_named", "no_face_ref", "no_face_gen", "multi_face", "non_finite", "degenerate", "error"
-]
+    "ok", "nobody_named", "not_confined", "no_face_ref", "no_face_gen", "multi_face", "non_finite",
+    "degenerate", "error",
+]  # fmt: skip
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 Inside = Annotated[str, Field(pattern=r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$", max_length=1000)]
@@ -35,14 +36,17 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 FAILURES = ("error", "non_finite", "degenerate", "no_face_ref")
 """Statuses of samples that failed. A generated picture without a face, or with several, is a finding about
-its method, and a prompt that names nobody (`nobody_named`: a method that puts a word of its own where the
-person is has no picture to make) one about the pair: they are counted and listed, but nothing failed."""
+its method, and one that cannot be asked for (UNASKED) one about the pair: they are counted and listed, but
+nothing failed."""
+UNASKED = ("nobody_named", "not_confined")
+"""Statuses of samples that a method has no picture to make of: it puts a word of its own where the person is
+and the prompt names nobody; it cannot confine people to the regions that the prompt gives them."""
 
 
 def failed(row: Mapping[str, Any]) -> bool:
     """Whether a row makes its run end with a non-zero exit: its status is a failure, or there is no picture
     (`multi_face` of a reference under `--face-select error`)."""
-    return row["status"] in FAILURES or (row["picture"] is None and row["status"] != "nobody_named")
+    return row["status"] in FAILURES or (row["picture"] is None and row["status"] not in UNASKED)
 
 
 @options
@@ -51,7 +55,7 @@ class Row:
 
     id:        fingerprint of everything that decides the pixels, hexadecimal
     method:    as named in run.json; `none` rows are samples like all others
-    identity:  name of the person, None for baselines
+    identity:  name of the person, or of all who share the picture with + between; None for baselines
     prompt_id, prompt: which prompt of the suite, and its text as metrics read it
     category, set: of the prompt; the identity and prompt set it belongs to
     status:    one of STATUSES; detail says more about it
@@ -59,6 +63,7 @@ class Row:
     baseline:  id of the plain backbone's sample of the same prompt and seed
     metrics:   name -> finite number, or None with the reason in `notes`
     truth:     factor -> value that the prompt asks for; reference_truth: that the reference shows
+    people:    of several in one picture: name -> path of the reference, in the prompt's order; {} otherwise
     size, sha256: of the picture file in bytes, by which damage is noticed
     """
 
@@ -79,6 +84,7 @@ class Row:
     notes: dict[str, Text] = field(default_factory=dict)
     truth: dict[str, str] = field(default_factory=dict)
     reference_truth: dict[str, str] = field(default_factory=dict)
+    people: dict[Text, Inside | None] = field(default_factory=dict)
     size: Bytes | None = None
     sha256: Digest | None = None
 

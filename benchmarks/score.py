@@ -68,7 +68,10 @@ class _Planned:
             for path in (one.reference, one.baseline, one.target)
         ]
         told = [one.prompt, one.category, one.person, dict(one.truth), dict(one.reference_truth)]
-        people = {name: self.contents[path] for name, path in one.people.items()}
+        people = {
+            name: [self.contents[path] for path in files] if files[1:] else self.contents[files[0]]
+            for name, files in one.people.items()
+        }
         further = [self.contents[path] for path in one.further]
         marks = [name for name in ("rendered", "degenerate") if getattr(one, name)]
         return [self.id, *files, *told, *(part for part in (people, further, marks) if part)]
@@ -193,9 +196,8 @@ def _rows(block: Sequence[_Planned], folder: RunFolder, evaluator: Evaluator) ->
 def _keep(one: _Planned, folder: RunFolder) -> None:
     """Copy a picture and the photographs of its person into the run folder."""
     given = one.given
-    photographs = given.further if given.reference is None else (given.reference, *given.further)
     kept = [(f"pictures/{one.file[:2]}/{one.file}", given.picture)]
-    kept += [(_reference(one, file), file) for file in photographs]
+    kept += [(_reference(one, file), file) for file in given.references]
     for name, source in kept:
         target = folder.path / name
         if target.is_file() and _sha256(target.read_bytes()) == one.contents[source]:
@@ -224,6 +226,9 @@ def _view(planned: _Planned) -> SampleView:
     def opened(path: Path | None) -> Image | None:
         return None if path is None else load_picture(path)
 
+    def photographs(files: Sequence[Path]) -> tuple[tuple[str, Image], ...]:
+        return tuple((contents[file], load_picture(file)) for file in files)
+
     picture = load_picture(one.picture)
     given: dict[str, Any] = target_of(one.person, one.truth, picture.width)
     if one.target is not None:
@@ -241,8 +246,8 @@ def _view(planned: _Planned) -> SampleView:
         baseline_id=None if one.baseline is None else contents[one.baseline],
         truth=one.truth,
         reference_truth=one.reference_truth,
-        people=tuple(load_picture(file) for file in one.people.values()),
-        further=tuple((contents[file], load_picture(file)) for file in one.further),
+        people=tuple(map(photographs, one.people.values())),
+        further=photographs(one.further),
         rendered=one.rendered,
         **given,
     )
@@ -276,6 +281,10 @@ def _row(
         reference=_reference(planned, one.reference) if kept and one.reference is not None else None,
         truth=dict(one.truth),
         reference_truth=dict(one.reference_truth),
+        people={
+            name: _reference(planned, files[0]) if trouble is None else None
+            for name, files in one.people.items()
+        },
         **picture,
         **verdict._asdict(),
     )
@@ -335,10 +344,11 @@ def _people(planned: Sequence[_Planned]) -> list[dict[str, Any]]:
     found = {}
     for one in planned:
         given = one.given
-        if given.reference is not None:
-            files = [_reference(one, file) for file in (given.reference, *given.further)]
-            number = {} if given.person is None else {"person": given.person}
-            entry = {"set": given.set, "name": given.identity, "references": files, **number}
+        shown = given.people or ({given.identity: tuple(given.references)} if given.references else {})
+        number = {} if given.person is None or given.people else {"person": given.person}
+        for name, files in shown.items():
+            kept = [_reference(one, file) for file in files]
+            entry = {"set": given.set, "name": name, "references": kept, **number}
             found[json.dumps(entry)] = entry
     return list(found.values())
 

@@ -30,7 +30,7 @@ class Scored:
     the identity, target the true picture of this person as the prompt asks. further: more photographs of the
     person of `reference`. identity: '' for a picture of nobody in particular. seed: tells apart the pictures
     of one method, person and prompt. person: number of a pocket person, whose target is rendered. people:
-    name -> reference of everybody, where the picture shall show several; identity is then their names.
+    name -> photographs of everybody, where the picture shall show several; identity is then their names.
     truth, reference_truth: pocket factors, as in a suite. rendered: the pocket backbone made picture and
     baseline. degenerate: whoever made it calls it constant; it has a row and no figures.
     """
@@ -49,7 +49,7 @@ class Scored:
     person: int | None = None
     truth: Mapping[str, str] = field(default_factory=dict)
     reference_truth: Mapping[str, str] = field(default_factory=dict)
-    people: Mapping[str, Path] = field(default_factory=dict)
+    people: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     further: tuple[Path, ...] = ()
     rendered: bool = False
     degenerate: bool = False
@@ -57,8 +57,14 @@ class Scored:
     @property
     def files(self) -> list[Path]:
         """All that the picture is measured by, itself first."""
-        single = (self.picture, self.reference, *self.further, self.baseline, self.target)
-        return [path for path in (*single, *self.people.values()) if path is not None]
+        single = (self.picture, self.baseline, self.target)
+        return [*(path for path in single if path is not None), *self.references]
+
+    @property
+    def references(self) -> list[Path]:
+        """Photographs of everybody whom the picture shall show."""
+        single = () if self.reference is None else (self.reference, *self.further)
+        return [*single, *(path for files in self.people.values() for path in files)]
 
 
 def read_metadata_file(file: Path, folder: Path) -> list[Scored]:
@@ -131,7 +137,8 @@ def _entry(entry: dict[str, Any], where: str, base: Path, folder: Path) -> Score
         if value is None or name in _OURS:
             continue
         if name == "reference" and isinstance(value, list):
-            own["reference"], own["further"] = _photographs(value, where, base)
+            own["reference"], *further = _photographs(value, where, base)
+            own["further"] = tuple(further)
             continue
         good: Any = str
         if name in ("seed", "person"):
@@ -146,14 +153,15 @@ def _entry(entry: dict[str, Any], where: str, base: Path, folder: Path) -> Score
     if "picture" not in own:
         raise UsageError(f"{where}: no file_name.", hint='Write {"file_name": "a.png", ...}.')
     if "people" in own:
-        if len(own["people"]) < 2 or not all(isinstance(file, str) for file in own["people"].values()):
+        several = {name: [of] if isinstance(of, str) else of for name, of in own["people"].items()}
+        if len(several) < 2 or not all(isinstance(of, list) and of for of in several.values()):
             raise UsageError(
                 f"{where}: people are not several names with a picture each.",
                 hint='Write "people": {"anna": "anna.png", "ben": "ben.png"}.',
             )
         if own.get("reference") is not None:
             raise UsageError(f"{where}: has a reference and people.", hint="Give one of the two.")
-        own["people"] = {name: (base / file).resolve() for name, file in own["people"].items()}
+        own["people"] = {name: _photographs(of, where, base) for name, of in several.items()}
         own.setdefault("identity", group_name(own["people"]))
     if own.get("reference") is not None:
         own.setdefault("identity", own["reference"].stem)
@@ -161,14 +169,13 @@ def _entry(entry: dict[str, Any], where: str, base: Path, folder: Path) -> Score
     return Scored(**{"method": folder.resolve().name, **own})
 
 
-def _photographs(value: list[Any], where: str, base: Path) -> tuple[Path, tuple[Path, ...]]:
-    """The first of several photographs of a person, and the others."""
+def _photographs(value: list[Any], where: str, base: Path) -> tuple[Path, ...]:
+    """Several photographs of a person."""
     if not value or not all(isinstance(file, str) for file in value):
         raise UsageError(
             f"{where}: reference is {value!r}.", hint='Write "reference": ["anna-1.jpg", "anna-2.jpg"].'
         )
-    first, *others = ((base / file).resolve() for file in value)
-    return first, tuple(others)
+    return tuple((base / file).resolve() for file in value)
 
 
 _WORDS = {str: "text", int: "a whole number, 0 or more", dict: "an object of factors and values"}

@@ -41,21 +41,21 @@ def read_own_run(folder: Path) -> ScoredRun:
     run: Any = samples.run
     family = run.get("backbone", {}).get("family", "")
     rendered = is_pocket(family) and not run.get("settings", {}).get("scored")
-    people = _people(run)
+    known = _people(run)
     text = {name: column for name, column in samples.text.items() if name != "detail"}
     rows = [
-        dict(zip(text, values, strict=True)) | {"seed": seed, "truth": truth, "reference_truth": shown}
-        for *values, seed, truth, shown in zip(
+        dict(zip(text, values, strict=True))
+        | {"seed": seed, "truth": truth, "reference_truth": shown, "people": people}
+        for *values, seed, truth, shown, people in zip(
             *text.values(),
             samples.seed,
-            samples.details["truth"],
-            samples.details["reference_truth"],
+            *(samples.details[name] for name in ("truth", "reference_truth", "people")),
             strict=True,
         )
     ]
     by_id = {row["id"]: row for row in rows}
     found = [
-        _scored(row, folder, by_id.get(row["baseline"]), people, rendered)
+        _scored(row, folder, by_id.get(row["baseline"]), known, rendered)
         for row in rows
         if row["picture"] is not None
     ]
@@ -70,12 +70,21 @@ def _scored(
     row: Mapping[str, Any],
     folder: Path,
     baseline: Mapping[str, Any] | None,
-    people: Mapping[tuple[str, str, str], PersonEntry],
+    known: Mapping[tuple[str, str, str], PersonEntry],
     rendered: bool,
 ) -> Scored:
     usable = baseline is not None and baseline["picture"] is not None and baseline["status"] != "degenerate"
-    person = people.get((row["set"], row["identity"], row["reference"]))
-    further = () if person is None else tuple(folder / file for file in person["references"][1:])
+    person = known.get((row["set"], row["identity"], row["reference"]))
+
+    def photographs(name: str, reference: str | None) -> tuple[Path, ...]:
+        """All that the run has of somebody, the one that the row names first."""
+        if reference is None:
+            return ()
+        of = known.get((row["set"], name, reference))
+        return tuple(folder / file for file in ([reference] if of is None else of["references"]))
+
+    of_person = photographs(row["identity"], row["reference"])
+    together = {name: photographs(name, file) for name, file in json.loads(row["people"] or "{}").items()}
     return Scored(
         picture=folder / row["picture"],
         method=row["method"],
@@ -85,8 +94,9 @@ def _scored(
         category=row["category"],
         set=row["set"],
         seed=row["seed"],
-        reference=None if row["reference"] is None else folder / row["reference"],
-        further=further,
+        reference=next(iter(of_person), None),
+        further=of_person[1:],
+        people=together if all(together.values()) else {},
         baseline=folder / baseline["picture"] if usable and baseline is not None else None,
         person=None if person is None else person.get("person"),
         truth=json.loads(row["truth"] or "{}"),

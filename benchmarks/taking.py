@@ -84,7 +84,7 @@ def _make_fits(line: Line, observer: Observer, fits: Fits) -> set[Fit]:
 
 
 def _people(block: Block) -> set[str]:
-    return {sample.person.name for sample in block.samples if sample.person is not None}
+    return {person.name for sample in block.samples for person in sample.people}
 
 
 def _done(sample: Sample, known: Mapping[str, Known]) -> bool:
@@ -92,4 +92,4 @@ def _done(sample: Sample, known: Mapping[str, Known]) -> bool:
     row = known.get(sample.id)
     if row is None or row.status != "error":
         return row is not None
-    return sample.person is not None and sample.person.reference is None
+    return any(person.reference is None for person in sample.people)

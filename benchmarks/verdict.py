@@ -32,9 +32,11 @@ def judge(
     names: of all metrics of single samples; scores: one of each, None for a picture that was not measured.
     status, detail: what is known of the picture already; a metric changes no status but `ok`. Where
     `face_found` was measured it alone says whether there is a face: another recogniser may have missed it.
+    Of several people `people_found` says whether there is one for everybody.
     """
     face = (scores or {}).get("face_found")
-    seen = face is not None and face.value == 1.0
+    everybody = (scores or {}).get("people_found")
+    seen = face is not None and face.value == 1.0 and (everybody is None or everybody.value in (None, 1.0))
     metrics: dict[str, float | None] = dict.fromkeys(names)
     notes: dict[str, str] = {}
     for name in names if scores is not None else ():

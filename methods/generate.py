@@ -30,7 +30,7 @@ from methods.errors import UsageError, unknown_name
 from methods.fitting.method import FitMethod
 from methods.hooks import Identity, Job, StepInfo
 from methods.identify import identify
-from methods.prompts import cast, expand, group_name, literal, named
+from methods.prompts import expand, group_name, literal
 from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
 from methods.request import Request, request_of
@@ -110,7 +110,7 @@ def generate(
         if name not in names:
             raise unknown_name("method in the options or adapters", name, names)
     people = [_confined(one, request) for one in analyse_references(request, infos, loaded, encoder)]
-    troupe = _Troupe(people, texts)
+    troupe = _Troupe(people, request)
 
     model = loaded or load_backbone(request.backbone, **request.backbone_options)
     sampler = request.scheduler or model.defaults.scheduler
@@ -150,7 +150,7 @@ def generate(
             record=request.keep_masks,
         ):
             wish = wishes[place]
-            nobody = wish.job.identity is None and named(wish.prompt, troupe.people)
+            nobody = wish.job.identity is None and request.called(wish.prompt)
             description = describe_picture(about, result, literal(wish.job.prompt) if nobody else wish.prompt)
             shown = troupe.of(wish.prompt)
             for identity in shown if wish.job.identity is None else [wish.job.identity]:
@@ -213,12 +213,13 @@ class _Counter:
 
 
 class _Troupe:
-    """The people of a request, and the groups that its prompts call by name."""
+    """The people of a request, and the groups that its prompts show together."""
 
-    def __init__(self, people: Sequence[Identity], texts: Sequence[str]) -> None:
+    def __init__(self, people: Sequence[Identity], request: Request) -> None:
         self.people = {one.name: one for one in people}
         self._groups: dict[str, Identity] = {}
-        for called in (named(text, self.people) for text in texts):
+        self._request = request
+        for called in map(request.called, request.prompts):
             if len(called) > 1:
                 members = tuple(self.people[name] for name in called)
                 self._groups.setdefault(group_name(called), Identity(group_name(called), members=members))
@@ -230,7 +231,8 @@ class _Troupe:
     def of(self, text: str) -> list[Identity | None]:
         """Whom the pictures of a prompt show, one after the other; [None] where nobody is given."""
         known = self.people | self._groups
-        return [known[name] for name in cast(text, self.people)] or [None]
+        called = self._request.called(text)
+        return [known[group_name(called)]] if called else [*self.people.values()] or [None]
 
 
 def _confined(person: Identity, request: Request) -> Identity:

@@ -9,7 +9,7 @@ format string.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from methods.errors import UsageError
 from methods.words import visible
@@ -25,10 +25,13 @@ _ARTICLE = re.compile(r"\b(?:an?|the)\s+$", re.IGNORECASE)
 _HELP = "Use {person}, {id} or a name given by --id; write {{ and }} for literal braces."
 
 
-def expand(prompt: str, word: str = "person", names: Collection[str] = ()) -> str:
+def expand(
+    prompt: str, word: str = "person", names: Collection[str] = (), words: Mapping[str, str] | None = None
+) -> str:
     """Replace `{person}` and `{id}` by a word; doubled braces give single ones.
 
     names: of people; `{anna}` becomes "a person", and "person" behind an article
+    words: placeholder -> word of its own, `{person}` and `{id}` too, with an article likewise
 
     Raises UsageError, naming the prompt, for any other placeholder, an unbalanced brace, text that is not
     Unicode, and one longer than MAX_LETTERS.
@@ -47,8 +50,11 @@ def expand(prompt: str, word: str = "person", names: Collection[str] = ()) -> st
             return text[0]
         if name is None:
             raise UsageError(f"The prompt {shown(prompt)} has an unbalanced brace.", hint=_HELP)
+        bare = _ARTICLE.search(prompt[: found.start()]) is not None
+        if words is not None and name in words:
+            return words[name] if bare else f"{_article(words[name])} {words[name]}"
         if name in names and name not in PLACEHOLDERS:
-            return word if _ARTICLE.search(prompt[: found.start()]) else f"a {word}"
+            return word if bare else f"a {word}"
         if name not in PLACEHOLDERS:
             raise UsageError(
                 f"The prompt {shown(prompt)} has an unknown placeholder {{{visible(name[:40])}}}.",
@@ -57,6 +63,16 @@ def expand(prompt: str, word: str = "person", names: Collection[str] = ()) -> st
         return word
 
     return _BRACES.sub(put, prompt)
+
+
+def _article(word: str) -> str:
+    return "an" if word[:1].lower() in "aeiou" else "a"
+
+
+def placeholders(prompt: str) -> tuple[str, ...]:
+    """What stands in single braces, whatever it is, in its order, each once."""
+    found = (one["name"] for one in _BRACES.finditer(prompt))
+    return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def named(prompt: str, names: Collection[str]) -> tuple[str, ...]:

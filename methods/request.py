@@ -36,6 +36,7 @@ class Request:
                     them together, each in a region
     methods:        names, in the order of the columns of a sheet
     references:     identity -> picture files, one or several of the same person; {} only for baselines
+    together:       a prompt that calls nobody by name shows everybody in one picture
     regions:        person -> x0, y0, x1, y1 as fractions of the picture: where they may be
     masks:          person -> picture file, white where they may be, instead of a region
     negative_prompt: what to avoid; only text
@@ -59,6 +60,7 @@ class Request:
     prompts: tuple[str, ...]
     methods: tuple[str, ...] = ("spatialid",)
     references: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    together: bool = False
     regions: dict[str, tuple[Share, Share, Share, Share]] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     negative_prompt: str = ""
@@ -113,13 +115,20 @@ class Request:
             if name in self.masks:
                 raise UsageError(f"{name} has a region and a mask.", hint="Give one of the two.")
         for text in self.prompts:
-            called = named(text, self.references)
+            called = self.called(text)
             for name in called if len(called) > 1 else ():
                 if name not in self.regions and name not in self.masks:
                     raise UsageError(
                         f"{name} shares a picture and has no region.",
                         hint=f"Give --region {name}=0,0,.5,1 or --mask {name}=left.png.",
                     )
+
+    def called(self, text: str) -> tuple[str, ...]:
+        """Whom a prompt shows in one picture; () for everybody, one after the other.
+
+        Raises UsageError, see `methods.prompts.named`.
+        """
+        return named(text, self.references) or (tuple(self.references) if self.together else ())
 
     @property
     def pictures(self) -> int:

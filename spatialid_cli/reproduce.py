@@ -53,6 +53,7 @@ def _request(job: Mapping[str, Any], source: Path, **changes: Any) -> Request:
     encoder = job.get("face_encoder")
     wanted = {name: job[name] for name in _STATED} | {
         "true_cfg": job.get("true_cfg", 1.0),
+        "together": bool(job.get("people")),
         "prompts": [job["prompt"]],
         "methods": [job["method"]],
         "method_options": {job["method"]: job["method_options"]},

@@ -38,7 +38,8 @@ def list_suites(
         )
         for one in suite.sets:
             console.out()
-            console.out(f"{one.name}: {len(one.identities)} people x {len(one.prompts)} prompts")
+            who = f"{one.casts} {'groups of people' if one.groups else 'people'}"
+            console.out(f"{one.name}: {who} x {len(one.prompts)} prompts")
             rows = [[prompt.id, prompt.category, printable(prompt.text)] for prompt in one.prompts]
             console.out_table(["prompt", "category", "text"], rows)
         return

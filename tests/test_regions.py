@@ -23,7 +23,7 @@ from methods.errors import UsageError
 from methods.hooks import Identity, Job, RowLayout, StepInfo
 from methods.images import read_metadata
 from methods.pidiff.method import PIDiff
-from methods.prompts import cast, expand, literal, named
+from methods.prompts import cast, expand, literal, named, placeholders
 from methods.pulid.method import Pulid
 from methods.regions import Region
 from methods.request import request_of
@@ -60,6 +60,9 @@ def test_people_are_called_by_name() -> None:
     assert named("{ben}, {anna}, {ben}", names) == ("ben", "anna") and named("{{anna}}", names) == ()
     assert cast("{ben} and {anna}", names) == ["ben+anna"] and cast("a {person}", names) == ["anna", "ben"]
     assert cast("{anna}", names) == ["anna"] and cast("a dog", ()) == []
+    words = {"person": "woman", "other": "artist"}
+    assert expand("{person} and a {other}, {other}", words=words) == "a woman and a artist, an artist"
+    assert placeholders("{{x}} {b} {a} {b}") == ("b", "a")
     assert expand(literal("a {b}")) == "a {b}"
     with pytest.raises(UsageError, match=r"calls people by name and says \{person\}"):
         named("{anna} and a {person}", names)

@@ -264,7 +264,7 @@ def cost(
     from methods.registry import get_method, method_info
 
     people = {identity.name for one in suite.sets for identity in one.identities}
-    per_set = [len(one.identities) * len(one.prompts) * len(suite.seeds) for one in suite.sets]
+    per_set = [one.casts * len(one.prompts) * len(suite.seeds) for one in suite.sets]
     pairs = sum(min(count, limit) if limit is not None else count for count in per_set)
     if experiment.kind in ("seconds", "fit_seconds"):
         pairs = experiment.repeats

@@ -27,6 +27,7 @@ _ATTR = MetricInfo(
 class Attributes(Metric):
     """Over all factors that the prompt names."""
 
+    one_person = True
     info = _ATTR
     needs = ("picture:probes",)
 

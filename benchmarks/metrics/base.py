@@ -57,9 +57,9 @@ class SampleView:
     reference picture shows. Both are empty outside the pocket world. target: the asked-for picture of this
     very person, or what makes it when a metric asks; target_id identifies it. rendered: the pocket backbone
     made picture and baseline, so that models of the pocket world may judge them however they came out; of
-    other pictures they are asked whether they may. people: references of everybody, where the picture shall
-    show several; reference is None then. further: more photographs of the person of `reference`, each with
-    what identifies it; reference_truth speaks of the first alone.
+    other pictures they are asked whether they may. people: photographs of everybody, a tuple each, where
+    the picture shall show several; reference is None then. further: more photographs of the person of
+    `reference`; reference_truth speaks of the first alone. Those of both come with what identifies each.
     """
 
     id: str
@@ -77,7 +77,7 @@ class SampleView:
     target: Image.Image | Callable[[], Image.Image] | None = None
     target_id: str | None = None
     rendered: bool = False
-    people: tuple[Image.Image, ...] = ()
+    people: tuple[tuple[tuple[str, Image.Image], ...], ...] = ()
     further: tuple[tuple[str, Image.Image], ...] = ()
 
 

@@ -40,6 +40,8 @@ def built_in_metrics(family: str = "pocket") -> list[Metric | SetMetric]:
         truth.IdRank(),
         company.IdPeople(),
         company.IdPeopleLeast(),
+        company.IdPeopleFloor(),
+        company.PeopleFound(),
         company.IdConf(),
         identity.FaceFoundRate(),
         identity.IdP(followed),

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.base import MetricInfo
+from benchmarks.metrics.base import MetricInfo, Score
 from benchmarks.metrics.identity import COSINE
 from benchmarks.metrics.metric import Metric, View, not_applicable
 
@@ -68,6 +68,47 @@ class IdPeopleLeast(Metric):
 
     def score(self, view: View) -> float:
         return float(assigned(view["people:company"].similarity).min())
+
+
+class IdPeopleFloor(Metric):
+    about_person = independent = True
+    info = replace(
+        COSINE,
+        name="id_people_floor",
+        title="identity similarity of several people without identity",
+        direction="none",
+        definition="as id_people between the references and the plain backbone's picture for the same prompt "
+        "and seed: what id_people is when a method does nothing",
+        source="id_floor, for several people",
+    )
+    needs = ("floor:company",)
+
+    def score(self, view: View) -> float:
+        return float(assigned(view["floor:company"].similarity).mean())
+
+
+class PeopleFound(Metric):
+    about_person = True
+    info = MetricInfo(
+        name="people_found",
+        title="faces for everybody",
+        direction="higher",
+        range=(0.0, 1.0),
+        model="",
+        preprocessing="",
+        definition="of a picture that shall show several people: the share of them for whom there is a face "
+        "of at least 24 pixels, whoever's it is; more faces than people are 1",
+        source="face_found, for several people",
+        licence="",
+    )
+    needs = ("people:company",)
+
+    def score(self, view: View) -> Score:
+        people, faces = view["people:company"].similarity.shape
+        told = f"{faces} {'face' if faces == 1 else 'faces'} for {people} people"
+        if faces < people:
+            return Score(faces / people, "no_face_gen", told)
+        return Score(1.0, "multi_face", told) if faces > people else Score(1.0)
 
 
 class IdConf(Metric):

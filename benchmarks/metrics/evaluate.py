@@ -164,6 +164,8 @@ class Evaluator:
             return Score(None, "unavailable", self.unavailable[info.name])
         if metric.about_person and view.sample.category.lower() == UNRELATED:
             return Score(None, "ok", "the prompt is about no person")
+        if view.sample.people and (metric.one_person or metric.compares):
+            return Score(None, "ok", "the picture shows several people: see id_people")
         try:
             return _checked(metric.score(view), info)
         except NoScore as error:
@@ -245,7 +247,14 @@ def _sources(sample: SampleView) -> dict[str, tuple[str, Any]]:
     if sample.target is not None:
         sources["target"] = (f"target {sample.target_id or sample.id}", sample.target)
     if sample.people:
-        sources["people"] = (f"people of {sample.id}", (sample.picture, sample.people))
+        # one picture may be that of several groups, without identity above all
+        shown = [[key for key, _ in photographs] for photographs in sample.people]
+        sources["people"] = (f"{sample.id} with {shown}", (*sources["picture"], sample.people))
+        if sample.baseline is not None:
+            sources["floor"] = (
+                f"{sources['baseline'][0]} with {shown}",
+                (*sources["baseline"], sample.people),
+            )
     return sources
 
 

@@ -51,6 +51,7 @@ def background_change(
 
 
 class BackgroundLeakage(Metric):
+    one_person = True
     info = MetricInfo(
         name="background_leakage",
         title="background changed by the identity",
@@ -135,6 +136,7 @@ def differing(view: View, factors: Iterable[str]) -> list[str]:
 class Leak(Metric):
     """Over all factors of the reference's context."""
 
+    one_person = True
     info = _LEAK
     needs = ("picture:probes", "baseline:probes")
 

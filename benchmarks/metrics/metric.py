@@ -1,6 +1,7 @@
 """What a metric is: a card, the features it needs, and one formula. Imports no torch.
 
-A need is written `where:feature`, `where` being picture, baseline, reference, target, text or people and
+A need is written `where:feature`, `where` being picture, baseline, reference, target, text, people (the
+picture with the references of several people) or floor (the same of the picture without identity), and
 `feature` one that `benchmarks.metrics.models` computes. All features are computed in batches before any
 metric is asked, so a metric's `score` is arithmetic on a few vectors and reads like its definition.
 """
@@ -25,9 +26,15 @@ WHERE = {
     "target": "the asked-for picture of this person",
     "text": "the prompt",
     "people": "a company of several people",
+    "floor": "a company of several people without their picture",
 }
 """Where a feature may be taken from, in words."""
-_NO_FACE: dict[str, Status] = {"picture": "no_face_gen", "reference": "no_face_ref", "people": "no_face_ref"}
+_NO_FACE: dict[str, Status] = {
+    "picture": "no_face_gen",
+    "reference": "no_face_ref",
+    "people": "no_face_ref",
+    "floor": "no_face_ref",
+}
 """Pictures whose missing face is a status of the sample."""
 
 
@@ -110,6 +117,9 @@ class Metric(ABC):
     """Whether its recogniser must not be the one that conditioned the pictures."""
     about_person: ClassVar[bool] = False
     """Whether it says nothing about prompts of category `Unrelated`, which mention no person."""
+    one_person: ClassVar[bool] = False
+    """Whether it says nothing about a picture of several people, as nothing does that compares with the one
+    reference: it looks at the largest face, or its model knows pictures of one person."""
 
     @property
     def card(self) -> MetricInfo:

@@ -51,7 +51,7 @@ _TRUTH = (
 
 
 class SimGt(Metric):
-    about_person = independent = True
+    about_person = independent = one_person = True
     info = replace(
         COSINE,
         name="sim_gt",

@@ -112,7 +112,7 @@ def _sample(
         "detail": text["detail"][row] or "",
         "file": text["picture"][row],
         "picture": pictures.add(folders[row], text["picture"][row]),
-        "reference": pictures.add(folders[row], text["reference"][row]),
+        "people": _people(samples, folders, row, pictures),
         "baseline": -1 if text["baseline"][row] is None else of_id.get(text["baseline"][row], -1),
         "values": [None if np.isnan(value) else round(float(value), 4) for value in values],
         "notes": {name: notes.setdefault(str(reason), len(notes)) for name, reason in reasons.items()},
@@ -137,9 +137,15 @@ def _row(
         "seed": seed,
         "prompt": samples.text["prompt"][bound],
         "category": samples.text["category"][bound],
-        "reference": pictures.add(folders[bound], samples.text["reference"][bound]),
+        "people": _people(samples, folders, bound, pictures),
         "cells": [place[int(row)] if row >= 0 else -1 for row in cells.rows[:, cell]],
     }
+
+
+def _people(samples: Samples, folders: Sequence[Path], row: int, pictures: Pictures) -> list[tuple[str, int]]:
+    """Names and references of those whom a row shows, if there are pictures of them."""
+    shown = [(name, pictures.add(folders[row], path)) for name, path in samples.people(row).items()]
+    return [(name, picture) for name, picture in shown if picture >= 0]
 
 
 def _nested(records: Sequence[Any], keys: Sequence[str], fields: Sequence[str]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from dataclasses import field
 from pathlib import Path
 
 from benchmarks.suites.nouns import name_person
-from benchmarks.suites.types import Suite, SuiteIdentity, SuitePrompt, SuiteSet
-from methods.config import Count, Guidance, Seed, Side, Steps, build, load_yaml, options
+from benchmarks.suites.types import Place, Suite, SuiteIdentity, SuitePrompt, SuiteSet
+from methods.config import Count, Guidance, Seed, Share, Side, Steps, build, load_yaml, options
 from methods.errors import UsageError, unknown_name
 from methods.paths import user_path
 from methods.photographs import photographs
-from methods.prompts import expand
+from methods.prompts import expand, group_name, placeholders
 
 
 @options
@@ -29,19 +29,28 @@ class IdentityEntry:
 
 @options
 class PromptEntry:
+    """regions, masks: placeholder -> box (x0, y0, x1, y1 as fractions) or picture file, white where this
+    person may be. Several of them show several people in one picture."""
+
     text: str
     id: str | None = None
     category: str = ""
     kind: str = "short"
     truth: dict[str, str] = field(default_factory=dict)
     person: str | None = None
+    regions: dict[str, tuple[Share, Share, Share, Share]] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
 
 
 @options
 class SetEntry:
+    """groups: names of those who share a picture, in the order of the prompts' placeholders; by default
+    everybody with the next ones of the list."""
+
     identities: str
     prompts: str
     name: str | None = None
+    groups: tuple[tuple[str, ...], ...] = ()
 
 
 @options
@@ -79,7 +88,7 @@ def read_suite(path: str | Path) -> Suite:
         for name, entries in file.identities.items()
     }
     prompts = {
-        name: _prompts(str(name), entries, f"{path}: prompts.{name}")
+        name: _prompts(str(name), entries, path, f"{path}: prompts.{name}")
         for name, entries in file.prompts.items()
     }
     sets = _sets(file.sets, identities, prompts, path)
@@ -147,21 +156,56 @@ def _pocket_person(number: int | None, one: IdentityEntry, at: str) -> SuiteIden
     return SuiteIdentity(name, one.noun or noun(number), None, number, context, nuisance)
 
 
-def _prompts(list_name: str, entries: Sequence[str | PromptEntry], where: str) -> tuple[SuitePrompt, ...]:
+def _prompts(
+    list_name: str, entries: Sequence[str | PromptEntry], path: Path, where: str
+) -> tuple[SuitePrompt, ...]:
     prompts = []
     for place, entry in enumerate(entries):
         at = f"{where}[{place}]"
         one = PromptEntry(text=entry) if isinstance(entry, str) else entry
-        expand(one.text)
-        text, noun = name_person(one.text, one.person)
+        several = bool(one.regions or one.masks) and len(placeholders(one.text)) > 1
+        if several:
+            text, noun = one.text, ""
+            if one.person is not None:
+                raise UsageError(f"{at}: `person` is for one person.", hint="Leave it out.")
+        else:
+            expand(one.text)  # before a noun becomes a placeholder
+            text, noun = name_person(one.text, one.person)
+        places = _places(one, text, path, at)
+        expand(text, words=dict.fromkeys(places, "person"))
         _check_truth(one.truth, at)
         name = one.id if one.id is not None else f"{list_name}-{place:03d}"
-        prompts.append(SuitePrompt(name, text, one.category, one.kind, one.truth, noun))
+        prompts.append(SuitePrompt(name, text, one.category, one.kind, one.truth, noun, places))
     if twice := _twice([prompt.id for prompt in prompts]):
         raise UsageError(
             f"{where}: the id {twice!r} is given twice.", hint="Give each prompt one of its own."
         )
     return tuple(prompts)
+
+
+def _places(one: PromptEntry, text: str, path: Path, at: str) -> dict[str, Place]:
+    """Where everybody whom a prompt names may be; {} where it says nothing of it."""
+    if not one.regions and not one.masks:
+        return {}
+    called = placeholders(text)
+    for name in {**one.regions, **one.masks}:
+        if name not in called:
+            raise unknown_name(f"placeholder with a region in {at}", name, called)
+    for name in called:
+        if (name in one.regions) == (name in one.masks):
+            raise UsageError(
+                f"{at}: {{{name}}} has {'a region and a mask' if name in one.masks else 'no region'}.",
+                hint="Give everybody a region or a mask: `regions: {person: [0, 0, .5, 1]}`.",
+            )
+    for name, (x0, y0, x1, y1) in one.regions.items():
+        if x0 >= x1 or y0 >= y1:
+            raise UsageError(f"{at}: the region of {name} is empty.", hint="For example: [0, 0, .5, 1]")
+    return {
+        name: Place(box=one.regions[name])
+        if name in one.regions
+        else Place(mask=str(path.parent / user_path(one.masks[name])))
+        for name in called
+    }
 
 
 def _check_truth(truth: Mapping[str, str], at: str) -> None:
@@ -184,18 +228,56 @@ def _sets(
 ) -> tuple[SuiteSet, ...]:
     """The sets a file names, or every identity list with every prompt list."""
     if given is None:
-        pairs = [(f"{who}_{what}", who, what) for who in identities for what in prompts]
-    else:
-        pairs = []
-        for one in given:
-            if one.identities not in identities:
-                raise unknown_name("identity list", one.identities, identities)
-            if one.prompts not in prompts:
-                raise unknown_name("prompt list", one.prompts, prompts)
-            pairs.append((one.name or f"{one.identities}_{one.prompts}", one.identities, one.prompts))
-    if twice := _twice([name for name, _, _ in pairs]):
+        given = [SetEntry(who, what) for who in identities for what in prompts]
+    sets = []
+    for one in given:
+        if one.identities not in identities:
+            raise unknown_name("identity list", one.identities, identities)
+        if one.prompts not in prompts:
+            raise unknown_name("prompt list", one.prompts, prompts)
+        name = one.name or f"{one.identities}_{one.prompts}"
+        people, texts = identities[one.identities], prompts[one.prompts]
+        groups = _groups(one.groups, people, texts, f"{path}: the set {name!r}")
+        sets.append(SuiteSet(name, people, texts, groups))
+    if twice := _twice([one.name for one in sets]):
         raise UsageError(f"{path}: two sets are called {twice!r}.", hint="Give each a `name`.")
-    return tuple(SuiteSet(name, identities[who], prompts[what]) for name, who, what in pairs)
+    return tuple(sets)
+
+
+def _groups(
+    given: Sequence[Sequence[str]],
+    people: Sequence[SuiteIdentity],
+    prompts: Sequence[SuitePrompt],
+    where: str,
+) -> tuple[tuple[int, ...], ...]:
+    """Who is shown together, by their places in the list; () for everybody with the next ones."""
+    names = [one.name for one in people]
+    for prompt in prompts:
+        shown = max(len(prompt.places), 1)
+        if shown > len(people) > 0:
+            raise UsageError(
+                f"{where}: the prompt {prompt.id!r} shows {shown} people, and the list has {len(people)}.",
+                hint="List more people, or use another list of prompts.",
+            )
+        if wrong := next((one for one in given if len(one) != shown), None):
+            raise UsageError(
+                f"{where}: the prompt {prompt.id!r} shows {shown}, and {group_name(wrong)} are {len(wrong)}.",
+                hint="Make a set for each number of people.",
+            )
+    for group in given:
+        for name in group:
+            if name not in names:
+                raise unknown_name(f"person in the groups of {where}", name, names)
+        if (twice := _twice(list(group))) is not None:
+            raise UsageError(f"{where}: a group has {twice!r} twice.", hint="Name different people.")
+    groups = tuple(tuple(map(names.index, group)) for group in given)
+    size = max((len(prompt.places) for prompt in prompts), default=0)
+    together = groups or [
+        tuple((first + place) % len(people) for place in range(size)) for first in range(len(people))
+    ]
+    if size > 1 and (twice := _twice([group_name([names[one] for one in group]) for group in together])):
+        raise UsageError(f"{where}: two groups are called {twice!r}.", hint="Rename somebody.")
+    return groups
 
 
 def _twice(names: list[str]) -> str | None:

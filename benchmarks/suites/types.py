@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 CATEGORIES = (
     "Style", "Complex", "Accessory", "Action", "Attribute", "Clothing", "View", "Background",
@@ -38,6 +39,22 @@ class SuiteIdentity:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where in a picture somebody may be: a box, or a picture file that is white there.
+
+    box: x0, y0, x1, y1 as fractions of width and height
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    mask: str | None = None
+
+    @property
+    def key(self) -> str | list[float]:
+        """What decides it; the name of a mask in a run folder is its content."""
+        return PurePath(str(self.mask)).stem if self.box is None else list(self.box)
+
+
+@dataclass(frozen=True)
 class SuitePrompt:
     """One prompt: `{person}` or `{id}` stands for the person; braces otherwise are doubled.
 
@@ -45,6 +62,8 @@ class SuitePrompt:
     noun:  what `{person}` becomes whoever is shown, where the prompt itself says so ("a man in a dark coat");
            "" for the person's own noun
     truth: factor -> value that the prompt asks for
+    places: placeholder -> where that person may be, in the order in which the prompt names them; {} for
+            everywhere. Several show as many people in one picture.
     """
 
     id: str
@@ -53,15 +72,33 @@ class SuitePrompt:
     kind: str = "short"
     truth: Mapping[str, str] = field(default_factory=dict)
     noun: str = ""
+    places: Mapping[str, Place] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SuiteSet:
-    """Every identity meets every prompt."""
+    """Every identity meets every prompt. A prompt that shows several people shows each identity with those
+    that follow it in the list, the first one again behind the last.
+
+    groups: who is shown together instead, by their places among the identities; every prompt shows as many
+    """
 
     name: str
     identities: tuple[SuiteIdentity, ...]
     prompts: tuple[SuitePrompt, ...]
+    groups: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def casts(self) -> int:
+        """How often every prompt is cast: once for each identity, or for each group."""
+        return len(self.groups or self.identities)
+
+    def cast(self, number: int, prompt: SuitePrompt) -> tuple[int, ...]:
+        """Whom a prompt shows, by their places among the identities, in its order."""
+        if self.groups:
+            return self.groups[number]
+        count = len(self.identities)
+        return tuple((number + place) % count for place in range(max(len(prompt.places), 1)))
 
 
 @dataclass(frozen=True)
@@ -88,4 +125,4 @@ class Suite:
     @property
     def pairs(self) -> int:
         """Pictures per method: identity x prompt x seed."""
-        return sum(len(one.identities) * len(one.prompts) for one in self.sets) * len(self.seeds)
+        return sum(one.casts * len(one.prompts) for one in self.sets) * len(self.seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from benchmarks.metrics.base import SampleView
 from benchmarks.metrics.company import assigned, confusion_margin
 from benchmarks.metrics.evaluate import Evaluator
+from benchmarks.verdict import judge
 
 NAMES = ("id_people", "id_people_least", "id_conf")
 
@@ -40,7 +42,7 @@ def together(*numbers: int) -> Image.Image:
 
 
 def view(name: str, picture: Image.Image, *people: int) -> SampleView:
-    references = tuple(Image.fromarray(portrait(number).pixels) for number in people)
+    references = tuple(((str(number), Image.fromarray(portrait(number).pixels)),) for number in people)
     return SampleView(name, "m", "both", "two people", "", picture, people=references, rendered=True)
 
 
@@ -63,9 +65,64 @@ def test_people_of_the_pocket_world() -> None:
     assert alone["id_conf"].value is None and "fewer than two faces" in alone["id_conf"].reason
     assert all(single[name].value is None and single[name].status == "ok" for name in NAMES)
     blank = Image.new("RGB", (128, 128), "gray")
-    broken = SampleView("b", "m", "x", "x", "", together(1, 2), people=(together(1), blank), rendered=True)
+    broken = SampleView(
+        "b", "m", "x", "x", "", together(1, 2), people=((("1", together(1)),), (("0", blank),)), rendered=True
+    )
     (scores,) = evaluator.score([broken])
     assert scores["id_conf"].status == "no_face_ref" and "reference 2" in scores["id_conf"].reason
+
+
+def test_faces_for_everybody_and_one_photograph_more() -> None:
+    names = (
+        "id_people",
+        "id_people_floor",
+        "people_found",
+        "face_found",
+        "id_sim",
+        "sim_gt",
+        "background_leakage",
+    )
+    evaluator = Evaluator(list(names), backbone_family="pocket", device="cpu", batch_size=1)
+    crowd = Image.new("RGB", (256, 256), "gray")
+    crowd.paste(together(3, 2))
+    crowd.paste(together(1), (64, 128))
+    one, two = ((str(number), Image.fromarray(portrait(number).pixels)) for number in (1, 2))
+    views = [
+        SampleView(
+            name,
+            "m",
+            "both",
+            "two people",
+            "",
+            picture,
+            baseline=together(2, 3),
+            people=people,
+            rendered=True,
+        )
+        for name, picture, people in (
+            ("missing", together(2), ((one,), (two,))),
+            ("third", crowd, ((one,), (two,))),
+            ("photographs", together(1, 2), ((one, two), (two,))),
+        )
+    ]
+    missing, third, photographs = evaluator.score(views)
+    assert missing["id_people"].value == pytest.approx(0.5, abs=1e-3)  # the other one's face is assigned
+    found = missing["people_found"]
+    assert (found.value, found.status, found.reason) == (0.5, "no_face_gen", "1 face for 2 people")
+    verdict = judge(names, missing)
+    assert missing["face_found"].value == 1.0 and verdict.status == "no_face_gen"
+    assert third["id_people"].value > 0.8  # the stranger is nobody's
+    assert third["people_found"].value == 1.0
+    assert judge(names, third)[:2] == ("multi_face", "3 faces for 2 people")
+    # a stranger's photograph beside the right one of the first person; the same picture with other people
+    strange = evaluator.score([replace(views[2], people=((two,), (two,)))])[0]["id_people"].value
+    right = evaluator.score([replace(views[2], people=((one,), (two,)))])[0]["id_people"].value
+    assert strange < photographs["id_people"].value < right
+    assert photographs["people_found"].status == "ok"
+    # in the plain picture the second person stands by chance
+    assert 0.3 < missing["id_people_floor"].value < 0.8
+    for name in ("id_sim", "sim_gt", "background_leakage"):
+        assert missing[name].value is None and "several people" in missing[name].reason
 
 
 def test_score_reads_whom_a_picture_shall_show(spid: Spid, tmp_path: Path) -> None:
@@ -82,8 +139,14 @@ def test_score_reads_whom_a_picture_shall_show(spid: Spid, tmp_path: Path) -> No
     assert made.code == 0, made.err
     (row,) = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     assert row["identity"] == "anna+ben" and row["metrics"]["id_people"] > 0.8
+    assert row["people"].keys() == {"anna", "ben"} and row["reference"] is None
+    again = spid("score", tmp_path / "run", "--metrics", "id_people", "--output", tmp_path / "again")
+    assert again.code == 0, again.err
+    (other,) = [json.loads(line) for line in (tmp_path / "again" / "samples.jsonl").read_text().splitlines()]
+    assert (other["people"], other["metrics"]["id_people"]) == (row["people"], row["metrics"]["id_people"])
     for wrong, message in (
         ({"anna": "../1.png"}, "not several names"),
+        ({"anna": "../1.png", "ben": []}, "not several names"),
         ({"anna": "../1.png", "ben": "../3.png"}, "3.png: no such file"),
     ):
         listing.write_text(json.dumps({**entry, "people": wrong}) + "\n")

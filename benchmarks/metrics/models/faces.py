@@ -203,37 +203,54 @@ def _embedded(
 
 @dataclass(frozen=True, eq=False)
 class Company:
-    """similarity [P, F] of P people and F faces of a picture, by the encoder; foreign: as in FaceFound."""
+    """similarity [P, F] of P people and F faces of a picture, by the encoder, the mean over the photographs
+    of a person in which a face is found; foreign: as in FaceFound."""
 
     similarity: NDArray[np.float64]
     foreign: str | None = None
 
 
 class FacesOfCompany(LargestFace):
-    """The Company of (picture, references), or Failure('no_face') for a reference without a face."""
+    """The Company of (key of the picture, picture, photographs of everybody with theirs), or
+    Failure('no_face') for somebody without a face."""
 
     preprocessing = (
         "every face of the picture of at least 24 px and the largest of each reference, by the detection "
         "ladder, aligned to 112 px by insightface's five-point template"
     )
 
+    def __init__(self, detector: Detector, recogniser: Pack, bias: str | None = None) -> None:
+        super().__init__(detector, recogniser, bias)
+        self._known: OrderedDict[str, FaceFound | Failure] = OrderedDict()
+
+    def _photograph(self, key: str, picture: Image.Image) -> FaceFound | Failure:
+        """The face of a reference, which many pictures are compared with."""
+        if key not in self._known:
+            self._known[key] = super()._one(key, picture)
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[key]
+
     def _one(self, key: str, item: Any) -> Any:
         from methods.faces import MIN_FACE
-        from methods.images import pixels_hash
 
-        picture, references = item if isinstance(item, tuple) else (item, ())
+        key, picture, everybody = item if isinstance(item, tuple) else (key, item, ())
         people = []
-        for number, reference in enumerate(references, 1):
-            found = super()._one(pixels_hash(reference), reference)
-            if isinstance(found, Failure):
-                return Failure(found.status, f"reference {number}: {found.reason}", found.foreign)
-            if found.foreign is not None:
-                return Failure("unavailable", f"reference {number}: {found.foreign}")
-            people.append(found)
+        for number, photographs in enumerate(everybody, 1):
+            found = [self._photograph(*one) for one in photographs]
+            usable = [one for one in found if isinstance(one, FaceFound) and one.foreign is None]
+            for one in found if not usable else ():
+                if isinstance(one, Failure):
+                    return Failure(one.status, f"reference {number}: {one.reason}", one.foreign)
+                return Failure("unavailable", f"reference {number}: {one.foreign}")
+            people.append(usable)
         seen = self.detector.find(key, picture)
         large = [one for one in seen if min(one.box[2] - one.box[0], one.box[3] - one.box[1]) >= MIN_FACE]
         embedded = [_embedded(self.recogniser.encoder, picture, one, len(seen), None) for one in large]
         faces = [face for face in embedded if isinstance(face, FaceFound)]
-        similarity = np.array([[person.similarity(face) for face in faces] for person in people])
+        # of several photographs the mean, as of all metrics that compare with a reference
+        similarity = np.array(
+            [[np.mean([one.similarity(face) for one in person]) for face in faces] for person in people]
+        )
         foreign = self._foreign(picture, large[0] if large else None)
         return Company(similarity.reshape(len(people), len(faces)), foreign)

@@ -14,7 +14,7 @@ function openDetail(list, place) {
   const pair = make("div", { className: "pair" });
   const show = (index, label) =>
     pair.append(make("figure", {}, image(index, label), make("figcaption", { textContent: label })));
-  if (sample.reference >= 0) show(sample.reference, `reference: ${sample.identity}`);
+  for (const [name, reference] of sample.people) show(reference, `reference: ${name}`);
   const plain = data.samples[sample.baseline];
   if (plain) show(plain.picture, `${plain.method}: same noise, without the person`);
   show(sample.picture, sample.method);

@@ -2,6 +2,7 @@
 const STATUS_TEXT = {
   no_face_ref: "no face in reference", no_face_gen: "no face", multi_face: "several faces",
   non_finite: "not finite", degenerate: "degenerate", error: "error",
+  nobody_named: "nobody named", not_confined: "cannot confine",
 };
 
 function shot(index, list, place, metric) {
@@ -80,9 +81,10 @@ function shot(index, list, place, metric) {
   function drawRow(row, metric) {
     const list = row.cells.filter((cell) => cell >= 0);
     const strip = make("div", { className: "strip" });
-    if (row.reference >= 0) {
-      const caption = make("span", { className: "caption" }, make("span", { textContent: "reference" }));
-      strip.append(make("div", { className: "shot" }, make("span", { className: "frame" }, image(row.reference, `reference: ${row.identity}`)), caption));
+    for (const [name, reference] of row.people) {
+      const text = row.people.length > 1 ? `reference: ${name}` : "reference";
+      const caption = make("span", { className: "caption" }, make("span", { textContent: text }));
+      strip.append(make("div", { className: "shot" }, make("span", { className: "frame" }, image(reference, `reference: ${name}`)), caption));
     }
     list.forEach((cell, place) => strip.append(shot(cell, list, place, metric)));
     const where = [row.identity, row.category, `seed ${row.seed}`].filter((part) => part).join(" · ");
