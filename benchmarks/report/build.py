@@ -164,12 +164,17 @@ def _unavailable(samples: Samples, measured: set[str]) -> list[tuple[dict[str, A
 
 
 def _lead(results: Results) -> list[dict[str, Any]]:
-    """The best method of the two headline questions, for the opening sentence; `behind` names the next one
+    """The best method of the headline questions, for the opening sentence; `behind` names the next one
     where the difference to it is not significant, `copied` says how much of identity is copying."""
     cards = {card["name"]: card for card in results["metrics"]}
     free = results["run"]["without_identity"]
     found = []
-    for metric, says in (("id_sim", "keeps identity best"), ("clip_t", "follows the text best")):
+    questions = {
+        "id_sim": "keeps identity best",
+        "id_people": "keeps several people best",
+        "clip_t": "follows the text best",
+    }
+    for metric, says in questions.items():
         rivals = [
             one
             for one in results["scores"]

@@ -163,6 +163,18 @@ def test_the_opening_says_what_is_not_significant(tmp_path: Path) -> None:
     assert "not significantly ahead of uniform" in page_of(write_run(tmp_path / "twins", twins))
 
 
+def test_the_opening_of_a_run_of_pairs_says_who_keeps_several_people(tmp_path: Path) -> None:
+    results = summarise(read_samples(write_run(tmp_path, Plan(people=1, failures=False, pictures=False))))
+    for entry in (*results["metrics"], *results["scores"]):
+        key = "metric" if "metric" in entry else "name"
+        if entry[key] == "id_sim":
+            entry[key] = "id_people"
+    assert [one["says"] for one in build._lead(results)] == [
+        "keeps several people best",
+        "follows the text best",
+    ]
+
+
 @pytest.mark.parametrize(
     ("ends", "said"),
     [

@@ -38,7 +38,7 @@ if (byId("breakdown")) {
   }
 
   fillSelect(byId("breakdown-metric"), names.map((metric) => [metric.name, `${metric.title} ${metric.arrow}`]),
-    names.some((metric) => metric.name === "id_sim") ? "id_sim" : names[0]?.name);
+    names.includes(identityMetric) ? identityMetric.name : names[0]?.name);
   fillSelect(byId("breakdown-by"), kinds.map((kind) => [kind, kind === "category" ? "prompt category" : kind]), kinds[0]);
   for (const id of ["breakdown-metric", "breakdown-by"]) byId(id).addEventListener("change", draw);
   if (names.length) draw();

@@ -72,7 +72,7 @@ function shot(index, list, place, metric) {
   }
 
   function append() {
-    const metric = chosenMetric() ?? metricOf.get("id_sim") ?? measured[0];
+    const metric = chosenMetric() ?? identityMetric ?? measured[0];
     for (const row of order.slice(shown, shown + STEP)) grid.append(drawRow(row, metric?.column >= 0 ? metric : null));
     shown = Math.min(shown + STEP, order.length);
     byId("more").hidden = shown >= order.length;

@@ -2,6 +2,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const metricOf = new Map(data.metrics.map((metric) => [metric.name, metric]));
+// What a reader wants to see first: of pictures of one person, or else of several.
+const identityMetric = metricOf.get("id_sim") ?? metricOf.get("id_people");
 const methodNames = data.methods.map((method) => method.name);
 
 function make(tag, properties = {}, ...children) {

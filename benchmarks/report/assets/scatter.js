@@ -137,7 +137,7 @@
   if (choices.length) {
     const names = choices.map((metric) => [metric.name, `${metric.title} ${metric.arrow}`]);
     const has = (name) => choices.some((metric) => metric.name === name);
-    fillSelect(byId("scatter-y"), names, has("id_sim") ? "id_sim" : names[0][0]);
+    fillSelect(byId("scatter-y"), names, identityMetric?.name ?? names[0][0]);
     fillSelect(byId("scatter-x"), names, has("clip_t") ? "clip_t" : names[names.length > 1 ? 1 : 0][0]);
     for (const id of ["scatter-x", "scatter-y"]) byId(id).addEventListener("change", draw);
     let drawn = 0;
