@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from methods.errors import SpidError, UsageError, unknown_name
-from methods.paths import configs_dir, models_dir
+from methods.paths import configs_dir, hub_folder, models_dir
 from methods.textfile import read_yaml
 from methods.transfer import RemoteFile, download, fits, hub_address, short, unpack_models
 
@@ -40,9 +40,7 @@ class Download:
             return insightface_home() / self.name
         if self.into == "models":
             return models_dir()
-        from huggingface_hub import constants
-
-        return Path(constants.HF_HUB_CACHE) / f"models--{str(self.repo).replace('/', '--')}"
+        return hub_folder(str(self.repo))
 
     @property
     def present(self) -> bool:

@@ -70,6 +70,23 @@ def models_dir() -> Path:
     return (user_path(base) if base else Path.home() / ".local" / "share") / "spid" / "models"
 
 
+def hub_folder(repository: str) -> Path:
+    """Where the hub's cache keeps a repository, there or not."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def in_hub_cache(repository: str, file: str) -> Path | None:
+    """A file of a repository in the hub's cache on disk, None if it is not there; asks no server."""
+    if not hub_folder(repository).is_dir():
+        return None  # the hub's client takes a sixth of a second to import
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, file)
+    return Path(found) if isinstance(found, str) else None
+
+
 def default_output_dir() -> Path:
     """Folder that commands write to unless told otherwise, relative to the working directory."""
     return Path("outputs")

@@ -14,7 +14,7 @@ from methods.backbone.families.reading import configuration, damaged
 from methods.backbone.families.registry import Source, family_of
 from methods.errors import MissingWeightsError, SpidError, UsageError, WeightsError
 from methods.files import save_json
-from methods.paths import cache_dir, configs_dir, pocket_dir, refuse_address, user_path
+from methods.paths import cache_dir, configs_dir, hub_folder, pocket_dir, refuse_address, user_path
 from methods.shipped import SHIPPED, is_pocket
 from methods.textfile import read_json
 
@@ -156,7 +156,7 @@ def _folder(folder: Path, commit: str | None = None) -> Source:
 
 def _hub(name: str, revision: str | None) -> Source:
     """A snapshot of a hub repository; half-precision files are fetched only where there are no others."""
-    from huggingface_hub import constants, hf_hub_download, snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     unwanted = ["*.bin", "*.ckpt", "*.msgpack", "*.onnx", "*.onnx_data", "*non_ema*", "*.xml", "*.pb"]
@@ -178,11 +178,10 @@ def _hub(name: str, revision: str | None) -> Source:
             if any((folder / parts[0]).glob("*.safetensors")):
                 break
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        cache = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
         why = "the hub is switched off (HF_HUB_OFFLINE)" if offline else "the hub did not give it"
         raise MissingWeightsError(
             f"No folder {name!r} here and no hub model of that name: {why};"
-            f" expected {cache / 'snapshots' / (revision or '*')}.",
+            f" expected {hub_folder(name) / 'snapshots' / (revision or '*')}.",
             hint="Go online once, or pass a folder in diffusers layout.",
         ) from error
     return _folder(folder, commit=folder.name)

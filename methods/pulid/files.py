@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from methods.errors import SpidError
-from methods.paths import models_dir
+from methods.paths import in_hub_cache, models_dir
 
 EVA = "EVA02-L-14-336"
 EVA_REPOSITORY = "timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k"
@@ -96,11 +96,8 @@ def needed_files() -> list[NeededFile]:
 
 
 def eva_file() -> Path | None:
-    """EVA02-CLIP-L-336 in the hub's cache on disk; asks no server."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(EVA_REPOSITORY, EVA_FILE)
-    return Path(found) if isinstance(found, str) else None
+    """EVA02-CLIP-L-336, if the hub's cache has it."""
+    return in_hub_cache(EVA_REPOSITORY, EVA_FILE)
 
 
 def parser_file() -> Path | None:

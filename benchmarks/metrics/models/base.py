@@ -84,19 +84,3 @@ def _content(path: Path, size: int, changed: int) -> str:
     """SHA-256 of a file, remembered while it keeps its size and its time."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def hub_folder(repository: str) -> Path:
-    """Where the hub's cache keeps a repository, there or not; without importing the hub's client."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-
-
-def in_hub_cache(repository: str, file: str) -> bool:
-    """Whether a file of a repository is in the hub's local cache."""
-    if not hub_folder(repository).is_dir():
-        return False
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(repository, file), str)

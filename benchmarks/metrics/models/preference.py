@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.metrics.models.base import Extractor, hub_folder, in_hub_cache, loading
-from methods.paths import user_path
+from benchmarks.metrics.models.base import Extractor, loading
+from methods.paths import hub_folder, in_hub_cache, user_path
 
 _PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 """Its authors take tokenizer and transform from here; used where the model's folder holds none."""

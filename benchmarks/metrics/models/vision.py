@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.metrics.models.base import Extractor, in_hub_cache, loading
-from methods.paths import user_path
+from benchmarks.metrics.models.base import Extractor, loading
+from methods.paths import in_hub_cache, user_path
 
 if TYPE_CHECKING:
     from PIL import Image
