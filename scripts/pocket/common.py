@@ -255,15 +255,21 @@ class Course:
         return figures | cost
 
 
+def compiles(device: str, always: bool) -> bool:
+    """Whether networks are compiled: on an accelerator, on a processor `always` only; what cannot be compiled
+    runs as it is."""
+    if torch.device(device).type == "cpu" and not always:
+        return False
+    torch._dynamo.config.suppress_errors = True
+    return True
+
+
 def compiled(call: Any, device: str, always: bool = False) -> Any:
-    """The same call, compiled where an accelerator is worth it; what cannot be compiled runs as it is.
+    """The same call, compiled where that is worth it.
 
     always: on a processor too, where compiling the U-Net takes six minutes and a step two thirds of its time.
     """
-    if torch.device(device).type == "cpu" and not always:
-        return call
-    torch._dynamo.config.suppress_errors = True
-    return torch.compile(call)
+    return torch.compile(call) if compiles(device, always) else call
 
 
 def start_from(module: nn.Module, path: Path) -> None:
