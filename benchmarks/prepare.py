@@ -251,15 +251,15 @@ def _load_methods(
     specs: Sequence[MethodSpec], request: Request, suite: Suite, backbone: Backbone
 ) -> tuple[dict[str, Method], dict[str, str]]:
     """Methods by label; and why those that cannot run here and that only `all` names are left out."""
-    from methods.config import build
     from methods.registry import check_backbone, get_method
+    from methods.settings import configure
 
     asked = {parse_method(one).label for one in request.methods or suite.methods if one != "all"}
     loaded: dict[str, Method] = {}
     left_out: dict[str, str] = {}
     for spec in specs:
         cls = get_method(spec.name)
-        config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
+        config = configure(cls, spec.options, family=backbone.family)
         try:
             check_backbone(cls.info, backbone)
             loaded[spec.label] = cls.load(request.adapters.get(spec.name), backbone, config)

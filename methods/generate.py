@@ -24,7 +24,6 @@ import torch
 from methods.backbone.backbone import Backbone, replaced_sampler
 from methods.backbone.load import load_backbone
 from methods.backbone.source import own_face_encoder
-from methods.config import build
 from methods.contract import Method, MethodInfo
 from methods.errors import UsageError, unknown_name
 from methods.fitting.method import FitMethod
@@ -35,6 +34,7 @@ from methods.provenance import describe_picture, describe_run
 from methods.registry import check_backbone, get_method, method_info
 from methods.request import Request, request_of
 from methods.sampling import Result, check_job, check_steps, iterate_samples
+from methods.settings import configure
 from methods.together import check_people
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def generate(
     encoder = face_encoder if face_encoder is not None else request.face_encoder
     texts, names = list(request.prompts), list(request.methods)
     infos = {name: method_info(name) for name in names}
-    configs = {name: _config(name, request.method_options) for name in names}
+    for name in names:  # refused before anything heavy is loaded
+        configure(get_method(name), request.method_options.get(name))
     adapters = request.adapter if isinstance(request.adapter, Mapping) else {}
     for name in [*request.method_options, *adapters]:
         if name not in names:
@@ -123,7 +124,8 @@ def generate(
     for name in names:
         check_backbone(infos[name], model)
         weights = _adapter(request.adapter, name, infos[name])
-        method = get_method(name).load(weights, model, configs[name])
+        config = configure(get_method(name), request.method_options.get(name), family=model.family)
+        method = get_method(name).load(weights, model, config)
         plans.append((method, weights, _wishes(method, model, troupe, texts, seeds, settings)))
     wanted = [method for method, _, _ in plans if request.id_weight or not isinstance(method, FitMethod)]
     _encode(model, wanted, people, fit_progress, request.refit)
@@ -330,10 +332,6 @@ def analyse_references(
         face_encoder = own_face_encoder(loaded or request.backbone)
     encoder = face_encoder if isinstance(face_encoder, FaceEncoder) else load_encoder(face_encoder)
     return [identify(name, paths, encoder, request.face_select) for name, paths in request.references.items()]
-
-
-def _config(name: str, options: Mapping[str, Mapping[str, Any]] | None) -> Any:
-    return build(get_method(name).Config, (options or {}).get(name), where=f"method {name}")
 
 
 def _adapter(

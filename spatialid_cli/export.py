@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -107,11 +107,11 @@ def export(
 def _fitted(request: Request) -> tuple[Tensor, list[int], bool]:
     """The person's word [n, sum of widths], the encoders' widths, and whether a noun follows it."""
     from methods.backbone.load import load_backbone
-    from methods.config import build
     from methods.fitting.method import FitMethod
     from methods.fitting.words import embedding_widths
     from methods.generate import analyse_references
     from methods.registry import check_backbone, get_method, method_info
+    from methods.settings import configure
     from spatialid_cli.sampling import Display
 
     (name,) = request.methods
@@ -119,7 +119,7 @@ def _fitted(request: Request) -> tuple[Tensor, list[int], bool]:
     backbone = load_backbone(request.backbone, **request.backbone_options)
     check_backbone(method_info(name), backbone)
     kind = get_method(name)
-    config: Any = build(kind.Config, request.method_options.get(name), where=f"method {name}")
+    config = configure(kind, request.method_options.get(name), family=backbone.family)
     weights = None if request.adapter is None else Path(str(request.adapter))
     method = kind.load(weights, backbone, config)
     assert isinstance(method, FitMethod)

@@ -22,11 +22,12 @@ def list_methods(
     from dataclasses import asdict
 
     from methods.registry import METHODS, method_info, origin
+    from methods.settings import families_tuned
 
     if name is not None:
         info = method_info(name)
         if as_json:
-            console.out_json({**asdict(info), **_package(name)})
+            console.out_json({**asdict(info), **_package(name), "tuned": families_tuned(name)})
         else:
             _print_card(info)
         return
@@ -54,6 +55,7 @@ def _print_card(info: MethodInfo) -> None:
     from textwrap import fill
 
     from methods.registry import origin
+    from methods.settings import families_tuned
 
     console.out(f"{info.name}: {info.title}")
     console.out()
@@ -70,6 +72,11 @@ def _print_card(info: MethodInfo) -> None:
             "package": f"{package or 'spid'}",
             "needs": ", ".join(info.needs) or "nothing",
             "hooks": ", ".join(info.hooks) or "none",
+            **{
+                f"on {family}": ", ".join(f"{key} {value}" for key, value in tuned.items())
+                + " (ours; --set settings=published for the paper's)"
+                for family, tuned in families_tuned(info.name).items()
+            },
         }
     )
     console.out()

@@ -102,8 +102,8 @@ class Study:
         return self._methods[variant]
 
     def _load(self, variant: Variant) -> Method | str:
-        from methods.config import build
         from methods.registry import get_method
+        from methods.settings import configure
 
         if variant.weights is not None and variant.weights not in self.settings.weights:
             return (
@@ -115,7 +115,7 @@ class Study:
             cls = get_method(spec.name)
             if cls.info.missing(self.backbone.offers):
                 return f"{spec.name} does not run on {self.family} backbones"
-            config: Any = build(cls.Config, spec.options, where=f"method {spec.name}")
+            config = configure(cls, spec.options, family=self.family)
             return cls.load(self.adapter(variant), self.backbone, config)
         except (MissingWeightsError, MissingDependencyError, WeightsError) as error:
             return str(error)
@@ -260,8 +260,8 @@ def cost(
     experiment: Experiment, variants: Sequence[Variant], suite: Suite, limit: int | None
 ) -> dict[str, int]:
     """What an experiment has to make: pictures, fits, and optimisation steps of all fits."""
-    from methods.config import build
     from methods.registry import get_method, method_info
+    from methods.settings import configure
 
     people = {identity.name for one in suite.sets for identity in one.identities}
     per_set = [one.casts * len(one.prompts) * len(suite.seeds) for one in suite.sets]
@@ -272,7 +272,7 @@ def cost(
     for variant in variants:
         spec = parse_method(variant.method)
         if method_info(spec.name).kind == "fit" and experiment.kind != "fit_seconds":
-            fitted.append(int(build(get_method(spec.name).Config, spec.options, where=spec.name).steps))
+            fitted.append(int(configure(get_method(spec.name), spec.options).steps))
     return {
         "pictures": 0 if experiment.kind == "fit_seconds" else pairs * len(variants),
         "fits": len(fitted) * len(people),

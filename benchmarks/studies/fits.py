@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks.studies.figures import Figures, Remaining
 from benchmarks.studies.study import Study, Variant
-from methods.config import build
 from methods.errors import UsageError
 from methods.registry import get_method
+from methods.settings import OPTION, configure
 
 Options = Mapping[str, Mapping[str, Any]]
 """Options of fits by method, instead of their defaults."""
@@ -29,22 +29,21 @@ Measure = Callable[[int], dict[str, Any]]
 
 
 def attention(study: Study, options: Options) -> Measure:
-    variants = variants_at_equal_steps(options)
+    variants = variants_at_equal_steps(study, options)
     return lambda people: study.shares(variants, people)
 
 
 def ablation(study: Study, options: Options) -> Measure:
-    inversion, full, *worse = variants_at_equal_steps(options)
+    inversion, full, *worse = variants_at_equal_steps(study, options)
     return lambda people: study.comparison([full, *worse, inversion, Variant("none", "none")], people)
 
 
 def speed(study: Study, options: Options) -> Measure:
-    own = options.get("id-ea", {})
     variants = [
-        Variant("id-ea", "id-ea", own),
-        Variant("textual-inversion", "textual-inversion", options.get("textual-inversion", {})),
+        Variant(name, name, {OPTION: "published", **options.get(name, {})})
+        for name in ("id-ea", "textual-inversion")
     ]
-    release = Variant("id-ea release", "id-ea", {**own, "mode": "release"})
+    release = Variant("id-ea release", "id-ea", {**variants[0].options, "mode": "release"})
     return lambda people: {
         "pictures": study.comparison([*variants, release], people),
         "seconds": study.seconds(variants, people),
@@ -68,7 +67,7 @@ def sweep(study: Study, grid: Mapping[str, Any], options: Options) -> Measure:
 
 
 def bound(study: Study, options: Options) -> Measure:
-    inversion = variants_at_equal_steps(options)[0]
+    inversion = variants_at_equal_steps(study, options)[0]
     equal = {name: inversion.options[name] for name in ("steps", "batch")}
     variants = [
         inversion,
@@ -79,10 +78,10 @@ def bound(study: Study, options: Options) -> Measure:
     return lambda people: study.comparison(variants, people)
 
 
-def variants_at_equal_steps(options: Options) -> list[Variant]:
+def variants_at_equal_steps(study: Study, options: Options) -> list[Variant]:
     """Textual inversion with facewise's own steps and batch first, then facewise and its ablations."""
     own = options.get("facewise", {})
-    config: Any = build(get_method("facewise").Config, own, where="facewise")
+    config = configure(get_method("facewise"), own, family=study.models.backbone.family)
     equal = {**options.get("textual-inversion", {}), "steps": config.steps, "batch": config.batch}
     return [
         Variant("textual-inversion", "textual-inversion", equal),

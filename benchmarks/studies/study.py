@@ -26,7 +26,7 @@ from benchmarks.studies.attention import TIMESTEPS, face_share
 from benchmarks.studies.figures import every, mean_interval, ratio_interval
 from benchmarks.studies.free_features import FreeFeatures
 from benchmarks.studies.people import FIRST_PERSON, held_out
-from methods.config import build, read_setting
+from methods.config import read_setting
 from methods.contract import Method
 from methods.errors import FaceError, UsageError
 from methods.faces import analyse
@@ -50,6 +50,7 @@ from methods.pocket.world.captions import UNSAID
 from methods.prompts import expand
 from methods.registry import get_method
 from methods.sampling import sample
+from methods.settings import configure
 
 STRANGERS = 250_000
 """How far a person's stranger is from the person, in numbers of people."""
@@ -308,7 +309,9 @@ class Study:
         return value
 
     def _config(self, variant: Variant) -> Any:
-        return build(_measured(variant.method).Config, variant.options, where=f"variant {variant.name}")
+        where = f"variant {variant.name}"
+        kind = _measured(variant.method)
+        return configure(kind, variant.options, family=self.models.backbone.family, where=where)
 
     def _method(self, variant: Variant) -> Method:
         folder = self.adapters.get(variant.method)

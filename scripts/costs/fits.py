@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -55,14 +56,16 @@ def fit(name: str, steps: int, folder: Path) -> tuple[Clock, int]:
     from methods.fitting.method import FitMethod
     from methods.pocket.models import PocketModels
     from methods.registry import get_method
+    from methods.settings import configure
 
     kind, models = get_method(name), PocketModels()
     clock = Clock()
-    method = kind.load(None, models.backbone, kind.Config(steps=WARM_UP + steps))
+    config = configure(kind, None, family=models.backbone.family)
+    method = kind.load(None, models.backbone, replace(config, steps=WARM_UP + steps))
     assert isinstance(method, FitMethod)
     method.progress = lambda _, done, total: clock.tick(done)
     method.tokens(held_out(0, folder, models.conditioner), models.backbone)
-    return clock, kind.Config().steps
+    return clock, config.steps
 
 
 def training(name: str, steps: int, folder: Path) -> tuple[Clock, int]:
