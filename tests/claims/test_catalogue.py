@@ -14,9 +14,9 @@ from benchmarks.claims.types import Claim
 from benchmarks.metrics.catalogue import metrics
 from benchmarks.request import parse_method
 from benchmarks.suites import load_suite
-from methods.config import build
 from methods.errors import UsageError
 from methods.registry import get_method
+from methods.settings import configure
 
 CATALOGUE = read_claims()
 
@@ -50,7 +50,7 @@ def test_claims_measure_what_exists(claim: object) -> None:
 def test_experiments_ask_for_options_that_exist(experiment: object) -> None:
     for variant in experiment.variants:  # type: ignore[attr-defined]
         spec = parse_method(variant.method)
-        build(get_method(spec.name).Config, spec.options, where=variant.method)
+        configure(get_method(spec.name), spec.options, where=variant.method)
     assert {*experiment.metrics} <= {*metrics("pocket")}  # type: ignore[attr-defined]
 
 
