@@ -52,7 +52,8 @@ class IdPeople(Metric):
     needs = ("people:company",)
 
     def score(self, view: View) -> float:
-        return float(assigned(view["people:company"].similarity).mean())
+        (company,) = self.needs
+        return float(assigned(view[company].similarity).mean())
 
 
 class IdPeopleLeast(Metric):
@@ -70,8 +71,7 @@ class IdPeopleLeast(Metric):
         return float(assigned(view["people:company"].similarity).min())
 
 
-class IdPeopleFloor(Metric):
-    about_person = independent = True
+class IdPeopleFloor(IdPeople):
     info = replace(
         COSINE,
         name="id_people_floor",
@@ -82,9 +82,6 @@ class IdPeopleFloor(Metric):
         source="id_floor, for several people",
     )
     needs = ("floor:company",)
-
-    def score(self, view: View) -> float:
-        return float(assigned(view["floor:company"].similarity).mean())
 
 
 class PeopleFound(Metric):

@@ -237,8 +237,10 @@ def _sets(
             raise unknown_name("prompt list", one.prompts, prompts)
         name = one.name or f"{one.identities}_{one.prompts}"
         people, texts = identities[one.identities], prompts[one.prompts]
-        groups = _groups(one.groups, people, texts, f"{path}: the set {name!r}")
-        sets.append(SuiteSet(name, people, texts, groups))
+        where = f"{path}: the set {name!r}"
+        made = SuiteSet(name, people, texts, _groups(one.groups, people, texts, where))
+        _check_names(made, where)
+        sets.append(made)
     if twice := _twice([one.name for one in sets]):
         raise UsageError(f"{path}: two sets are called {twice!r}.", hint="Give each a `name`.")
     return tuple(sets)
@@ -270,14 +272,18 @@ def _groups(
                 raise unknown_name(f"person in the groups of {where}", name, names)
         if (twice := _twice(list(group))) is not None:
             raise UsageError(f"{where}: a group has {twice!r} twice.", hint="Name different people.")
-    groups = tuple(tuple(map(names.index, group)) for group in given)
-    size = max((len(prompt.places) for prompt in prompts), default=0)
-    together = groups or [
-        tuple((first + place) % len(people) for place in range(size)) for first in range(len(people))
-    ]
-    if size > 1 and (twice := _twice([group_name([names[one] for one in group]) for group in together])):
+    return tuple(tuple(map(names.index, group)) for group in given)
+
+
+def _check_names(one: SuiteSet, where: str) -> None:
+    """Raise UsageError where a row could not say whom its picture shows."""
+    largest = max(one.prompts, key=lambda prompt: len(prompt.places), default=None)
+    if largest is None or len(largest.places) < 2:
+        return
+    names = [entry.name for entry in one.identities]
+    groups = (one.cast(number, largest) for number in range(one.casts))
+    if twice := _twice([group_name([names[who] for who in group]) for group in groups]):
         raise UsageError(f"{where}: two groups are called {twice!r}.", hint="Rename somebody.")
-    return groups
 
 
 def _twice(names: list[str]) -> str | None:

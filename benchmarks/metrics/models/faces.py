@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from methods.faces.registry import EncoderCard
 
 _REMEMBERED = 4096
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,15 @@ def foreign(packs: Sequence[Pack], picture: Image.Image, face: Detection | None)
     return None
 
 
+def _remembered(known: OrderedDict[_Key, _Value], key: _Key, make: Callable[[], _Value]) -> _Value:
+    """What is known under a key, made where it is not; beyond `_REMEMBERED` the oldest is forgotten."""
+    if key not in known:
+        known[key] = make()
+        if len(known) > _REMEMBERED:
+            known.popitem(last=False)
+    return known[key]
+
+
 class Detector:
     """Faces by the scoring pack's detector, remembered by key: every recogniser sees the same ones."""
 
@@ -114,13 +125,11 @@ class Detector:
         """Best score first. ladder: try again with a border and at smaller sizes when nothing is found."""
         from methods.faces import detect
 
-        if (key, ladder) not in self._seen:
-            rgb = np.asarray(picture)
-            encoder = self.pack.encoder
-            self._seen[key, ladder] = detect(rgb, encoder)[0] if ladder else encoder.detect(rgb)
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-        return self._seen[key, ladder]
+        def look() -> list[Detection]:
+            rgb, encoder = np.asarray(picture), self.pack.encoder
+            return detect(rgb, encoder)[0] if ladder else encoder.detect(rgb)
+
+        return _remembered(self._seen, (key, ladder), look)
 
 
 class LargestFace(Extractor):
@@ -225,11 +234,7 @@ class FacesOfCompany(LargestFace):
 
     def _photograph(self, key: str, picture: Image.Image) -> FaceFound | Failure:
         """The face of a reference, which many pictures are compared with."""
-        if key not in self._known:
-            self._known[key] = super()._one(key, picture)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[key]
+        return _remembered(self._known, key, partial(super()._one, key, picture))
 
     def _one(self, key: str, item: Any) -> Any:
         from methods.faces import MIN_FACE
