@@ -19,7 +19,17 @@ import types
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import pydantic.dataclasses
 from pydantic import (
@@ -46,6 +56,7 @@ __all__ = [
     "Guidance",
     "Pairs",
     "Positive",
+    "Precision",
     "Rows",
     "Seed",
     "Share",
@@ -66,6 +77,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Of the frozen network of a fit: `methods.fitting.precision` says what each means."""
 
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 """How many of something: 1 to ten million."""

@@ -1,4 +1,4 @@
-"""Convolutions on a CPU whose weights are laid out once a batch instead of once a step.
+"""Convolutions on a CPU whose weights are laid out once a batch, or a training, instead of once a step.
 
 torch convolves on x86 with oneDNN, whose kernels read weights in blocks. Every call of `F.conv2d` rearranges
 them anew: up to half of its time where channels are many and pixels few. Packed weights give the same kernel
@@ -7,7 +7,7 @@ the same blocks, so the result has the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,18 @@ def packed_convolutions(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward  # what the class has is seen again
+
+
+@contextmanager
+def channels_last(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """Within, networks lie channels last, which convolutions of bfloat16 need not reorder."""
+    try:
+        for network in networks:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        yield
+    finally:
+        for network in networks:
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _candidates(network: nn.Module) -> list[nn.Conv2d]:

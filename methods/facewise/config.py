@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from methods.config import Batch, Count, Pairs, Positive, Seed, Weight, options
+from methods.config import Batch, Count, Pairs, Positive, Precision, Seed, Weight, options
 
 
 @options
@@ -21,6 +21,7 @@ class Config:
     pairs:     stages; the paper compares 1, 3, 5, 7, 9, 10 and takes 5
     shared:    one token for keys and values of a stage (ablation)
     steps, batch, rate: of AdamW on the generator (reconstruction; ProSpect: 600 steps at 1e-4)
+    precision: of the frozen network, see `methods.fitting.precision`
     seed:      of the generator's weights, noise and noise levels
     """
 
@@ -33,4 +34,5 @@ class Config:
     steps: Count = 600
     batch: Batch = 8
     rate: Positive = 1e-4
+    precision: Precision = "auto"
     seed: Seed = 0

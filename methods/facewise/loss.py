@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from methods.backbone.attention import split_heads
+from methods.config import Precision
+from methods.fitting.precision import computing
 from methods.hooks import Attachment, Conditioning, Pass, Site
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 def attention_map(query: Tensor, key: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt(d)) in float32: query [B, H, N, d], key [B, H, T, d] -> [B, H, N, T]."""
-    scores = query.float() @ key.float().mT / query.shape[-1] ** 0.5
-    return scores.softmax(dim=-1)
+    with torch.autocast(query.device.type, enabled=False):
+        scores = query.float() @ key.float().mT / query.shape[-1] ** 0.5
+        return scores.softmax(dim=-1)
 
 
 def map_loss(target: Tensor, reference: Tensor, reduction: str, columns: Tensor | None = None) -> Tensor:
@@ -55,11 +58,20 @@ class AttentionLoss(Attachment):
     `expect` before the call, `take` after it. Gradients reach the target's keys and queries, not A_r.
     """
 
-    def __init__(self, backbone: Backbone, reference: Tensor, *, reduction: str, layers: str) -> None:
-        """reference: text features [S, T, C] of the sentences with "person"; layers: `all` or `coarse`."""
+    def __init__(
+        self,
+        backbone: Backbone,
+        reference: Tensor,
+        *,
+        reduction: str,
+        layers: str,
+        precision: Precision = "float32",
+    ) -> None:
+        """reference: text features [S, T, C] of the sentences with "person"; layers: `all` or `coarse`;
+        precision: of the call that is watched, for keys that round alike."""
         sites = [site for site in backbone.cross_sites if layers == "all" or site.cell > 1]
         self.reduction = reduction
-        with backbone.resident(*backbone.denoiser.modules()):
+        with backbone.resident(*backbone.denoiser.modules()), computing(precision, backbone):
             self.reference: Mapping[int, Tensor] = {
                 site.index: _keys(backbone, site, reference) for site in sites
             }

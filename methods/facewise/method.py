@@ -52,13 +52,19 @@ class Facewise(FitMethod):
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
         plain = zip(sentences.texts, sentences.placed, strict=True)
         reference = torch.stack([text.encode(one).hidden[placed.source] for one, placed in plain])
-        watch = AttentionLoss(backbone, reference, reduction=config.reduction, layers=config.layers)
+        watch = AttentionLoss(
+            backbone,
+            reference,
+            reduction=config.reduction,
+            layers=config.layers,
+            precision=config.precision,
+        )
 
         def tokens() -> Tensor:
             made = zip(generators, noun, strict=True)
             return torch.cat([generator(v) for generator, v in made], dim=-1)
 
-        with denoising(backbone, watch if config.weight else Attachment()) as denoise:
+        with denoising(backbone, watch if config.weight else Attachment(), config.precision) as denoise:
 
             def losses() -> dict[str, Tensor]:
                 noisy, time, target = noising.draw(config.batch)

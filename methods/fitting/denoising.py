@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from methods.backbone.noise import Noised
+from methods.config import Precision
+from methods.fitting.precision import computing, prepared
 from methods.hooks import Attachment, Conditioning
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Denoise(Protocol):
 
 
 @contextmanager
-def denoising(backbone: Backbone, hooks: Attachment) -> Iterator[Denoise]:
+def denoising(backbone: Backbone, hooks: Attachment, precision: Precision = "float32") -> Iterator[Denoise]:
     """The network with the hooks of a fit, and afterwards as it was.
 
     The text encoders stay on the device with it: backward reads their weights.
@@ -57,12 +59,14 @@ def denoising(backbone: Backbone, hooks: Attachment) -> Iterator[Denoise]:
     with (
         backbone.resident(*backbone.denoiser.modules(), *backbone.text.models),
         backbone.attention_backend(gradients=True),
+        prepared(precision, backbone),
         backbone.denoiser.attached(hooks) as predict,
     ):
 
         def denoise(noisy: Tensor, time: Tensor, key: Tensor, value: Tensor, pooled: Tensor | None) -> Tensor:
             features = key.to(backbone.dtype)
             text = Conditioning(features, features if value is key else value.to(backbone.dtype), pooled)
-            return predict(noisy.to(backbone.dtype), time, text).float()
+            with computing(precision, backbone):
+                return predict(noisy.to(backbone.dtype), time, text).float()
 
         yield denoise

@@ -30,6 +30,7 @@ from methods.errors import UsageError
 from methods.fitting import cache
 from methods.fitting.attachment import Spoken, WordAttachment
 from methods.fitting.optimise import Progress
+from methods.fitting.precision import in_force
 from methods.fitting.words import NOUN, place
 from methods.hooks import Attachment, Identity, Job
 from methods.images import picture_hash
@@ -241,6 +242,7 @@ class FitMethod(Method):
             "backbone": backbone.fingerprint,
             "family": backbone.family,
             "dtype": str(backbone.dtype).removeprefix("torch."),
+            "precision": in_force(getattr(self.config, "precision", "float32"), backbone),
             "device": backbone.device.type,
             "size": list(backbone.default_size),
             "pictures": [picture_hash(path) for path in identity.pictures],

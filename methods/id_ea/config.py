@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from methods.config import Batch, Count, Positive, Seed, Weight, options
+from methods.config import Batch, Count, Positive, Precision, Seed, Weight, options
 
 _REG_WEIGHTS = {"ridge": 1e-5, "pinv": 8e-4, "l2": 1e-5}
 
@@ -24,6 +24,7 @@ class Config:
                  where the Enhancer learns too and `rate` diverges (reconstruction)
     kv_rate:     of keys and values in mode paper (reconstruction)
     mirror:      half of the pictures are mirrored (released)
+    precision:   of the frozen network, see `methods.fitting.precision`
     seed:        of weights, noise and noise levels
     """
 
@@ -37,6 +38,7 @@ class Config:
     module_rate: Positive | None = None
     kv_rate: Positive = 1e-4
     mirror: bool = True
+    precision: Precision = "auto"
     seed: Seed = 0
 
     def rate_of_modules(self) -> float:

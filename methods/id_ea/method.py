@@ -85,9 +85,8 @@ class IDEA(FitMethod):
             enhancer.requires_grad_(False)
         groups.append({"params": modules, "lr": config.rate_of_modules()})
 
-        with denoising(
-            backbone, TunedText(dict(deltas.items())) if config.mode == "paper" else Attachment()
-        ) as denoise:
+        hooks = TunedText(dict(deltas.items())) if config.mode == "paper" else Attachment()
+        with denoising(backbone, hooks, config.precision) as denoise:
 
             def losses() -> dict[str, Tensor]:
                 noisy, time, target = noising.draw(config.batch)

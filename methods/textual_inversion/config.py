@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from methods.config import Batch, Count, Positive, Rows, Seed, Weight, options
+from methods.config import Batch, Count, Positive, Precision, Rows, Seed, Weight, options
 from methods.errors import UsageError
 
 
@@ -19,6 +19,7 @@ class Config:
                   rows then precede "person"
     celebrities:  file with one name a line, for init `celebrity`; None is the pocket world's own
     anchor:       weight of ||v - v_0||^2, summed over channels, mean over rows (Cross Initialization: 1e-5)
+    precision:    of the frozen network, see `methods.fitting.precision`
     seed:         of noise and noise levels
     """
 
@@ -29,6 +30,7 @@ class Config:
     init: Literal["word", "celebrity"] = "word"
     celebrities: str | None = None
     anchor: Weight = 0.0
+    precision: Precision = "auto"
     seed: Seed = 0
 
     def __post_init__(self) -> None:

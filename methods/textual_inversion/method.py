@@ -84,7 +84,7 @@ class TextualInversion(FitMethod):
         rng = torch.Generator().manual_seed(config.seed)
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
 
-        with denoising(backbone, Attachment()) as denoise:
+        with denoising(backbone, Attachment(), config.precision) as denoise:
 
             def losses() -> dict[str, Tensor]:
                 noisy, time, target = noising.draw(config.batch)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from methods.backbone.convolutions import channels_last
 from methods.errors import NonFiniteError, UsageError
 from methods.learning.draws import SampleRng, generator_seed
 from methods.learning.task import Stage, TrainingTask
@@ -255,10 +256,8 @@ class Loop:
             device = self.processes.device
             stack.enter_context(torch.random.fork_rng([] if device.type == "cpu" else [device]))
             stack.enter_context(self.task.backbone.attention_backend(gradients=True))
-            if device.type == "cpu":  # a tenth less time for convolutions that need no reordering
-                for network in networks:
-                    network.to(memory_format=torch.channels_last)
-                    stack.callback(network.to, memory_format=torch.contiguous_format)
+            if device.type == "cpu":  # a tenth less time
+                stack.enter_context(channels_last(networks))
             if self.config.gradient_checkpointing:
                 for network in networks:
                     network.enable_gradient_checkpointing()
