@@ -161,6 +161,34 @@ class Instrument:
             figures[factor] = share((seen[factor] == wanted)[said])
         return figures
 
+    def realism(self) -> dict[str, Any]:
+        """How far pictures of `none` are from renders, and whether faces are drawn too hard."""
+        from benchmarks.metrics.models.clip import OpenClip
+        from scripts.pocket.realism import clipped, frechet
+
+        rng = np.random.default_rng([self.seed, 5])
+        contexts = [sample_context(rng) for _ in range(self.count)]
+        people, strangers = (
+            [sample_person(HELD_OUT + first + i) for i in range(self.count)] for first in (800_000, 850_000)
+        )
+        renders, others = (
+            np.stack([render(*one).pixels for one in zip(who, contexts, strict=True)])
+            for who in (people, strangers)
+        )
+        said = [caption(*one) for one in zip(people, contexts, strict=True)]
+        pictures = self._pictures([self._job(prompt, i) for i, prompt in enumerate(said)], None, "realism")
+        clip = OpenClip(str(self.models.folder / "clip"), "cpu")
+        scorer = self.models.scorer
+        return {
+            "definition": f"{self.count} pictures of `none` from canonical captions, and their renders; "
+            "fid: Frechet distance of CLIP features, between renders of other people beside it; clipped: "
+            "share of the pixels of faces with a channel at 0 or 255",
+            "fid": frechet(clip, pictures, renders),
+            "fid_of_renders": frechet(clip, others, renders),
+            "clipped": clipped(scorer, pictures),
+            "clipped_in_renders": clipped(scorer, renders),
+        }
+
     def celebrity(self) -> dict[str, Any]:
         """Top-1 identification of generated named people among all whom the text encoder knows."""
         rng = np.random.default_rng([self.seed, 2])
@@ -345,7 +373,7 @@ class Instrument:
         return Identity(name, torch.from_numpy(face.embedding), face=face, encoder=encoder, image=image)
 
 
-PARTS = ("text", "celebrity", "faces", "clip", "uniform", "probes", "quality", "autoencoder")
+PARTS = ("text", "celebrity", "realism", "faces", "clip", "uniform", "probes", "quality", "autoencoder")
 SECOND = ("looks", "twin_text", "pulid")
 """Parts that only models of the second generation have; the last two are of the FLUX-shaped twin."""
 

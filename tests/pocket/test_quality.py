@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.metrics.models.clip import OpenClip
 from methods.errors import UsageError
+from methods.pocket.models import PocketModels
 from methods.pocket.probes import JUDGED
-from methods.pocket.world import FACTORS, caption, sample_context, sample_person
+from methods.pocket.world import FACTORS, caption, render, sample_context, sample_person
 from methods.pocket.world.captions import UNSAID
 from scripts.pocket.quality import (
     AT_MOST,
@@ -24,6 +26,7 @@ from scripts.pocket.quality import (
     share,
     verdicts,
 )
+from scripts.pocket.realism import clipped, frechet
 from scripts.pocket_quality import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,12 +90,31 @@ def test_unknown_part_is_refused() -> None:
 
 
 def test_every_generated_part_on_the_shipped_models(pocket_weights: Path) -> None:
-    figures = measure(["text", "uniform"], weights=pocket_weights, count=8, steps=4, batch_size=8)
+    parts = ["text", "uniform", "realism"]
+    figures = measure(parts, weights=pocket_weights, count=8, steps=4, batch_size=8)
+    assert figures["realism"]["fid"]["value"] > figures["realism"]["fid_of_renders"]["value"] > 0
+    assert figures["realism"]["clipped_in_renders"]["n"] >= 7
     assert figures["text"]["scene"]["n"] == 8
     assert figures["text"]["accessory"]["n"] <= 8
     assert figures["uniform"]["genuine_mean"] > figures["uniform"]["impostor_mean"] + 0.3
     assert figures["uniform"]["position"]["n"] == 32
     json.dumps(figures)
+
+
+def test_realism_of_renders_themselves(pocket_weights: Path) -> None:
+    """Two halves of one set are near, a set and itself at nothing; white cheeks count, dark eyes hardly."""
+    models = PocketModels(pocket_weights)
+    rng = np.random.default_rng(0)
+    people = [sample_person(number) for number in range(24)]
+    shown = np.stack([render(one, sample_context(rng, style="photo", pose="front")).pixels for one in people])
+    clip = OpenClip(str(pocket_weights / "clip"), "cpu")
+    assert frechet(clip, shown, shown)["value"] == pytest.approx(0, abs=1e-3)
+    assert frechet(clip, shown, shown // 2)["value"] > frechet(clip, shown[:12], shown[12:])["value"] > 0
+    plain = clipped(models.scorer, shown)
+    assert plain["n"] >= 20 and plain["value"] < 0.2
+    bright = np.clip(shown.astype(int) + 60, 0, 255).astype(np.uint8)
+    assert clipped(models.scorer, bright)["value"] > plain["value"] + 0.2
+    assert clipped(models.scorer, np.zeros((2, 128, 128, 3), np.uint8)) == {"value": None, "n": 0}
 
 
 def test_the_command_prints_one_json(
