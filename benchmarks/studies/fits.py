@@ -5,6 +5,8 @@ attention  share of V*'s attention inside the true face region: facewise against
 ablation   prompt following and identity: facewise against itself without the loss and with shared
            tokens
 speed      id-ea at 320 steps against textual inversion at 5,000: identity, and the ratio of times
+cost       processor seconds and final loss of every fit with the settings of its backbone, against the
+           published ones with the network in float32 (textual inversion at facewise's steps and batch)
 sweep      attention share, prompt following and identity over a grid of options
 bound      what limits a learned word: identity when the text features themselves are fitted, at the
            word's place or at all of them, beside textual inversion at equal steps and uniform
@@ -19,7 +21,7 @@ from typing import Any
 from benchmarks.studies.figures import Figures, Remaining
 from benchmarks.studies.study import Study, Variant
 from methods.errors import UsageError
-from methods.registry import get_method
+from methods.registry import get_method, method_info, method_names
 from methods.settings import OPTION, configure
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -47,6 +49,20 @@ def speed(study: Study, options: Options) -> Measure:
     return lambda people: {
         "pictures": study.comparison([*variants, release], people),
         "seconds": study.seconds(variants, people),
+    }
+
+
+def cost(study: Study, options: Options) -> Measure:
+    inversion = variants_at_equal_steps(study, {"facewise": {OPTION: "published"}})[0].options
+    pairs = {}
+    for name in (one for one in method_names() if method_info(one).kind == "fit"):
+        equal = inversion if name == "textual-inversion" else {}
+        own = options.get(name, {})
+        published = {OPTION: "published", "precision": "float32", **equal, **own}
+        pairs[name] = [Variant(name, name, own), Variant(f"{name} as published", name, published)]
+    return lambda people: {
+        name: {**study.seconds(pair, people), "final_loss": study.losses(pair, people)}
+        for name, pair in pairs.items()
     }
 
 
@@ -91,7 +107,7 @@ def variants_at_equal_steps(study: Study, options: Options) -> list[Variant]:
     ]
 
 
-PARTS = {"attention": attention, "ablation": ablation, "speed": speed, "bound": bound}
+PARTS = {"attention": attention, "ablation": ablation, "speed": speed, "bound": bound, "cost": cost}
 """And `sweep`, which takes a grid."""
 
 

@@ -279,6 +279,16 @@ class Study:
             },
         }
 
+    def losses(self, variants: Sequence[Variant], people: int | None = None) -> dict[str, Any]:
+        """Squared error over the last 50 steps of fits, mean over people."""
+        people = people or self.people
+        return {
+            one.name: mean_interval(
+                np.array([self.fit_seconds(one, person)["log.denoising"] for person in range(people)])
+            )
+            for one in variants
+        }
+
     # -------------------------------------------------------------- parts
     def _unit(
         self,

@@ -74,9 +74,13 @@ def test_figures_of_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "--set", "id-ea.batch=1", "--set", "textual-inversion.steps=1", "--set", "textual-inversion.batch=1",
     ]  # fmt: skip
     assert main([*call, "--parts", "attention"]) == 0
-    assert main([*call, "--parts", "speed,bound"]) == 0
+    assert main([*call, "--parts", "speed,bound,cost"]) == 0
     found = json.loads(output.read_text())
-    assert set(found) == {"settings", "attention", "speed", "bound"}
+    assert set(found) == {"settings", "attention", "speed", "bound", "cost"}
+    assert set(found["cost"]) == {"textual-inversion", "facewise", "id-ea"}
+    for name, figures in found["cost"].items():
+        assert figures["median_seconds"][name]["cpu"] > 0
+        assert set(figures["final_loss"]) == {name, f"{name} as published"}
     assert {"features at the word's place", "features at all places"} < set(found["bound"])
     assert "facewise" in found["attention"]["ratio_to_textual-inversion"]
     assert "textual-inversion" in found["speed"]["seconds"]["ratio_to_id-ea"]
