@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from methods.config import Batch, Count, Positive, Seed, options
+from methods.config import Batch, Count, Positive, Precision, Seed, options
 from methods.contract import MethodInfo
 from methods.fitting.attachment import Spoken
 from methods.fitting.denoising import Noising, denoising
@@ -50,6 +50,7 @@ class Config:
 
     places:             `word`: where the word stands; `all`: every place, padding included
     steps, batch, rate: of AdamW on the features
+    precision:          as for the methods that learn a word
     seed:               of noise, noise levels and sentences
     """
 
@@ -57,6 +58,7 @@ class Config:
     steps: Count = 600
     batch: Batch = 8
     rate: Positive = 1e-2
+    precision: Precision = "auto"
     seed: Seed = 0
 
 
@@ -76,7 +78,7 @@ class FreeFeatures(FitMethod):
         rng = torch.Generator().manual_seed(config.seed)
         noising = Noising(backbone, photo_latents(backbone, identity), rng)
 
-        with denoising(backbone, Attachment()) as denoise:
+        with denoising(backbone, Attachment(), config.precision) as denoise:
 
             def losses() -> dict[str, Tensor]:
                 noisy, time, target = noising.draw(config.batch)
