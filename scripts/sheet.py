@@ -33,8 +33,8 @@ SCENES = (
     "a photo of a {person} with a hat in the forest",
     "a comic drawing of a {person} in a library",
 )
-PEOPLE = (2, 38, 39, 30)
-"""Numbers after the first held-out one, for four who do not look alike."""
+PEOPLE = (400, 403, 404, 405)
+"""Numbers after the first held-out one: four of those whom the tables are about."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

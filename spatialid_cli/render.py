@@ -102,14 +102,15 @@ def render(
 def _people(seeds: list[int], names: list[str]) -> Iterator[tuple[str, Person, dict[str, Any]]]:
     """File label, person and the start of the truth for everyone asked for; person 0 when nobody was."""
     from methods.errors import unknown_name
-    from methods.pocket.world import CELEBRITIES, sample_person
+    from methods.pocket.world import sample_person
+    from methods.pocket.world.names import NAMED
 
-    by_lower = {name.lower(): name for name in CELEBRITIES}
+    by_lower = {name.lower(): name for name in NAMED}
     for name in names:
         if (known := by_lower.get(" ".join(name.replace("-", " ").lower().split()))) is None:
-            raise unknown_name("celebrity", name, CELEBRITIES, listing="spid render --list prints them all.")
-        number = list(CELEBRITIES).index(known)
-        yield known.lower().replace(" ", "-"), CELEBRITIES[known], {"celebrity": known, "seed": number}
+            raise unknown_name("celebrity", name, NAMED, listing="spid render --list prints them all.")
+        number = list(NAMED).index(known)
+        yield known.lower().replace(" ", "-"), NAMED[known], {"celebrity": known, "seed": number}
     for seed in seeds or ([] if names else [0]):
         yield f"person-{seed:04d}", sample_person(seed), {"celebrity": None, "seed": seed}
 
@@ -164,13 +165,14 @@ def _truth(portrait: Portrait, truth: dict[str, Any], text: str) -> dict[str, An
 
 
 def _print_list(as_json: bool) -> None:
-    from methods.pocket.world import CELEBRITIES, FACTORS
+    from methods.pocket.world import FACTORS
+    from methods.pocket.world.names import NAMED
 
     if as_json:
-        console.out_json({"factors": FACTORS, "celebrities": list(CELEBRITIES)})
+        console.out_json({"factors": FACTORS, "celebrities": list(NAMED)})
         return
     console.out_fields({f"--{name.replace('_', '-')}": ", ".join(values) for name, values in FACTORS.items()})
     console.out()
-    names = list(CELEBRITIES)
+    names = list(NAMED)
     rows = [", ".join(names[start : start + 6]) for start in range(0, len(names), 6)]
     console.out_fields({"--celebrity": ",\n".join(rows)})

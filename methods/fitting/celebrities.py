@@ -21,9 +21,9 @@ def celebrity_names(path: str | None, backbone: Backbone) -> list[str]:
     """
     if path is None:
         if is_pocket(backbone.family):
-            from methods.pocket.world import CELEBRITIES
+            from methods.pocket.world.names import NAMED
 
-            return list(CELEBRITIES)
+            return list(NAMED)
         raise UsageError(
             f"There is no list of celebrities for {backbone.family} backbones.",
             hint="Give one name a line in a file: --set celebrities=names.txt",

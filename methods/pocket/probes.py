@@ -34,7 +34,7 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "iris": IRIS_COLOURS,
     "mark": MARKS,
 }
-"""What probes of the second generation also read: who somebody is, attribute by attribute."""
+"""Who somebody is, attribute by attribute."""
 JUDGED = ("scene", "clothing_color", "style", "accessory", "expression")
 """Factors on which generated pictures are judged; their probes must be at least 98 % accurate."""
 
@@ -122,8 +122,7 @@ def load_probes(folder: Path) -> ProbeSet:
             f"No probes in {folder}: {error}.", hint="Run `python scripts/train_pocket.py probes`."
         ) from error
     known = {name: list(values) for name, values in (HEADS | IDENTITY).items()}
-    first = {name: known[name] for name in HEADS}
-    if recipe["heads"] not in (known, first):
+    if recipe["heads"] != known:
         raise WeightsError(
             f"The probes in {folder} were trained on other factors.",
             hint="Run `python scripts/train_pocket.py probes`.",

@@ -1,4 +1,4 @@
-"""The pocket VAE of the second generation: AutoencoderKL, factor 8, 16 latent channels, trained on renders.
+"""The pocket VAE: AutoencoderKL, factor 8, 16 latent channels, trained on renders.
 
 The loss cares for what a recogniser needs: L1, L1 of the picture's gradients at two scales (edges), both
 weighted up around the eyes and mouth, whose places the renderer knows. KL is a whisper, as in LDM. From

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from methods.errors import FaceError, UsageError
 from methods.faces import analyse
 from methods.hooks import Identity, Job
 from methods.pocket.models import PocketModels
-from methods.pocket.probes import IDENTITY, JUDGED, attribute
+from methods.pocket.probes import IDENTITY, attribute
 from methods.pocket.world import (
     FACTORS,
     HELD_OUT,
@@ -39,45 +38,7 @@ from methods.pocket.world.looks import listed, look
 from methods.pocket.world.names import NAMED
 from methods.registry import get_method
 from methods.sampling import iterate_samples
-
-TARGETS: dict[str, float] = {
-    "text.scene": 0.95,
-    "text.clothing_color": 0.95,
-    "text.style": 0.95,
-    "text.accessory": 0.90,
-    "text.expression": 0.80,
-    "celebrity.top1": 0.70,
-    "faces.recall": 0.99,
-    "faces.landmark_error": 0.05,
-    "faces.tar": 0.95,
-    "clip.caption_to_picture": 0.80,
-    "uniform.position": 0.60,
-    "pulid.position": 0.60,
-} | {f"probes.{factor}": 0.98 for factor in JUDGED}
-AT_MOST = ("faces.landmark_error",)
-
-
-# ------------------------------------------------------------------ figures
-def share(right: NDArray[np.bool_]) -> dict[str, Any]:
-    """A proportion with its Wilson 95 % interval."""
-    n, p, z = len(right), float(np.mean(right)) if len(right) else float("nan"), 1.96
-    if n == 0:
-        return {"value": None, "interval": None, "n": 0}
-    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return {"value": round(p, 4), "interval": [round(max(low, 0.0), 4), round(min(high, 1.0), 4)], "n": n}
-
-
-def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every target whose figure was measured: its value, the target, and whether it is reached."""
-    found = {}
-    for name, target in TARGETS.items():
-        part, _, figure = name.partition(".")
-        value = figures.get(part, {}).get(figure, {}).get("value")
-        if value is not None:
-            reached = value <= target if name in AT_MOST else value >= target
-            found[name] = {"value": value, "target": target, "reached": reached}
-    return found
+from scripts.pocket.bars import share, verdicts
 
 
 # ------------------------------------------------------------------ the instrument
@@ -117,11 +78,6 @@ class Instrument:
     def looks(self) -> dict[str, Any]:
         """Share of pictures by `none` in which the probes see what the prompt says about the person."""
         probes = self.models.probes
-        if not set(IDENTITY) <= set(probes.network.heads):
-            raise UsageError(
-                f"The probes in {self.models.folder / 'probes'} do not read who somebody is.",
-                hint="Run `python scripts/train_pocket.py probes`, or leave out the part looks.",
-            )
         rng = np.random.default_rng([self.seed, 4])
         people = [sample_person(HELD_OUT + 900_000 + number) for number in range(self.count)]
         jobs, glasses = [], []
@@ -373,9 +329,11 @@ class Instrument:
         return Identity(name, torch.from_numpy(face.embedding), face=face, encoder=encoder, image=image)
 
 
-PARTS = ("text", "celebrity", "realism", "faces", "clip", "uniform", "probes", "quality", "autoencoder")
-SECOND = ("looks", "twin_text", "pulid")
-"""Parts that only models of the second generation have; the last two are of the FLUX-shaped twin."""
+PARTS = (
+    "text", "looks", "celebrity", "realism", "faces", "clip", "uniform", "probes", "quality", "autoencoder",
+)  # fmt: skip
+TWIN = ("twin_text", "pulid")
+"""Parts of the FLUX-shaped twin."""
 
 
 def known_names(tokenizer: Path) -> dict[str, Person]:
@@ -409,9 +367,9 @@ def measure(
     Returns a JSON-able dict: one entry per part, `targets` with the verdict on every figure that has one,
     and `settings`. Raises UsageError for an unknown part, WeightsError for missing weights.
     """
-    unknown = [part for part in parts if part not in (*PARTS, *SECOND)]
+    unknown = [part for part in parts if part not in (*PARTS, *TWIN)]
     if unknown:
-        raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join((*PARTS, *SECOND))}.")
+        raise UsageError(f"There is no part {unknown[0]!r}.", hint=f"Parts: {', '.join((*PARTS, *TWIN))}.")
     if count < 1:
         raise UsageError(f"count is {count}.", hint="Give at least 1.")
     models = PocketModels() if weights is None else PocketModels(weights)

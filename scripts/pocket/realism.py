@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def clipped(encoder: FaceEncoder, pictures: NDArray[np.uint8]) -> dict[str, Any]
     return {"value": round(float(np.mean(shares)), 4) if shares else None, "n": len(shares)}
 
 
-def _ellipse(box: Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
+def _ellipse(box: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.bool_]:
     """bool [H, W], the ellipse that touches the sides of a box (left, top, right, bottom)."""
     left, top, right, bottom = (float(side) for side in box)
     y, x = np.mgrid[: size[0], : size[1]] + 0.5

@@ -17,7 +17,7 @@ from methods.pocket.world.names import NAMED
 
 CONTEXT_LENGTH = 64
 WORDS = tuple(sorted({*VOCABULARY, *looks.words(), *(word for name in NAMED for word in name.split())}))
-"""Every word that captions of the second generation can say."""
+"""Every word that captions can say."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _SYMBOLS = "abcdefghijklmnopqrstuvwxyz0123456789,.!?'\"-:;()*&/#<>|_"
 

@@ -47,7 +47,7 @@ def test_a_celebrity_is_found_whatever_the_spelling(spid: Spid, tmp_path: Path) 
 def test_the_list_holds_every_factor_and_name(spid: Spid) -> None:
     listed = spid("render", "--list", "--json").json
     assert listed["factors"] == {name: list(values) for name, values in FACTORS.items()}
-    assert len(listed["celebrities"]) >= 64
+    assert len(listed["celebrities"]) == 400
     assert "--clothing-color" in spid("render", "--list").out
 
 

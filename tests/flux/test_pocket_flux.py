@@ -48,7 +48,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("twin")
     weights = random_twin(folder / "weights", num_layers=1, num_single_layers=1)
     torch.manual_seed(0)
-    save_weights(folder / "reader.safetensors", FaceReader(8).state_dict())
+    save_weights(folder / "reader.safetensors", FaceReader(16).state_dict())
     settings = [
         "data.people=2",
         "data.pictures=2",

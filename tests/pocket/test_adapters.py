@@ -30,7 +30,7 @@ def weights(tmp_path: Path) -> Path:
     shutil.copytree(pocket_dir() / "uniform", folder / "uniform")
     (folder / "uniform" / "stale.txt").touch()
     torch.manual_seed(0)
-    save_weights(tmp_path / "reader.safetensors", FaceReader(8).state_dict())
+    save_weights(tmp_path / "reader.safetensors", FaceReader(16).state_dict())
     return folder
 
 

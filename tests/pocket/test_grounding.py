@@ -15,6 +15,7 @@ from methods.paths import pocket_dir
 from methods.pocket.world import CELEBRITIES
 from scripts.pocket.diffusion import build_unet
 from scripts.pocket.grounding import NOUNS, Grounding, head_bumps, subject_tokens
+from scripts.pocket.tokenizer import CONTEXT_LENGTH
 
 LANDMARKS = np.array([[[44.0, 40], [60, 40], [52, 50], [46, 58], [58, 58]]], np.float32)
 
@@ -27,7 +28,7 @@ def tokenizer() -> CLIPTokenizer:
 @pytest.fixture(scope="module")
 def unet() -> UNet2DConditionModel:
     torch.manual_seed(0)
-    return build_unet(8)
+    return build_unet(16)
 
 
 def ids_of(tokenizer: CLIPTokenizer, *captions: str) -> torch.Tensor:
@@ -45,7 +46,7 @@ def test_subjects_are_nouns_and_names_and_nothing_else(tokenizer: CLIPTokenizer)
 
 def test_watching_changes_nothing(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> None:
     torch.manual_seed(1)
-    latents, text = torch.randn(2, 8, 16, 16), torch.randn(2, 48, 256)
+    latents, text = torch.randn(2, 16, 16, 16), torch.randn(2, CONTEXT_LENGTH, 256)
     ids = ids_of(tokenizer, "a photo of a man", "")
     with torch.no_grad():
         unet.set_attn_processor(AttnProcessor())
@@ -64,7 +65,7 @@ def test_known_shares(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> N
     head = (2 * head_bumps(landmarks)).clamp(max=1)[0, 0].flatten()
 
     def term(column: torch.Tensor) -> float:
-        probabilities = column[None, :, None].expand(2 * 4, -1, 48)
+        probabilities = column[None, :, None].expand(2 * 4, -1, CONTEXT_LENGTH)
         grounding.expect(ids, landmarks)
         grounding.see(probabilities, heads=4)
         return float(grounding.take())
@@ -77,7 +78,7 @@ def test_known_shares(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> N
 def test_the_term_moves_attention_to_the_head(tokenizer: CLIPTokenizer, unet: UNet2DConditionModel) -> None:
     torch.manual_seed(2)
     grounding, ids = Grounding(unet, tokenizer), ids_of(tokenizer, "a photo of a man")
-    latents, text = torch.randn(1, 8, 16, 16), torch.randn(1, 48, 256)
+    latents, text = torch.randn(1, 16, 16, 16), torch.randn(1, CONTEXT_LENGTH, 256)
     layers = [p for name, p in unet.named_parameters() if "attn2.to_q" in name or "attn2.to_k" in name]
     optimizer = torch.optim.Adam(layers, lr=3e-3)
     course = []

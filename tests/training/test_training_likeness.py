@@ -30,7 +30,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An untrained reader: it tells estimates apart as well as any."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("reader") / "reader.safetensors"
-    save_weights(path, FaceReader(8).state_dict())
+    save_weights(path, FaceReader(16).state_dict())
     return str(path)
 
 

@@ -17,6 +17,7 @@ from methods.backbone.families.reading import (
     damaged,
     first_line,
     quiet_loading,
+    without_shard_bars,
 )
 from methods.backbone.families.registry import LoadOptions, Parts, Source
 from methods.backbone.lora import Lora, merge_loras
@@ -185,9 +186,10 @@ def _transformer_of_folder(folder: Path, variant: str | None, options: LoadOptio
 
         given["quantization_config"] = BitsAndBytesConfig(**_nf4(options.dtype))
     try:
-        transformer = FluxTransformer2DModel.from_pretrained(
-            folder, subfolder="transformer", torch_dtype=options.dtype, **given
-        )
+        with without_shard_bars():
+            transformer = FluxTransformer2DModel.from_pretrained(
+                folder, subfolder="transformer", torch_dtype=options.dtype, **given
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise damaged(folder / "transformer", error) from error
     except ImportError as error:  # a folder that is quantised already

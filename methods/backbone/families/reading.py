@@ -34,11 +34,26 @@ def quiet_loading() -> Iterator[None]:
                     return torch.empty(args[0].shape, dtype=args[0].dtype, **kwargs)
             return function(*args, **(kwargs or {}))
 
+    with _without_bars(settings), WithoutData():
+        yield
+
+
+@contextmanager
+def without_shard_bars() -> Iterator[None]:
+    """Without diffusers' bar over the files of a network, which standard error shows wherever it leads."""
+    from diffusers.utils import logging as settings
+
+    with _without_bars(settings):
+        yield
+
+
+@contextmanager
+def _without_bars(settings: Any) -> Iterator[None]:
+    """Without the bars of a library, given its module of that name."""
     shown = settings.is_progress_bar_enabled()
     settings.disable_progress_bar()
     try:
-        with WithoutData():
-            yield
+        yield
     finally:
         if shown:
             settings.enable_progress_bar()

@@ -15,6 +15,7 @@ from methods.backbone.families.reading import (
     damaged,
     first_line,
     quiet_loading,
+    without_shard_bars,
 )
 from methods.backbone.families.registry import LoadOptions, Parts, Source
 from methods.backbone.families.unet import UNetDenoiser
@@ -121,7 +122,10 @@ def _from_folder(folder: Path, variant: str | None, dtype: torch.dtype) -> _Mode
     present = [one for one in ("", "_2") if (index.get(f"text_encoder{one}") or [None])[0] is not None]
     encoders = partial(_encoders, folder, present, dtype, options)
     try:
-        unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **options)
+        with without_shard_bars():
+            unet = UNet2DConditionModel.from_pretrained(
+                folder, subfolder="unet", torch_dtype=dtype, **options
+            )
         vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=dtype, **options)
         text_models = encoders()
         tokenizers = tuple(

@@ -1,7 +1,4 @@
-"""What people look like, in words: one table of phrases per attribute, in the renderer's own terms.
-
-These words belong to the second generation of pocket models. The shipped text encoder does not know them.
-"""
+"""What people look like, in words: one table of phrases per attribute, in the renderer's own terms."""
 
 from __future__ import annotations
 

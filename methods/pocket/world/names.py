@@ -1,4 +1,4 @@
-"""The 400 named people of the second generation of pocket models, the first one's celebrities among them."""
+"""The 400 named people whom the pocket models know, the celebrities of their first generation among them."""
 
 from __future__ import annotations
 
@@ -67,4 +67,4 @@ def _names() -> list[str]:
 NAMED: dict[str, Person] = CELEBRITIES | {
     name: sample_person(_FIRST_SEED + seed) for name, seed in zip(_names(), _SEEDS, strict=True)
 }
-"""Person by name. The shipped text encoder knows only the first 80."""
+"""Person by name."""
