@@ -10,11 +10,11 @@ from tiny import tiny_backbone
 
 from methods.errors import UsageError
 from methods.fitting.celebrities import celebrity_names
-from methods.pocket.world import CELEBRITIES
+from methods.pocket.world.names import NAMED
 
 
 def test_the_pocket_world_has_its_own() -> None:
-    assert celebrity_names(None, replace(tiny_backbone("sd1"), family="pocket")) == list(CELEBRITIES)
+    assert celebrity_names(None, replace(tiny_backbone("sd1"), family="pocket")) == list(NAMED)
 
 
 def test_a_file_has_one_name_a_line(tmp_path: Path) -> None:
