@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from benchmarks.studies.people import photograph
 from methods.compat import ensure_torchvision
 from methods.errors import SpidError
 from methods.files import write_bytes
 from methods.generate import generate
 from methods.images import contact_sheet, load_picture
 from methods.pocket.models import PocketModels
-from methods.pocket.references import counterfactual, counterfactual_nuisance, reference_png
 from methods.pocket.world import HELD_OUT
 
 METHODS = (
@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for number, scene in zip(numbers, SCENES * len(numbers), strict=False):
             reference = arguments.work / f"person-{number}.png"
-            shown = reference_png(number, counterfactual(number, 0), counterfactual_nuisance(number, 0))
-            write_bytes(reference, shown)
+            photograph(number, reference)
             made = generate(
                 prompts=scene,
                 references=str(reference),

@@ -37,7 +37,7 @@ from methods.errors import SpidError, UsageError  # noqa: E402
 from methods.images import save_png  # noqa: E402
 from methods.paths import pocket_dir  # noqa: E402
 from methods.pocket.models import PocketModels  # noqa: E402
-from methods.registry import get_method, method_info, method_names  # noqa: E402
+from methods.registry import get_method, method_names  # noqa: E402
 from spatialid_cli import console  # noqa: E402
 from spatialid_cli.request import collect_pairs  # noqa: E402
 
@@ -70,9 +70,7 @@ def study_methods(arguments: argparse.Namespace) -> None:
 def study_fits(arguments: argparse.Namespace) -> None:
     """results/fits.json."""
     parts = known_parts(arguments.parts, [*fits.PARTS, "sweep"])
-    options = options_by_method(
-        arguments.settings, [name for name in method_names() if method_info(name).kind == "fit"]
-    )
+    options = options_by_method(arguments.settings, fits.fitted_methods())
     study = Study(**shared(arguments), renders=arguments.renders)
     figures = Figures(arguments.output, {**settings(study), "renders": study.renders, "options": options})
     for part in parts:

@@ -55,7 +55,7 @@ def speed(study: Study, options: Options) -> Measure:
 def cost(study: Study, options: Options) -> Measure:
     inversion = variants_at_equal_steps(study, {"facewise": {OPTION: "published"}})[0].options
     pairs = {}
-    for name in (one for one in method_names() if method_info(one).kind == "fit"):
+    for name in fitted_methods():
         equal = inversion if name == "textual-inversion" else {}
         own = options.get(name, {})
         published = {OPTION: "published", "precision": "float32", **equal, **own}
@@ -92,6 +92,11 @@ def bound(study: Study, options: Options) -> Measure:
         Variant("uniform", "uniform"),
     ]
     return lambda people: study.comparison(variants, people)
+
+
+def fitted_methods() -> list[str]:
+    """Names of the methods that fit every person."""
+    return [name for name in method_names() if method_info(name).kind == "fit"]
 
 
 def variants_at_equal_steps(study: Study, options: Options) -> list[Variant]:

@@ -27,7 +27,10 @@ def held_out(number: int, folder: Path, encoder: FaceEncoder) -> Identity:
     person = FIRST_PERSON + number
     path = folder / f"{person}.png"
     if not path.is_file():
-        write_bytes(
-            path, reference_png(person, counterfactual(person, 0), counterfactual_nuisance(person, 0))
-        )
+        photograph(person, path)
     return identify(f"person-{number}", path, encoder)
+
+
+def photograph(person: int, path: Path) -> None:
+    """Write the reference picture of a person of this number of the world."""
+    write_bytes(path, reference_png(person, counterfactual(person, 0), counterfactual_nuisance(person, 0)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from methods.backbone.noise import Noised
 from methods.config import Precision
-from methods.fitting.precision import computing, prepared
+from methods.fitting.precision import computing, in_force, prepared
 from methods.hooks import Attachment, Conditioning
 
 if TYPE_CHECKING:
@@ -56,17 +56,18 @@ def denoising(backbone: Backbone, hooks: Attachment, precision: Precision = "flo
 
     The text encoders stay on the device with it: backward reads their weights.
     """
+    chosen = in_force(precision, backbone)
     with (
         backbone.resident(*backbone.denoiser.modules(), *backbone.text.models),
         backbone.attention_backend(gradients=True),
-        prepared(precision, backbone),
+        prepared(chosen, backbone),
         backbone.denoiser.attached(hooks) as predict,
     ):
 
         def denoise(noisy: Tensor, time: Tensor, key: Tensor, value: Tensor, pooled: Tensor | None) -> Tensor:
             features = key.to(backbone.dtype)
             text = Conditioning(features, features if value is key else value.to(backbone.dtype), pooled)
-            with computing(precision, backbone):
+            with computing(chosen, backbone):
                 return predict(noisy.to(backbone.dtype), time, text).float()
 
         yield denoise

@@ -120,7 +120,7 @@ class Instrument:
     def realism(self) -> dict[str, Any]:
         """How far pictures of `none` are from renders, and whether faces are drawn too hard."""
         from benchmarks.metrics.models.clip import OpenClip
-        from scripts.pocket.realism import clipped, frechet
+        from scripts.pocket.realism import clipped, features, frechet
 
         rng = np.random.default_rng([self.seed, 5])
         contexts = [sample_context(rng) for _ in range(self.count)]
@@ -134,13 +134,14 @@ class Instrument:
         said = [caption(*one) for one in zip(people, contexts, strict=True)]
         pictures = self._pictures([self._job(prompt, i) for i, prompt in enumerate(said)], None, "realism")
         clip = OpenClip(str(self.models.folder / "clip"), "cpu")
+        shown = features(clip, renders)
         scorer = self.models.scorer
         return {
             "definition": f"{self.count} pictures of `none` from canonical captions, and their renders; "
             "fid: Frechet distance of CLIP features, between renders of other people beside it; clipped: "
             "share of the pixels of faces with a channel at 0 or 255",
-            "fid": frechet(clip, pictures, renders),
-            "fid_of_renders": frechet(clip, others, renders),
+            "fid": frechet(features(clip, pictures), shown),
+            "fid_of_renders": frechet(features(clip, others), shown),
             "clipped": clipped(scorer, pictures),
             "clipped_in_renders": clipped(scorer, renders),
         }

@@ -19,7 +19,7 @@ from methods.pocket.world import FACTORS, caption, render, sample_context, sampl
 from methods.pocket.world.captions import UNSAID
 from scripts.pocket.bars import AT_MOST, TARGETS, share, verdicts
 from scripts.pocket.quality import PARTS, TWIN, measure
-from scripts.pocket.realism import clipped, frechet
+from scripts.pocket.realism import clipped, features, frechet
 from scripts.pocket_quality import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,8 +101,9 @@ def test_realism_of_renders_themselves(pocket_weights: Path) -> None:
     people = [sample_person(number) for number in range(24)]
     shown = np.stack([render(one, sample_context(rng, style="photo", pose="front")).pixels for one in people])
     clip = OpenClip(str(pocket_weights / "clip"), "cpu")
-    assert frechet(clip, shown, shown)["value"] == pytest.approx(0, abs=1e-3)
-    assert frechet(clip, shown, shown // 2)["value"] > frechet(clip, shown[:12], shown[12:])["value"] > 0
+    own, darker = features(clip, shown), features(clip, shown // 2)
+    assert frechet(own, own)["value"] == pytest.approx(0, abs=1e-3)
+    assert frechet(own, darker)["value"] > frechet(own[:12], own[12:])["value"] > 0
     plain = clipped(models.scorer, shown)
     assert plain["n"] >= 20 and plain["value"] < 0.2
     bright = np.clip(shown.astype(int) + 60, 0, 255).astype(np.uint8)
