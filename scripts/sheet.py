@@ -37,12 +37,20 @@ PEOPLE = (400, 403, 404, 405)
 """Numbers after the first held-out one: four of those whom the tables are about."""
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """Comma-separated numbers from 0 up; argparse makes one line of a ValueError."""
+    given = tuple(int(one) for one in text.split(","))
+    if min(given) < 0:
+        raise ValueError(text)
+    return given
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the pictures and the sheet."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--people", default=",".join(map(str, PEOPLE)), help="numbers, comma-separated")
+    parser.add_argument("--people", type=numbers, default=PEOPLE, help="numbers, comma-separated")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--cell", type=int, default=112, help="side of a picture in the sheet, in pixels")
     parser.add_argument("--work", type=Path, default=Path("outputs/sheet"), help="folder of the references")
@@ -50,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     ensure_torchvision()
     models = PocketModels()
-    numbers = [HELD_OUT + int(one) for one in arguments.people.split(",")]
+    people = [HELD_OUT + number for number in arguments.people]
     rows = []
     try:
-        for number, scene in zip(numbers, SCENES * len(numbers), strict=False):
+        for number, scene in zip(people, SCENES * len(people), strict=False):
             reference = arguments.work / f"person-{number}.png"
             photograph(number, reference)
             made = generate(
@@ -65,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 face_encoder=models.conditioner,
             )
             rows.append([load_picture(reference), *(one.picture for one in made)])
-            print(f"{len(rows)} of {len(numbers)} people", file=sys.stderr, flush=True)
+            print(f"{len(rows)} of {len(people)} people", file=sys.stderr, flush=True)
     except SpidError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -125,7 +125,7 @@ def stages(
             data, vae, reader, weights / "sd", work / "diffusion", **on_device("diffusion"), **o
         ),
         "flux": lambda **o: flux.train(
-            data, vae, reader, weights / "flux", work / "flux", **on_device("flux"), **o
+            data, vae, weights / "sd", weights / "flux", work / "flux", **on_device("flux"), **o
         ),
     }
     settings = [] if device == "cpu" else [f"device={device}", "batch=256"]

@@ -35,6 +35,8 @@ IDENTITY: dict[str, tuple[str, ...]] = {
     "mark": MARKS,
 }
 """Who somebody is, attribute by attribute."""
+OUTPUTS = HEADS | IDENTITY
+"""All that the probes were trained on."""
 JUDGED = ("scene", "clothing_color", "style", "accessory", "expression")
 """Factors on which generated pictures are judged; their probes must be at least 98 % accurate."""
 
@@ -121,7 +123,7 @@ def load_probes(folder: Path) -> ProbeSet:
         raise MissingWeightsError(
             f"No probes in {folder}: {error}.", hint="Run `python scripts/train_pocket.py probes`."
         ) from error
-    known = {name: list(values) for name, values in (HEADS | IDENTITY).items()}
+    known = {name: list(values) for name, values in OUTPUTS.items()}
     if recipe["heads"] != known:
         raise WeightsError(
             f"The probes in {folder} were trained on other factors.",

@@ -29,12 +29,17 @@ class Captions:
     def __init__(self, data: Dataset, tokenizers: Sequence[Any], table: Path | None = None) -> None:
         self.data, self.tokenizers = data, tuple(tokenizers)
         self._empty = _ids(self.tokenizers, [""])
+        lengths = [tokenizer.model_max_length for tokenizer in self.tokenizers]
+        self._ends = np.cumsum(lengths)[:-1]
         self._table = None if table is None else _table(data, self.tokenizers, table)
 
     @property
     def empty(self) -> list[Tensor]:
         """Tokens int64 `[1,T]` of the empty caption, by tokenizer."""
-        return [torch.from_numpy(self._empty[:, i]) for i in range(len(self.tokenizers))]
+        return self._split(self._empty)
+
+    def _split(self, rows: NDArray[np.int64]) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(part)) for part in np.split(rows, self._ends, axis=1)]
 
     def draw(self, chosen: NDArray[np.integer], rng: np.random.Generator, *, drop: float) -> list[Tensor]:
         """Tokens int64 `[N,T]` of a caption of each picture, by tokenizer; in `drop` of the cases empty."""
@@ -42,18 +47,17 @@ class Captions:
             rows = self._table[chosen, rng.integers(0, DRAWN, len(chosen))].astype(np.int64)
         else:
             rows = _ids(self.tokenizers, [self.data.random_caption(int(i), rng) for i in chosen])
-        rows = np.where(rng.random((len(rows), 1, 1)) < drop, self._empty, rows)
-        return [torch.from_numpy(rows[:, i]) for i in range(len(self.tokenizers))]
+        return self._split(np.where(rng.random((len(rows), 1)) < drop, self._empty, rows))
 
 
 def _ids(tokenizers: Sequence[Any], texts: list[str]) -> NDArray[np.int64]:
-    """int64 `[N,tokenizers,T]`."""
+    """int64 `[N,T]`: the tokens of all tokenizers, one after the other."""
     read = [tokenizer(texts, padding="max_length", truncation=True).input_ids for tokenizer in tokenizers]
-    return np.stack([np.asarray(ids, dtype=np.int64) for ids in read], axis=1)
+    return np.concatenate([np.asarray(ids, dtype=np.int64) for ids in read], axis=1)
 
 
 def _table(data: Dataset, tokenizers: tuple[Any, ...], path: Path) -> NDArray[np.int16]:
-    """int16 `[N,DRAWN,tokenizers,T]`."""
+    """int16 `[N,DRAWN,T]`."""
     if not path.is_file():
         parts = np.array_split(np.arange(len(data)), max(1, len(data) // 2000))
         with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
@@ -68,4 +72,4 @@ def _part(dataset: Path, tokenizers: tuple[Any, ...], numbers: NDArray[np.intp])
     data, rng = Dataset(dataset), np.random.default_rng([11, int(numbers[0])])
     texts = [data.random_caption(int(i), rng) for i in numbers for _ in range(DRAWN)]
     ids = _ids(tokenizers, texts).astype(np.int16)
-    return ids.reshape(len(numbers), DRAWN, len(tokenizers), -1)
+    return ids.reshape(len(numbers), DRAWN, -1)

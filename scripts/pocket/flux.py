@@ -1,22 +1,24 @@
-"""`pocket-flux`: a FLUX-shaped miniature on the latents and captions of the pocket U-Net.
+"""`pocket-flux`: a FLUX-shaped miniature on the latents and captions of the pocket U-Net, which teaches it.
 
-A `FluxPipeline` folder as diffusers writes it: FluxTransformer2DModel of width 256 with 4 double and 8 single
+A `FluxPipeline` folder as diffusers writes it: FluxTransformer2DModel of width 256 with 3 double and 6 single
 blocks over 64 packed 2 x 2 patches, CLIP for the pooled text, T5 for the words, the pocket VAE. Rectified
-flow (Liu et al. 2022; Esser et al. 2024): x_t = (1 - t) x + t eps, the network predicts eps - x, t is
+flow (Liu et al. 2022; Esser et al. 2024): x_t = (1 - t) x + t eps, the network predicts a velocity, t is
 logit-normal.
-As FLUX.1-dev it takes guidance as an input: from `DISTIL_FROM` of the budget on, the network learns the
-guided prediction of its own moving average (Meng et al. 2023), so that one pass does the work of two.
+As FLUX.1-dev it is distilled under guidance, which it takes as an input (Meng et al. 2023): the target is not
+eps - x but what the pocket U-Net under that guidance predicts at the same point (`flux_teacher`). A target
+without the noise of the data takes a fraction of the pictures, and one pass does the work of two. As FLUX's,
+both text encoders stay as they are: CLIP is the U-Net's, T5 has had its lesson before (`flux_words`).
 """
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
@@ -26,36 +28,37 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
-from methods.pocket.face_reader import PerceptualLoss, face_grids
 from scripts.pocket.autoencoder import encode_dataset
 from scripts.pocket.captions import Captions
 from scripts.pocket.common import Course, save_grid, start_from
 from scripts.pocket.dataset import Dataset, pick
 from scripts.pocket.diffusion import (
     AVERAGE,
-    CAPTION_DROP,
-    PEAK_RATE,
-    PERCEPTUAL_WEIGHT,
     PREVIEW_PROMPTS,
     SHARD,
-    build_scheduler,
     build_text_encoder,
     face_weights,
 )
 from scripts.pocket.flux_steps import compile_blocks, prepare
+from scripts.pocket.flux_teacher import Teacher
+from scripts.pocket.flux_words import LESSONS, teach
 from scripts.pocket.muon import SharedMuon
-from scripts.pocket.tokenizer import CONTEXT_LENGTH, WORDS, build_tokenizer
+from scripts.pocket.processes import join_processes
+from scripts.pocket.tokenizer import WORDS, build_tokenizer
 
 BATCH = 64
-DISTIL_FROM = 0.7
+PEAK_RATE = 1e-3
+CAPTION_DROP = 0.05
 STRONGEST = 6.0
-SHOWN_GUIDANCE = 3.5
+SHOWN_GUIDANCE = 4.0
+T5_LENGTH = 48
+"""The longest caption has 49 pieces."""
 DEFAULTS = {
     "spid_family": "pocket-flux",
     "size": 128,
     "steps": 20,
     "guidance": SHOWN_GUIDANCE,
-    "max_sequence_length": CONTEXT_LENGTH,
+    "max_sequence_length": T5_LENGTH,
 }
 
 
@@ -65,7 +68,7 @@ def build_t5_tokenizer() -> T5Tokenizer:
     words = dict.fromkeys(part for word in WORDS for part in (word, f"{word},"))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(f"▁{word}", -1.0) for word in words] + [(letter, -4.0) for letter in letters]
-    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=CONTEXT_LENGTH)
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=T5_LENGTH)
 
 
 def build_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
@@ -87,15 +90,15 @@ def build_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 
 def build_transformer(channels: int) -> FluxTransformer2DModel:
-    """The untrained network on packed latents `[N,64,4*channels]`: 4 double and 8 single blocks of width 256.
+    """The untrained network on packed latents `[N,64,4*channels]`: 3 double and 6 single blocks of width 256.
 
     The last layer and the gates of all blocks start at zero (adaLN-zero, Peebles & Xie 2023).
     """
     model = FluxTransformer2DModel(
         patch_size=1,
         in_channels=4 * channels,
-        num_layers=4,
-        num_single_layers=8,
+        num_layers=3,
+        num_single_layers=6,
         attention_head_dim=32,
         num_attention_heads=8,
         joint_attention_dim=256,
@@ -174,15 +177,15 @@ def preview(pipeline: FluxPipeline, path: Path, prompts: tuple[str, ...] = PREVI
         height=128,
         num_inference_steps=20,
         guidance_scale=SHOWN_GUIDANCE,
-        max_sequence_length=CONTEXT_LENGTH,
+        max_sequence_length=T5_LENGTH,
         generator=[torch.Generator().manual_seed(i) for i in range(2 * len(prompts))],
         output_type="np",
     ).images
     save_grid((pictures * 255).round().astype(np.uint8), 8, path)
 
 
-def flow_batch(clean: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Noised latents, times float32 `[N]` in (0, 1) and the target eps - x of clean latents `[N,C,H,W]`.
+def flow_batch(clean: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noised latents and their times float32 `[N]` in (0, 1), of clean latents `[N,C,H,W]`.
 
     Times are logit-normal (Esser et al. 2024, section 3.1), stratified over the batch.
     """
@@ -191,13 +194,13 @@ def flow_batch(clean: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Ten
     time = torch.sigmoid(torch.special.ndtri(levels.clamp(1e-4, 1 - 1e-4))).to(clean.device)
     noise = torch.randn(clean.shape, generator=rng).to(clean.device)
     at = time[:, None, None, None]
-    return (1 - at) * clean + at * noise, time, noise - clean
+    return (1 - at) * clean + at * noise, time
 
 
 def train(
     dataset: Path,
     autoencoder: Path,
-    reader: Path,
+    teacher: Path,
     output: Path,
     work: Path,
     *,
@@ -211,11 +214,11 @@ def train(
     previews: int = 1000,
     compiling: bool = False,
 ) -> dict[str, Any]:
-    """Train transformer and both text encoders within the budget; save the pipeline in half precision.
+    """Distil the transformer within the budget; save the pipeline in half precision.
 
-    reader: the file that `face_reader.train` wrote. initial: a pipeline folder to go on from; a checkpoint in
-    `work` counts for more. previews: steps between sheets of pictures, 0 for none. compiling: compile the
-    transformer on a processor as well.
+    teacher: folder of the pocket U-Net's pipeline. initial: a pipeline folder whose transformer to go on
+    from; a checkpoint in `work` counts for more. previews: steps between sheets of pictures, 0 for none.
+    compiling: compile the transformer on a processor as well.
     """
     data = Dataset(dataset)
     cache = work.parent / "diffusion" / "latents.npy"
@@ -223,26 +226,25 @@ def train(
         device
     )
     tokenizers = build_tokenizer(work / "tokenizer"), build_t5_tokenizer()
+    captions = Captions(data, tokenizers, table=work / "captions.npy" if device != "cpu" else None)
+    source = Teacher(teacher, device)
+    lessons = LESSONS if steps is None else min(LESSONS, steps)
+    words = _words(teacher, tokenizers, captions, len(latents), work, lessons, seed).to(device)
     torch.manual_seed(seed)
-    words = Words(build_text_encoder(tokenizers[0]), build_t5(tokenizers[1]))
     transformer = build_transformer(latents.shape[1])
     if initial is not None:
-        for part, name in (
-            (words.clip, "text_encoder"), (words.t5, "text_encoder_2"), (transformer, "transformer"),
-        ):  # fmt: skip
-            start_from(part, initial / name)
-    perceptual = PerceptualLoss.load(reader, build_scheduler(), device)
-    modules = nn.ModuleDict({"words": words, "transformer": transformer}).to(device)
-    optimizer = SharedMuon(modules, PEAK_RATE)
+        start_from(transformer, initial / "transformer")
+    transformer.to(device)
+    optimizer = SharedMuon(transformer, PEAK_RATE)
     course = Course(
-        work, modules, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
+        work, transformer, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
     )
     noise_rng = torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
     prepare(transformer, device)
     compile_blocks(transformer, device, compiling)
 
     def save_pipeline(path: Path | None) -> None:
-        modules.eval()
+        transformer.eval()
         with course.averaged():
             pipeline = assemble(autoencoder, tokenizers, words, transformer).to(device)
             if previews:
@@ -252,45 +254,52 @@ def train(
                 pipeline.to(torch.float16).save_pretrained(path, max_shard_size=SHARD)
                 (path / "spid.json").write_text(json.dumps(DEFAULTS, indent=1) + "\n")
                 pipeline.to(torch.float32)
-        modules.train()
+        transformer.train()
 
-    captions = Captions(data, tokenizers, table=work / "captions.npy" if device != "cpu" else None)
-    empty = [ids.to(device) for ids in captions.empty]
-    teacher: nn.ModuleDict | None = None
+    empty = captions.empty[0].to(device)
     for step in course.steps():
         chosen = pick(data.meta["person"][: len(latents)], batch, course.rng)
-        distilling = course.budget.progress >= DISTIL_FROM
-        drawn = captions.draw(chosen, course.rng, drop=0.0 if distilling else CAPTION_DROP)
-        ids = [tokens.to(device) for tokens in drawn]
+        ids = [tokens.to(device) for tokens in captions.draw(chosen, course.rng, drop=CAPTION_DROP)]
         clean = latents[torch.from_numpy(chosen).to(device)].float()
-        landmarks = data.meta["landmarks"][chosen]
-        noisy, time, target = flow_batch(clean, noise_rng)
-        guidance = torch.ones(batch, device=device)
+        noisy, time = flow_batch(clean, noise_rng)
+        guidance = 1 + (STRONGEST - 1) * torch.rand(batch, generator=noise_rng).to(device)
+        target = source.velocity(noisy, time, ids[0], empty, guidance)
         with torch.autocast(clean.device.type, torch.bfloat16):
-            if distilling:
-                if teacher is None:
-                    with course.averaged():
-                        teacher = copy.deepcopy(modules).requires_grad_(False)
-                    compile_blocks(teacher["transformer"], device, compiling)
-                guidance = 1 + (STRONGEST - 1) * torch.rand(batch, generator=noise_rng).to(device)
-                target = _guided(teacher, noisy, time, ids, empty, guidance)
-            predicted = _predict(transformer, noisy, time, words(*ids), guidance)
-        weight = face_weights(landmarks).to(device)
-        error = (predicted - target).square()
-        loss = (error * weight).mean() / weight.mean()
-        terms = {"mse": error.mean()}
-        if not distilling:  # a guided estimate is meant to leave the picture behind
-            estimate = noisy - time[:, None, None, None] * predicted
-            trust = ((1 - time).square() / ((1 - time).square() + time.square())) ** 0.25
-            seen = perceptual.distance(estimate, clean, face_grids(landmarks).to(device))
-            terms["perceptual"] = (trust * seen).sum() / trust.sum()
-            loss = loss + PERCEPTUAL_WEIGHT * terms["perceptual"]
-        course.learn(loss, **terms)
+            with torch.no_grad():
+                text = words(*ids)
+            predicted = _predict(transformer, noisy, time, text, guidance)
+        error, weight = (predicted - target).square(), face_weights(data.meta["landmarks"][chosen]).to(device)
+        course.learn((error * weight).mean() / weight.mean(), mse=error.mean())
         if previews and (step + 1) % previews == 0 and course.first:
             save_pipeline(None)
     if course.first:
         save_pipeline(output)
     return course.finish(pictures=course.budget.step * batch * course.processes)
+
+
+def _words(
+    teacher: Path,
+    tokenizers: tuple[CLIPTokenizer, T5Tokenizer],
+    captions: Captions,
+    pictures: int,
+    work: Path,
+    lessons: int,
+    seed: int,
+) -> Words:
+    """The teacher's CLIP, and T5 after its lesson, which is kept in `work`."""
+    clip = build_text_encoder(tokenizers[0])
+    start_from(clip, teacher / "text_encoder")
+    kept = work / "text_encoder_2"
+    torch.manual_seed(seed)
+    t5 = build_t5(tokenizers[1])
+    rank, processes = join_processes()
+    if rank == 0 and not (kept / "lesson.json").is_file():
+        explained = teach(t5, clip, captions, pictures, lessons=lessons, seed=seed)
+        t5.save_pretrained(kept)
+        (kept / "lesson.json").write_text(json.dumps({"explained": round(explained, 4)}) + "\n")
+    if processes > 1:
+        dist.barrier()
+    return Words(clip, T5EncoderModel.from_pretrained(kept)).requires_grad_(False).eval()
 
 
 def _predict(call: Any, noisy: Tensor, time: Tensor, text: tuple[Tensor, Tensor], guidance: Tensor) -> Tensor:
@@ -303,20 +312,3 @@ def _predict(call: Any, noisy: Tensor, time: Tensor, text: tuple[Tensor, Tensor]
         guidance=guidance, return_dict=False,
     )[0]  # fmt: skip
     return unpack(tokens.float(), side)
-
-
-@torch.no_grad()
-def _guided(
-    teacher: nn.ModuleDict,
-    noisy: Tensor,
-    time: Tensor,
-    ids: list[Tensor],
-    empty: list[Tensor],
-    guidance: Tensor,
-) -> Tensor:
-    """The teacher's v_empty + g (v_words - v_empty) `[N,C,H,W]`."""
-    plain = torch.ones_like(guidance)
-    worded = _predict(teacher["transformer"], noisy, time, teacher["words"](*ids), plain)
-    nothing = teacher["words"](*(tokens.expand(len(noisy), -1) for tokens in empty))
-    wordless = _predict(teacher["transformer"], noisy, time, nothing, plain)
-    return wordless + guidance[:, None, None, None] * (worded - wordless)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from methods.files import save_json
-from methods.pocket.probes import HEADS, IDENTITY, JUDGED, Probes, ProbeSet, attribute, load_probes
+from methods.pocket.probes import IDENTITY, JUDGED, OUTPUTS, Probes, ProbeSet, attribute, load_probes
 from methods.pocket.world import FACTORS, HELD_OUT, Portrait, render, sample_context, sample_person
 from methods.weights import save_weights
 from scripts.pocket.dataset import person_of
@@ -59,41 +59,40 @@ def train(
     """Train the probes, write them into `output`, return accuracies on `evaluated` held-out renders."""
     torch.manual_seed(seed)
     renders = open_dataset(dataset)
-    heads = HEADS | IDENTITY
     numbers, inverse = np.unique(renders.meta["person"], return_inverse=True)
     people = [person_of(int(number)) for number in numbers]
     truth = {name: renders.meta[name] for name in FACTORS}
     for name in (*IDENTITY, "gender"):
-        truth[name] = np.array([heads[name].index(attribute(person, name)) for person in people])[inverse]
+        truth[name] = np.array([OUTPUTS[name].index(attribute(person, name)) for person in people])[inverse]
 
     def batch(step: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         rng = np.random.default_rng([seed, step])
         picks = rng.integers(0, len(renders), batch_size)
         pictures = np.stack([degrade(np.asarray(renders.pictures[i]), rng, 0.7) for i in picks])
         face = torch.from_numpy(where_to_look(renders.meta["landmarks"][picks]))
-        named = {name: torch.from_numpy(truth[name][picks].astype(np.int64)) for name in heads}
+        named = {name: torch.from_numpy(truth[name][picks].astype(np.int64)) for name in OUTPUTS}
         return to_tensor(pictures), face, named
 
-    network = Probes(width, heads).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Probes(width, OUTPUTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02, fused=True)
     course = begin(work, network, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed)
     network.train()
-    facial = [list(heads).index(name) for name in ("expression", "pose", "gender", "beard", "iris")]
+    facial = [list(OUTPUTS).index(name) for name in ("expression", "pose", "gender", "beard", "iris")]
     for pictures, face, named in batches(course, batch):
         with torch.autocast("cpu", torch.bfloat16):
             attention, logits = network.look_and_name(pictures)
         losses = {
-            name: F.cross_entropy(logits[name].float(), named[name], label_smoothing=0.02) for name in heads
+            name: F.cross_entropy(logits[name].float(), named[name], label_smoothing=0.02) for name in OUTPUTS
         }
         # a mouth is 2 of 256 cells: told where to look, what faces say is learned within minutes
         focus = -(attention[:, facial] * face[:, None]).sum(-1).clamp_min(1e-4).log().mean()
         figures = {name: losses[name].item() for name in JUDGED} | {"focus": focus.item()}
-        total = torch.stack([*losses.values(), losses["expression"], focus]).sum() / len(heads)
+        total = torch.stack([*losses.values(), losses["expression"], focus]).sum() / len(OUTPUTS)
         course.learn(total, **figures)
 
     output.mkdir(parents=True, exist_ok=True)
     save_weights(output / "probes.safetensors", half_precision(network.state_dict()))
-    save_json(output / "probes.json", {"width": width, "heads": {n: list(v) for n, v in heads.items()}})
+    save_json(output / "probes.json", {"width": width, "heads": {n: list(v) for n, v in OUTPUTS.items()}})
     return course.finish(**accuracies(load_probes(output), evaluated))
 
 
@@ -101,7 +100,7 @@ def true_value(portrait: Portrait, name: str) -> int:
     """What a head should say about a render, by index."""
     if name in FACTORS:
         return FACTORS[name].index(getattr(portrait.context, name))
-    return (HEADS | IDENTITY)[name].index(attribute(portrait.person, name))
+    return OUTPUTS[name].index(attribute(portrait.person, name))
 
 
 def accuracies(probes: ProbeSet, pictures: int = 2000, seed: int = HELD_OUT) -> dict[str, float]:

@@ -23,6 +23,14 @@ def test_people_are_rows_and_methods_columns(
     assert len(list((tmp_path / "work").glob("person-*.png"))) == 2
 
 
+def test_people_that_are_no_numbers_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in ("x", "-4", ""):
+        with pytest.raises(SystemExit) as stopped:
+            sheet.main([f"--people={wrong}"])
+        assert stopped.value.code == 2
+        assert "argument --people: invalid numbers value" in capsys.readouterr().err
+
+
 def test_the_committed_one_has_all_methods_and_is_small() -> None:
     path = Path(__file__).resolve().parents[2] / "results" / "sheet.jpg"
     width, height = load_picture(path).size
