@@ -45,7 +45,7 @@ GENERATION = {
     "uniform": 60.0,
     "infinite-id": 40.0,
     "pidiff": 40.0,
-    "flux": 900.0,
+    "flux": 300.0,
     "pulid": 60.0,
 }
 """Stages that an accelerator takes, in this order, and minutes on one core."""
