@@ -12,6 +12,7 @@ import torch
 
 from methods.errors import WeightsError
 from methods.faces.geometry import TEMPLATE, similarity_transform, similarity_transforms
+from methods.pocket.probes import HEADS
 from methods.pocket.world import FACTORS
 from scripts.pocket import detector, probes, recogniser
 from scripts.pocket.dataset import build
@@ -231,9 +232,7 @@ def test_probes_learn_and_load_again(renders: Path, tmp_path: Path) -> None:
     assert set(FACTORS) <= set(figures)
     loaded = probes.load_probes(tmp_path / "probes")
     found = loaded.predict(np.asarray(open_dataset(renders).pictures[:5]))
-    assert all(
-        len(found[name]) == 5 and found[name].max() < len(values) for name, values in probes.HEADS.items()
-    )
+    assert all(len(found[name]) == 5 and found[name].max() < len(values) for name, values in HEADS.items())
     with pytest.raises(WeightsError):
         probes.load_probes(tmp_path)
 
