@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from diffusers import (
     AutoencoderKL,
     FlowMatchEulerDiscreteScheduler,
@@ -28,6 +27,7 @@ from diffusers import (
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
+from methods.backbone.families.flux import image_ids, pack, unpack
 from scripts.pocket.autoencoder import encode_dataset
 from scripts.pocket.captions import Captions
 from scripts.pocket.common import Course, save_grid, start_from
@@ -41,14 +41,15 @@ from scripts.pocket.diffusion import (
 )
 from scripts.pocket.flux_steps import compile_blocks, prepare
 from scripts.pocket.flux_teacher import Teacher
-from scripts.pocket.flux_words import LESSONS, teach
+from scripts.pocket.flux_words import teach
 from scripts.pocket.muon import SharedMuon
-from scripts.pocket.processes import join_processes
 from scripts.pocket.tokenizer import WORDS, build_tokenizer
 
 BATCH = 64
 PEAK_RATE = 1e-3
 CAPTION_DROP = 0.05
+LESSON = 0.06
+"""Share of the time that T5's lesson has; a third of the steps where steps are counted."""
 STRONGEST = 6.0
 SHOWN_GUIDANCE = 4.0
 T5_LENGTH = 48
@@ -114,37 +115,17 @@ def build_transformer(channels: int) -> FluxTransformer2DModel:
     return model
 
 
-def pack(latents: Tensor) -> Tensor:
-    """`[N,C,H,W]` to tokens `[N,H/2*W/2,4*C]` in FLUX's order."""
-    n, c, h, w = latents.shape
-    return latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, c * 4)
-
-
-def unpack(tokens: Tensor, side: int) -> Tensor:
-    """Inverse of `pack` for square latents of `side`."""
-    n, _, c = tokens.shape
-    half = side // 2
-    return tokens.view(n, half, half, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c // 4, side, side)
-
-
-def places(side: int) -> Tensor:
-    """Row and column of every packed token, float32 `[side/2*side/2,3]`, as FluxPipeline numbers them."""
-    half = side // 2
-    ids = torch.zeros(half, half, 3)
-    ids[..., 1] += torch.arange(half)[:, None]
-    ids[..., 2] += torch.arange(half)[None]
-    return ids.reshape(-1, 3)
-
-
 class Words(nn.Module):
-    """Both text encoders: captions to the pooled state `[N,256]` and the words `[N,T,256]`."""
+    """Both text encoders: captions to CLIP's pooled state `[N,256]` and T5's words `[N,T,256]`, which FLUX
+    reads, and CLIP's words `[N,T,256]`, which its teacher reads."""
 
     def __init__(self, clip: CLIPTextModel, t5: T5EncoderModel) -> None:
         super().__init__()
         self.clip, self.t5 = clip, t5
 
-    def forward(self, clip_ids: Tensor, t5_ids: Tensor) -> tuple[Tensor, Tensor]:
-        return self.clip(clip_ids).pooler_output, self.t5(t5_ids)[0]
+    def forward(self, clip_ids: Tensor, t5_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self.clip(clip_ids)
+        return seen.pooler_output, self.t5(t5_ids)[0], seen.last_hidden_state
 
 
 def assemble(
@@ -228,17 +209,23 @@ def train(
     tokenizers = build_tokenizer(work / "tokenizer"), build_t5_tokenizer()
     captions = Captions(data, tokenizers, table=work / "captions.npy" if device != "cpu" else None)
     source = Teacher(teacher, device)
-    lessons = LESSONS if steps is None else min(LESSONS, steps)
-    words = _words(teacher, tokenizers, captions, len(latents), work, lessons, seed).to(device)
     torch.manual_seed(seed)
+    words = Words(build_text_encoder(tokenizers[0]), build_t5(tokenizers[1])).to(device)
+    start_from(words.clip, teacher / "text_encoder")
+    teach(
+        words.t5, words.clip, captions, len(latents), work / "words",
+        minutes=LESSON * minutes, steps=steps and max(1, steps // 3), resume=resume, seed=seed, device=device,
+    )  # fmt: skip
+    words.requires_grad_(False).eval()
     transformer = build_transformer(latents.shape[1])
     if initial is not None:
         start_from(transformer, initial / "transformer")
     transformer.to(device)
     optimizer = SharedMuon(transformer, PEAK_RATE)
     course = Course(
-        work, transformer, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, average=AVERAGE
-    )
+        work, transformer, optimizer, minutes=(1 - LESSON) * minutes, steps=steps, resume=resume, seed=seed,
+        average=AVERAGE,
+    )  # fmt: skip
     noise_rng = torch.Generator().manual_seed(seed + course.budget.step + 7919 * course.rank)
     prepare(transformer, device)
     compile_blocks(transformer, device, compiling)
@@ -256,18 +243,19 @@ def train(
                 pipeline.to(torch.float32)
         transformer.train()
 
-    empty = captions.empty[0].to(device)
+    with torch.no_grad():
+        empty = words.clip(captions.empty[0].to(device)).last_hidden_state
     for step in course.steps():
         chosen = pick(data.meta["person"][: len(latents)], batch, course.rng)
         ids = [tokens.to(device) for tokens in captions.draw(chosen, course.rng, drop=CAPTION_DROP)]
         clean = latents[torch.from_numpy(chosen).to(device)].float()
         noisy, time = flow_batch(clean, noise_rng)
         guidance = 1 + (STRONGEST - 1) * torch.rand(batch, generator=noise_rng).to(device)
-        target = source.velocity(noisy, time, ids[0], empty, guidance)
         with torch.autocast(clean.device.type, torch.bfloat16):
             with torch.no_grad():
-                text = words(*ids)
-            predicted = _predict(transformer, noisy, time, text, guidance)
+                pooled, read, states = words(*ids)
+            target = source.velocity(noisy, time, states, empty, guidance)
+            predicted = _predict(transformer, noisy, time, (pooled, read), guidance)
         error, weight = (predicted - target).square(), face_weights(data.meta["landmarks"][chosen]).to(device)
         course.learn((error * weight).mean() / weight.mean(), mse=error.mean())
         if previews and (step + 1) % previews == 0 and course.first:
@@ -277,38 +265,13 @@ def train(
     return course.finish(pictures=course.budget.step * batch * course.processes)
 
 
-def _words(
-    teacher: Path,
-    tokenizers: tuple[CLIPTokenizer, T5Tokenizer],
-    captions: Captions,
-    pictures: int,
-    work: Path,
-    lessons: int,
-    seed: int,
-) -> Words:
-    """The teacher's CLIP, and T5 after its lesson, which is kept in `work`."""
-    clip = build_text_encoder(tokenizers[0])
-    start_from(clip, teacher / "text_encoder")
-    kept = work / "text_encoder_2"
-    torch.manual_seed(seed)
-    t5 = build_t5(tokenizers[1])
-    rank, processes = join_processes()
-    if rank == 0 and not (kept / "lesson.json").is_file():
-        explained = teach(t5, clip, captions, pictures, lessons=lessons, seed=seed)
-        t5.save_pretrained(kept)
-        (kept / "lesson.json").write_text(json.dumps({"explained": round(explained, 4)}) + "\n")
-    if processes > 1:
-        dist.barrier()
-    return Words(clip, T5EncoderModel.from_pretrained(kept)).requires_grad_(False).eval()
-
-
 def _predict(call: Any, noisy: Tensor, time: Tensor, text: tuple[Tensor, Tensor], guidance: Tensor) -> Tensor:
     """The network's velocity `[N,C,H,W]`, float32; `call` is the transformer."""
     pooled, states = text
-    side = noisy.shape[-1]
+    height, width = noisy.shape[-2:]
     tokens = call(
         hidden_states=pack(noisy), encoder_hidden_states=states, pooled_projections=pooled, timestep=time,
-        img_ids=places(side).to(noisy.device), txt_ids=torch.zeros(states.shape[1], 3, device=noisy.device),
-        guidance=guidance, return_dict=False,
+        img_ids=image_ids(height, width, noisy.device), guidance=guidance, return_dict=False,
+        txt_ids=torch.zeros(states.shape[1], 3, device=noisy.device),
     )[0]  # fmt: skip
-    return unpack(tokens.float(), side)
+    return unpack(tokens.float(), height, width)

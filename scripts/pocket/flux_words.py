@@ -1,10 +1,12 @@
 """The reading lesson of `pocket-flux`'s T5: it learns to say of every word what the pocket CLIP says of it.
 
 Both tokenizers have a piece for every word of the world. Names take a text encoder longest to learn, and
-CLIP has learned them beside the U-Net; a few thousand captions hand them over in minutes.
+CLIP has learned them beside the U-Net; a few thousand batches of captions hand them over in minutes.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +15,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from scripts.pocket.captions import Captions
+from scripts.pocket.common import Course
 
-LESSONS = 2000
 BATCH = 64
 RATE = 1e-3
 
@@ -52,36 +54,39 @@ def teach(
     clip: CLIPTextModel,
     captions: Captions,
     pictures: int,
+    work: Path,
     *,
-    lessons: int = LESSONS,
+    minutes: float,
+    steps: int | None,
+    resume: bool,
+    seed: int,
+    device: str = "cpu",
     batch: int = BATCH,
-    seed: int = 5,
-) -> float:
-    """Train `t5` in place on captions of the first `pictures`; returns the share of CLIP it explains.
+) -> dict[str, float]:
+    """Train `t5` in place on captions of the first `pictures`; says what share of CLIP's states it explains.
 
     A linear layer between the two is thrown away: T5 may say it in a basis of its own. captions: with the
-    tokenizers of CLIP and T5, in this order.
+    tokenizers of CLIP and T5, in this order. Both models are on the device.
     """
     of_clip, of_t5 = shared_words(*captions.tokenizers)
-    bridge = nn.Linear(t5.config.d_model, clip.config.hidden_size)
+    bridge = nn.Linear(t5.config.d_model, clip.config.hidden_size).to(device)
     learning = nn.ModuleList([t5, bridge])
     optimizer = torch.optim.AdamW(learning.parameters(), lr=RATE, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: min(1.0, (done + 1) / max(1.0, 0.05 * lessons)) * (1 - done / lessons)
+    course = Course(
+        work, learning, optimizer, minutes=minutes, steps=steps, resume=resume, seed=seed, warmup=50
     )
-    rng, explained = np.random.default_rng(seed), []
-    for _ in range(lessons):
+
+    def unexplained(rng: np.random.Generator) -> Tensor:
         clip_ids, t5_ids = captions.draw(rng.integers(0, pictures, batch), rng, drop=0.0)
-        here, there = pairs(clip_ids, t5_ids, of_clip, of_t5)
-        with torch.autocast("cpu", torch.bfloat16):
+        here, there = (places.to(device).unbind(1) for places in pairs(clip_ids, t5_ids, of_clip, of_t5))
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
             with torch.no_grad():
-                wanted = clip(clip_ids).last_hidden_state[here[:, 0], here[:, 1]].float()
-            said = bridge(t5(t5_ids)[0][there[:, 0], there[:, 1]]).float()
-        loss = (said - wanted).square().mean() / wanted.var(dim=0).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        explained.append(1 - loss.item())
-    return float(np.mean(explained[-max(1, lessons // 10) :]))
+                wanted = clip(clip_ids.to(device)).last_hidden_state[here].float()
+            said = bridge(t5(t5_ids.to(device))[0][there]).float()
+        return (said - wanted).square().mean() / wanted.var(dim=0).mean()
+
+    for _ in course.steps():
+        loss = unexplained(course.rng)
+        course.learn(loss, unexplained=loss)
+    with torch.no_grad():
+        return course.finish(explained=1 - unexplained(np.random.default_rng(seed + 1)).item())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from methods.paths import pocket_dir
 from scripts.pocket.flux import build_t5_tokenizer
@@ -17,6 +17,11 @@ from scripts.pocket.flux_words import pairs, shared_words
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
     return Teacher(pocket_dir() / "sd")
+
+
+@pytest.fixture(scope="module")
+def clip() -> CLIPTextModel:
+    return CLIPTextModel.from_pretrained(pocket_dir() / "sd" / "text_encoder", dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +45,11 @@ def read(tokenizer: CLIPTokenizer, *texts: str) -> Tensor:
     return tokenizer(list(texts), padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
+@torch.no_grad()
+def said_of(clip: CLIPTextModel, tokenizer: CLIPTokenizer, *texts: str) -> Tensor:
+    return clip(read(tokenizer, *texts)).last_hidden_state
+
+
 def test_times_of_a_flow_become_timesteps_of_equal_noise(teacher: Teacher, scheduler: DDIMScheduler) -> None:
     known = [0, 1, 100, 500, 998, 999]
     times = torch.tensor([flow_time(scheduler, step) for step in known], dtype=torch.float64)
@@ -50,18 +60,18 @@ def test_times_of_a_flow_become_timesteps_of_equal_noise(teacher: Teacher, sched
 
 
 def test_a_velocity_leads_where_the_scheduler_sees_the_picture(
-    teacher: Teacher, scheduler: DDIMScheduler, tokenizer: CLIPTokenizer
+    teacher: Teacher, scheduler: DDIMScheduler, tokenizer: CLIPTokenizer, clip: CLIPTextModel
 ) -> None:
     rng = torch.Generator().manual_seed(0)
-    ids, empty = read(tokenizer, "a photo of a smiling man on a beach"), read(tokenizer, "")
+    states, empty = said_of(clip, tokenizer, "a photo of a smiling man on a beach", "").split(1)
     scheduler.set_timesteps(1000)
     for timestep in (200, 900):
         time = torch.tensor([flow_time(scheduler, timestep)])
         noisy = torch.randn(1, 16, 16, 16, generator=rng)
-        velocity = teacher.velocity(noisy, time, ids, empty, torch.ones(1))
+        velocity = teacher.velocity(noisy, time, states, empty, torch.ones(1))
 
         scaled = noisy / ((1 - time).square() + time.square()).sqrt()
-        words = teacher.text(ids).last_hidden_state.to(torch.bfloat16)
+        words = states.to(torch.bfloat16)
         asked = scaled.to(torch.bfloat16, memory_format=torch.channels_last)
         said = teacher.unet(asked, torch.tensor(float(timestep)), words, return_dict=False)[0].float()
         clean = scheduler.step(said, timestep, scaled).pred_original_sample
@@ -70,13 +80,15 @@ def test_a_velocity_leads_where_the_scheduler_sees_the_picture(
 
 
 def test_guidance_is_linear_and_without_it_the_empty_caption_counts_for_nothing(
-    teacher: Teacher, tokenizer: CLIPTokenizer
+    teacher: Teacher, tokenizer: CLIPTokenizer, clip: CLIPTextModel
 ) -> None:
     noisy = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(0)).repeat(3, 1, 1, 1)
-    ids = read(tokenizer, "a photo of a man in a red sweater").repeat(3, 1)
+    texts = "a photo of a man in a red sweater", "", "a woman"
+    states, empty, woman = said_of(clip, tokenizer, *texts).split(1)
+    states = states.repeat(3, 1, 1)
     time, scales = torch.full((3,), 0.7), torch.tensor([1.0, 2.0, 4.0])
-    one, two, four = teacher.velocity(noisy, time, ids, read(tokenizer, ""), scales)
-    other = teacher.velocity(noisy, time, ids, read(tokenizer, "a woman"), scales)[0]
+    one, two, four = teacher.velocity(noisy, time, states, empty, scales)
+    other = teacher.velocity(noisy, time, states, woman, scales)[0]
     assert torch.allclose(one, other, atol=1e-5) and not torch.allclose(one, two, atol=1e-2)
     assert torch.allclose(four - one, 3 * (two - one), atol=1e-4)
 

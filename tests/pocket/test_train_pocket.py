@@ -10,8 +10,9 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from methods.backbone.families.flux import image_ids, pack, unpack
 from methods.backbone.load import load_backbone
 from methods.errors import WeightsError
 from methods.paths import pocket_dir
@@ -20,7 +21,7 @@ from scripts.pocket.captions import DRAWN, Captions
 from scripts.pocket.common import start_from
 from scripts.pocket.dataset import Dataset
 from scripts.pocket.diffusion import build_unet
-from scripts.pocket.flux import T5_LENGTH, build_t5, build_t5_tokenizer, flow_batch, pack, places, unpack
+from scripts.pocket.flux import T5_LENGTH, build_t5, build_t5_tokenizer, flow_batch
 from scripts.pocket.flux_words import teach
 from scripts.pocket.tokenizer import CONTEXT_LENGTH
 
@@ -76,8 +77,6 @@ def test_a_training_goes_on_from_a_snapshot(trained: Path) -> None:
 
 
 def test_captions_come_out_of_a_table_where_an_accelerator_waits(trained: Path, tmp_path: Path) -> None:
-    from transformers import CLIPTokenizer
-
     data = Dataset(trained / "work" / "dataset")
     tokenizer = CLIPTokenizer.from_pretrained(trained / "weights" / "sd" / "tokenizer")
     captions = Captions(data, [tokenizer], table=tmp_path / "captions.npy")
@@ -94,12 +93,15 @@ def test_captions_come_out_of_a_table_where_an_accelerator_waits(trained: Path, 
                 assert data.context(i).scene == name, said
 
 
-def test_a_lesson_hands_over_to_t5_what_clip_says(trained: Path) -> None:
-    pipeline = FluxPipeline.from_pretrained(trained / "weights" / "flux", torch_dtype=torch.float32)
-    tokenizers = pipeline.tokenizer, build_t5_tokenizer()
+def test_a_lesson_hands_over_to_t5_what_clip_says(trained: Path, tmp_path: Path) -> None:
+    tokenizers = CLIPTokenizer.from_pretrained(pocket_dir() / "sd" / "tokenizer"), build_t5_tokenizer()
     captions = Captions(Dataset(trained / "work" / "dataset"), tokenizers)
     clip = CLIPTextModel.from_pretrained(pocket_dir() / "sd" / "text_encoder", dtype=torch.float32)
-    explained = [teach(build_t5(tokenizers[1]), clip, captions, 32, lessons=n, batch=8) for n in (1, 60)]
+    told = {"minutes": 9, "resume": False, "seed": 5, "batch": 8}
+    explained = [
+        teach(build_t5(tokenizers[1]), clip, captions, 32, tmp_path, steps=n, **told)["explained"]
+        for n in (1, 60)
+    ]
     assert explained[0] < 0 and explained[1] > 0.2
     taught = load_file(trained / "weights" / "sd" / "text_encoder" / "model.safetensors")
     ours = load_file(trained / "weights" / "flux" / "text_encoder" / "model.safetensors")
@@ -109,9 +111,9 @@ def test_a_lesson_hands_over_to_t5_what_clip_says(trained: Path) -> None:
 def test_packing_and_the_flow_have_known_answers() -> None:
     clean = torch.randn(4, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(pack(clean), FluxPipeline._pack_latents(clean, 4, 16, 16, 16))
-    assert torch.equal(unpack(pack(clean), 16), clean)
+    assert torch.equal(unpack(pack(clean), 16, 16), clean)
     theirs = FluxPipeline._prepare_latent_image_ids(1, 8, 8, torch.device("cpu"), torch.float32)
-    assert torch.equal(places(16), theirs)
+    assert torch.equal(image_ids(16, 16, torch.device("cpu")), theirs)
     noisy, time = flow_batch(clean, torch.Generator().manual_seed(1))
     at = time[:, None, None, None]
     noise = (noisy - (1 - at) * clean) / at
